@@ -1,0 +1,1 @@
+"""HTTP → ``lock-facts``, and the answers from ``lock-events``."""

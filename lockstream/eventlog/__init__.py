@@ -1,0 +1,1 @@
+"""How we use Kafka. The only package that imports aiokafka."""

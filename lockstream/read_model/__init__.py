@@ -1,0 +1,1 @@
+"""The disposable read model: tables, the fold of ``lock-events`` into them, and the queries."""

@@ -1,0 +1,68 @@
+"""Both credentials together: who asks, and for which organisation."""
+
+from datetime import UTC, datetime
+
+import msgspec
+from starlette.datastructures import Headers
+
+from lockstream.command_api.api_keys import is_valid, key_id_of
+from lockstream.command_api.errors import Forbidden, Unauthenticated
+from lockstream.command_api.tokens import TokenChecker
+from lockstream.eventlog.registry import Registry
+from lockstream.schemas.lock_facts import Actor
+
+
+class Principal(msgspec.Struct, frozen=True):
+    """``org_id``: the API key's organisation; all that it may see is this organisation's."""
+
+    org_id: str
+    actor: Actor
+
+
+class Doorkeeper:
+    def __init__(self, tokens: TokenChecker, registry: Registry) -> None:
+        self._tokens = tokens
+        self._registry = registry
+
+    def admit(self, headers: Headers) -> Principal:
+        """
+        Raises:
+            Unauthenticated: a credential is missing, given twice, wrong or expired.
+            Forbidden: the token is another organisation's, or lacks the scope.
+        """
+        caller = self._tokens.check(_bearer(headers))
+        key = _single(headers, "x-api-key", token_given=True)
+        if key is None:
+            raise Unauthenticated("The X-API-Key header is missing", token_given=True)
+        key_id = key_id_of(key)
+        entry = self._registry.api_key(key_id) if key_id is not None else None
+        if not is_valid(key, entry, datetime.now(UTC)) or entry is None:
+            raise Unauthenticated("The API key is not valid", token_given=True)
+        if caller.org_id is not None and caller.org_id != entry.org_id:
+            raise Forbidden("The token and the API key are of different organisations")
+        return Principal(
+            org_id=entry.org_id,
+            actor=Actor(
+                kind="user" if caller.org_id is None else "service",
+                subject=caller.subject,
+                org_id=entry.org_id,
+                key_id=entry.key_id,
+            ),
+        )
+
+
+def _bearer(headers: Headers) -> str:
+    value = _single(headers, "authorization", token_given=False)
+    if value is None:
+        raise Unauthenticated("The Authorization header is missing", token_given=False)
+    scheme, _, token = value.partition(" ")
+    if scheme.lower() != "bearer" or not token.strip():
+        raise Unauthenticated("Send Authorization: Bearer <token>", token_given=False)
+    return token.strip()
+
+
+def _single(headers: Headers, name: str, *, token_given: bool) -> str | None:
+    values = headers.getlist(name)
+    if len(values) > 1:
+        raise Unauthenticated(f"The {name} header came more than once", token_given=token_given)
+    return values[0] if values else None

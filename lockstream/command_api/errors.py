@@ -1,0 +1,191 @@
+"""What the door refuses, and the one table from errors to responses.
+
+    CommandRefused
+    ├── InvalidRequest          400, every bad field in `details`
+    ├── Unauthenticated         401, WWW-Authenticate
+    ├── Forbidden               403
+    ├── NotFound                404: no such thing, or another organisation's (indistinguishable)
+    ├── TooLarge                413
+    ├── UnsupportedMediaType    415, Accept
+    ├── KeyReused               422
+    └── (Unavailable            503, Retry-After)
+"""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+
+import msgspec
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from lockstream.runtime.errors import CommandRefused, OutcomeUnknown, Unavailable
+
+PROBLEM = "application/problem+json"
+REALM = "lockstream"
+RETRY_AFTER_S = 1
+
+
+class BadField(msgspec.Struct, frozen=True):
+    field: str
+    message: str
+
+
+class ErrorBody(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The shape of every error. ``code`` is the HTTP status."""
+
+    error: str
+    message: str
+    code: int
+    details: tuple[BadField, ...] = ()
+
+
+class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The same as RFC 9457, for those that ask for it."""
+
+    title: str
+    status: int
+    detail: str
+    type: str = "about:blank"
+    details: tuple[BadField, ...] = ()
+
+
+class InvalidRequest(CommandRefused):
+    def __init__(self, details: tuple[BadField, ...]) -> None:
+        super().__init__("The request contains invalid parameters or malformed data")
+        self.details = details
+
+
+class Unauthenticated(CommandRefused):
+    """``token_given``: whether a bearer token was presented at all (RFC 6750, section 3.1)."""
+
+    def __init__(self, message: str, *, token_given: bool) -> None:
+        super().__init__(message)
+        self.token_given = token_given
+
+
+class Forbidden(CommandRefused):
+    """``missing_scope``: the scope that the token would have needed."""
+
+    def __init__(self, message: str, *, missing_scope: str | None = None) -> None:
+        super().__init__(message)
+        self.missing_scope = missing_scope
+
+
+class NotFound(CommandRefused):
+    def __init__(self) -> None:
+        super().__init__("The requested resource was not found")
+
+
+class TooLarge(CommandRefused):
+    pass
+
+
+class UnsupportedMediaType(CommandRefused):
+    pass
+
+
+class KeyReused(CommandRefused):
+    def __init__(self) -> None:
+        super().__init__(
+            "This Idempotency-Key was used for another lock or payload; use a new key"
+        )
+
+
+STATUS_OF: Mapping[type[Exception], int] = {
+    InvalidRequest: 400,
+    Unauthenticated: 401,
+    Forbidden: 403,
+    NotFound: 404,
+    TooLarge: 413,
+    UnsupportedMediaType: 415,
+    KeyReused: 422,
+    Unavailable: 503,
+    Exception: 500,
+}
+"""The table. An error's nearest listed ancestor counts."""
+
+
+def status_of(error: Exception) -> int:
+    for ancestor in type(error).__mro__:
+        if ancestor in STATUS_OF:
+            return STATUS_OF[ancestor]
+    return 500
+
+
+def _message_of(error: Exception, status: int) -> str:
+    if isinstance(error, CommandRefused):
+        return str(error)
+    if isinstance(error, OutcomeUnknown):
+        return (
+            "The command was sent and not confirmed: it may have been recorded. "
+            "Repeat it with the same Idempotency-Key to learn"
+        )
+    if isinstance(error, Unavailable):
+        return "The service can't do this now, nothing was recorded; try again"
+    return "Something went wrong on our side" if status == 500 else HTTPStatus(status).description
+
+
+def _headers_of(error: Exception, status: int) -> dict[str, str]:
+    if isinstance(error, Unauthenticated):
+        challenge = f'Bearer realm="{REALM}"'
+        if error.token_given:
+            challenge += ', error="invalid_token"'
+        return {"WWW-Authenticate": challenge}
+    if isinstance(error, Forbidden) and error.missing_scope is not None:
+        challenge = (
+            f'Bearer realm="{REALM}", error="insufficient_scope", scope="{error.missing_scope}"'
+        )
+        return {"WWW-Authenticate": challenge}
+    if status == 415:
+        return {"Accept": "application/json"}
+    if status == 503:
+        return {"Retry-After": str(RETRY_AFTER_S)}
+    if status == 413:
+        return {"Connection": "close"}
+    return {}
+
+
+def error_response(accept: str, error: Exception) -> Response:
+    """The response to any error. Nothing of an unexpected error's text gets out."""
+    status = status_of(error)
+    details = error.details if isinstance(error, InvalidRequest) else ()
+    return _render(accept, status, _message_of(error, status), _headers_of(error, status), details)
+
+
+def _render(
+    accept: str,
+    status: int,
+    message: str,
+    headers: Mapping[str, str],
+    details: tuple[BadField, ...] = (),
+) -> Response:
+    title = HTTPStatus(status).phrase
+    as_problem = PROBLEM in accept.lower()
+    body: ErrorBody | Problem = (
+        Problem(title=title, status=status, detail=message, details=details)
+        if as_problem
+        else ErrorBody(error=title, message=message, code=status, details=details)
+    )
+    return Response(
+        msgspec.json.encode(body),
+        status_code=status,
+        media_type=PROBLEM if as_problem else "application/json",
+        headers={"Vary": "Accept", **headers},
+    )
+
+
+async def on_error(request: Request, error: Exception) -> Response:
+    return error_response(request.headers.get("accept", ""), error)
+
+
+async def on_http_exception(request: Request, error: Exception) -> Response:
+    """Starlette's own: no such path (404), no such method (405, with Allow)."""
+    assert isinstance(error, HTTPException)
+    status = error.status_code
+    message = (
+        str(NotFound()) if status == 404 else f"{request.method} is not possible here"
+        if status == 405
+        else HTTPStatus(status).description
+    )
+    return _render(request.headers.get("accept", ""), status, message, dict(error.headers or {}))

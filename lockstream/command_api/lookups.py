@@ -1,0 +1,111 @@
+"""Finding locks and events: in memory first, then in the read model, and honest about gaps."""
+
+import asyncio
+from uuid import UUID
+
+import msgspec
+
+from lockstream.command_api.errors import NotFound
+from lockstream.command_api.recent_events import LockView, RecentEvents
+from lockstream.read_model.store import ParkedRow, Position, ReadModel
+from lockstream.read_model.tables import LOCK_EVENTS
+from lockstream.runtime.errors import ReadModelUnavailable
+from lockstream.runtime.readiness import Readiness
+from lockstream.schemas.lock_events import Event, decode_event
+from lockstream.schemas.topics import partition_of
+
+WATCH_EVERY_S = 1.0
+OBSTACLE = "read model"
+
+
+class FoundEvent(msgspec.Struct, frozen=True):
+    """``source_offset``: of its fact in ``lock-facts``."""
+
+    event: Event
+    source_offset: int
+
+
+class Lookups:
+    def __init__(
+        self,
+        read_model: ReadModel,
+        recent: RecentEvents,
+        partitions: int,
+        positions: dict[int, Position],
+    ) -> None:
+        self._read_model = read_model
+        self._recent = recent
+        self._partitions = partitions
+        self._positions = positions
+
+    async def watch(self, readiness: Readiness, stop: asyncio.Event) -> None:
+        """Keeps track of how far the read model is, until ``stop`` is set."""
+        while not stop.is_set():
+            try:
+                await self._read_model.notice_replaced_file()
+                self._positions = await self._read_model.positions(LOCK_EVENTS)
+            except ReadModelUnavailable as error:
+                readiness.block(OBSTACLE, str(error))
+            else:
+                readiness.clear(OBSTACLE)
+            try:
+                async with asyncio.timeout(WATCH_EVERY_S):
+                    await stop.wait()
+            except TimeoutError:
+                continue
+
+    def source_offset(self, partition: int) -> int:
+        """The largest fact offset known to be folded in; -1 for none."""
+        at = self._positions.get(partition)
+        return at.source_offset if at is not None else -1
+
+    async def lock_of(self, lock_id: int, org_id: str) -> LockView:
+        """
+        Raises:
+            NotFound: no such lock, or another organisation's.
+            ReadModelUnavailable: it can't be known now.
+        """
+        lock = self._recent.lock(lock_id)
+        if lock is None:
+            lock = await self._load(lock_id)
+        if lock.org_id != org_id:
+            raise NotFound
+        return lock
+
+    async def _load(self, lock_id: int) -> LockView:
+        partition = partition_of(lock_id, self._partitions)
+        row, position = await self._read_model.lock(lock_id, partition)
+        newer = self._recent.lock(lock_id)
+        if newer is not None:
+            return newer
+        if row is None:
+            self._check_covered(partition, position)
+            raise NotFound
+        lock = LockView(row.lock_uuid, row.org_id)
+        self._recent.remember_lock(lock_id, lock)
+        return lock
+
+    def _check_covered(self, partition: int, position: Position) -> None:
+        if position.next_offset < self._recent.covered_from(partition):
+            raise ReadModelUnavailable(
+                f"the read model is behind: at {position.next_offset} of partition {partition}"
+            )
+
+    async def event(self, event_id: UUID) -> FoundEvent | None:
+        """The event with this id, wherever in the stream it stands.
+
+        Raises:
+            ReadModelUnavailable: it can't be known now.
+        """
+        seen = self._recent.event(str(event_id))
+        if seen is not None:
+            return FoundEvent(seen.event(), seen.source_offset)
+        row = await self._read_model.event(event_id)
+        if row is not None:
+            return FoundEvent(decode_event(row.value), row.source_offset)
+        for partition, position in self._positions.items():
+            self._check_covered(partition, position)
+        return None
+
+    async def parked(self, event_id: UUID) -> ParkedRow | None:
+        return await self._read_model.parked_fact(event_id)

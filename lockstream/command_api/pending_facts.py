@@ -1,0 +1,62 @@
+"""Is a fact recorded whose event nobody has seen yet? Only ``lock-facts`` itself can tell."""
+
+import asyncio
+from uuid import UUID
+
+import msgspec
+
+from lockstream.command_api.lookups import Lookups
+from lockstream.eventlog.kafka import Kafka, high_watermarks, start_client, stop_client
+from lockstream.eventlog.log_reader import LogReader
+from lockstream.runtime.errors import KafkaUnavailable
+from lockstream.schemas.lock_facts import Fact, decode_fact
+
+
+class PendingFacts:
+    """Reads what the projector has not folded in yet. One search at a time, with a deadline."""
+
+    def __init__(
+        self, kafka: Kafka, topic: str, partitions: int, lookups: Lookups, timeout_s: float
+    ) -> None:
+        self._kafka = kafka
+        self._topic = topic
+        self._partitions = range(partitions)
+        self._lookups = lookups
+        self._timeout_s = timeout_s
+        self._one_at_a_time = asyncio.Lock()
+
+    async def find(self, event_id: UUID) -> Fact | None:
+        """
+        Raises:
+            KafkaUnavailable: it can't be known in time.
+        """
+        try:
+            async with asyncio.timeout(self._timeout_s), self._one_at_a_time:
+                return await self._search(event_id)
+        except TimeoutError as error:
+            raise KafkaUnavailable("the facts could not be searched in time") from error
+
+    async def _search(self, event_id: UUID) -> Fact | None:
+        offsets_client = self._kafka.offsets_client()
+        try:
+            await start_client(offsets_client, "connecting to Kafka")
+            ends = await high_watermarks(offsets_client, self._topic, list(self._partitions))
+        finally:
+            await stop_client(offsets_client)
+        begins = {p: self._lookups.source_offset(p) + 1 for p in self._partitions}
+        wanted = str(event_id).encode()
+        async with LogReader.open(self._kafka) as reader:
+            async for records in reader.read(self._topic, begins, ends):
+                for record in records:
+                    if record.value is not None and wanted in record.value:
+                        fact = _read(record.value)
+                        if fact is not None and fact.event_id == event_id:
+                            return fact
+        return None
+
+
+def _read(value: bytes) -> Fact | None:
+    try:
+        return decode_fact(value)
+    except msgspec.DecodeError:
+        return None

@@ -1,0 +1,147 @@
+"""The end of ``lock-events`` in memory: where commands find their answers.
+
+Together with the read model it covers the whole stream: the tail begins where the read model ends,
+and what is forgotten here is to be found there. Where that does not hold (the model is behind, or
+was emptied), a look-up says so instead of saying that something does not exist.
+"""
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from uuid import UUID
+
+import msgspec
+
+from lockstream.eventlog.kafka import Record
+from lockstream.runtime.readiness import Readiness
+from lockstream.schemas.lock_events import Event, EventHeaders, LockCreatedEvent, decode_event
+from lockstream.schemas.parked_facts import ParkedHeaders
+from lockstream.schemas.topics import TopicNames
+
+log = logging.getLogger(__name__)
+
+EVENTS_KEPT = 20_000
+LOCKS_KEPT = 100_000
+
+
+class SeenEvent(msgspec.Struct, frozen=True, gc=False):
+    """One record of ``lock-events`` as the tail saw it. ``value`` is decoded when it is asked for."""
+
+    partition: int
+    offset: int
+    source_offset: int
+    org_id: str
+    value: bytes
+
+    def event(self) -> Event:
+        return decode_event(self.value)
+
+
+class SeenParked(msgspec.Struct, frozen=True, gc=False):
+    """A fact that can't become an event. ``source_offset``: of the fact."""
+
+    source_offset: int
+    headers: ParkedHeaders
+
+
+Outcome = SeenEvent | SeenParked
+
+
+class LockView(msgspec.Struct, frozen=True, gc=False):
+    lock_uuid: UUID
+    org_id: str
+
+
+class RecentEvents:
+    def __init__(
+        self, topics: TopicNames, begin: Mapping[int, int], readiness: Readiness
+    ) -> None:
+        self._topics = topics
+        self._readiness = readiness
+        self._events: dict[str, SeenEvent] = {}
+        self._locks: dict[int, LockView] = {}
+        self._waiting: dict[str, list[asyncio.Future[Outcome]]] = {}
+        self._covered_from = dict(begin)
+
+    # -- fed by the tail -----------------------------------------------------------------------
+
+    def take(self, topic: str, records: Sequence[Record]) -> None:
+        """Takes records of ``lock-events`` or ``lock-facts.parked`` in. A record that can't be
+        read holds up nothing but its own answer, and is reported."""
+        read = self._take_event if topic == self._topics.lock_events else self._take_parked
+        for record in records:
+            try:
+                read(record)
+            except (ValueError, UnicodeDecodeError) as error:
+                where = f"{topic}[{record.partition}] offset {record.offset}"
+                self._readiness.block("lock-events", f"{where} can't be read: {error}")
+
+    def _take_event(self, record: Record) -> None:
+        headers = EventHeaders.from_kafka(record.headers)
+        seen = SeenEvent(
+            record.partition,
+            record.offset,
+            headers.source_offset,
+            headers.org_id,
+            record.value or b"",
+        )
+        self._remember(headers.event_id, seen)
+        if headers.event_type != "TempKeyUsed":
+            self._take_lock(seen.event())
+        self._answer(headers.event_id, seen)
+
+    def _take_parked(self, record: Record) -> None:
+        headers = ParkedHeaders.from_kafka(record.headers)
+        if headers.event_id is not None:
+            self._answer(headers.event_id, SeenParked(headers.source_offset, headers))
+
+    def _take_lock(self, event: Event) -> None:
+        if isinstance(event, LockCreatedEvent) or event.lock_id in self._locks:
+            self.remember_lock(event.lock_id, LockView(event.aggregate_id, event.org_id))
+
+    def _remember(self, event_id: str, seen: SeenEvent) -> None:
+        self._events[event_id] = seen
+        if len(self._events) > EVENTS_KEPT:
+            oldest = next(iter(self._events))
+            forgotten = self._events.pop(oldest)
+            self._covered_from[forgotten.partition] = forgotten.offset + 1
+
+    def _answer(self, event_id: str, outcome: Outcome) -> None:
+        for future in self._waiting.pop(event_id, ()):
+            if not future.done():
+                future.set_result(outcome)
+
+    # -- asked by commands -----------------------------------------------------------------------
+
+    def expect(self, event_id: str) -> "asyncio.Future[Outcome]":
+        """A future that gets the outcome of this fact. Give it back with ``give_up``."""
+        future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(event_id, []).append(future)
+        return future
+
+    def give_up(self, event_id: str, future: "asyncio.Future[Outcome]") -> None:
+        waiting = self._waiting.get(event_id)
+        if waiting is not None and future in waiting:
+            waiting.remove(future)
+            if not waiting:
+                del self._waiting[event_id]
+
+    def event(self, event_id: str) -> SeenEvent | None:
+        return self._events.get(event_id)
+
+    def lock(self, lock_id: int) -> LockView | None:
+        return self._locks.get(lock_id)
+
+    def remember_lock(self, lock_id: int, lock: LockView) -> None:
+        self._locks.pop(lock_id, None)
+        self._locks[lock_id] = lock
+        if len(self._locks) > LOCKS_KEPT:
+            del self._locks[next(iter(self._locks))]
+
+    def covered_from(self, partition: int) -> int:
+        """From this offset on, all events of the partition are in memory."""
+        return self._covered_from[partition]
+
+    @property
+    def waiting(self) -> int:
+        return len(self._waiting)

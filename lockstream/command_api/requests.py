@@ -1,0 +1,202 @@
+"""Reading requests: path, headers and body together, so that every bad field is named. Pure."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from lockstream.command_api.errors import BadField, InvalidRequest, UnsupportedMediaType
+from lockstream.schemas.lock_facts import TempKeyUse
+from lockstream.schemas.primitives import MAX_LOCK_ID
+
+MAX_BODY_BYTES = 16 * 1024
+MAX_TEXT = 128
+MAX_KEY = 255
+MAX_PAGE = 1000
+DEFAULT_PAGE = 100
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_TRACEPARENT = re.compile(r"^(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}\Z")
+_DIGITS = re.compile(r"^[0-9]{1,19}\Z")
+
+
+class UseTempKey(msgspec.Struct, frozen=True):
+    """The command, read and valid. ``traceparent``: W3C Trace Context, if it came with one."""
+
+    lock_id: int
+    use: TempKeyUse
+    idempotency_key: str | None
+    traceparent: bytes | None
+
+
+_strict_body = msgspec.json.Decoder(TempKeyUse)
+_body_fields = {
+    f.encode_name: f.required for f in msgspec.structs.fields(TempKeyUse)
+}
+
+
+class Duplicates(msgspec.Struct, frozen=True):
+    """Headers that came more than once, though they may come once only."""
+
+    names: tuple[str, ...] = ()
+
+
+def read_use_temp_key(
+    raw_lock_id: str, headers: Mapping[str, str], duplicates: Duplicates, body: bytes
+) -> UseTempKey:
+    """
+    Raises:
+        UnsupportedMediaType: the body isn't uncompressed ``application/json``.
+        InvalidRequest: with every bad field of path, headers and body.
+    """
+    check_media_type(headers)
+    bad: list[BadField] = [
+        BadField(name, "must be given once only") for name in duplicates.names
+    ]
+    lock_id = _collect(bad, read_lock_id, raw_lock_id)
+    key = _collect(bad, read_idempotency_key, headers.get("idempotency-key"))
+    use = _read_body(bad, body)
+    if bad or lock_id is None or use is None:
+        raise InvalidRequest(tuple(bad))
+    return UseTempKey(lock_id, use, key, read_traceparent(headers.get("traceparent")))
+
+
+def _collect(bad: list[BadField], read: Any, text: Any) -> Any:
+    value = read(text)
+    if isinstance(value, BadField):
+        bad.append(value)
+        return None
+    return value
+
+
+def check_media_type(headers: Mapping[str, str]) -> None:
+    """
+    Raises:
+        UnsupportedMediaType: see there.
+    """
+    encoding = headers.get("content-encoding", "identity").strip().lower()
+    if encoding not in ("", "identity"):
+        raise UnsupportedMediaType("Send the body uncompressed, without Content-Encoding")
+    media_type, *parameters = headers.get("content-type", "").split(";")
+    if media_type.strip().lower() != "application/json":
+        raise UnsupportedMediaType("Send the body with Content-Type: application/json")
+    for parameter in parameters:
+        name, _, value = parameter.partition("=")
+        charset = value.strip().strip('"').lower()
+        if name.strip().lower() == "charset" and charset not in ("utf-8", "utf8"):
+            raise UnsupportedMediaType("Send the body as UTF-8")
+
+
+def read_lock_id(text: str) -> int | BadField:
+    if _DIGITS.match(text) and 1 <= int(text) <= MAX_LOCK_ID:
+        return int(text)
+    return BadField("id", f"must be an integer from 1 to {MAX_LOCK_ID}")
+
+
+def read_idempotency_key(text: str | None) -> str | None | BadField:
+    """Quoted (RFC 8941 string) and bare spellings of a key are one key."""
+    if text is None:
+        return None
+    key = text.strip(" \t")
+    if len(key) >= 2 and key.startswith('"') and key.endswith('"'):
+        key = re.sub(r"\\([\\\"])", r"\1", key[1:-1])
+    if 1 <= len(key) <= MAX_KEY and all(" " <= c <= "~" for c in key):
+        return key
+    return BadField("Idempotency-Key", f"must be 1 to {MAX_KEY} printable ASCII characters")
+
+
+def read_traceparent(text: str | None) -> bytes | None:
+    """A malformed one is ignored, as W3C Trace Context asks (section 4.3)."""
+    return text.encode() if text is not None and _TRACEPARENT.match(text) else None
+
+
+def _read_body(bad: list[BadField], body: bytes) -> TempKeyUse | None:
+    try:
+        return _strict_body.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        found = list(_bad_fields(body))
+        # What msgspec refuses is never let through, even if the search finds no culprit.
+        bad.extend(found or [BadField("body", str(error))])
+        return None
+
+
+def _bad_fields(body: bytes) -> list[BadField]:
+    """msgspec stops at the first bad field; this names them all."""
+    try:
+        document = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return [BadField("body", "must be valid JSON in UTF-8")]
+    if not isinstance(document, dict):
+        return [BadField("body", "must be a JSON object")]
+    bad = [
+        BadField(str(name)[:100], "is not a known field")
+        for name in document
+        if name not in _body_fields
+    ]
+    for name, required in _body_fields.items():
+        if name not in document:
+            if required:
+                bad.append(BadField(name, "is required"))
+            continue
+        value = document[name]
+        if value is None and not required:
+            continue
+        if not isinstance(value, str):
+            bad.append(BadField(name, "must be a string"))
+        elif not 1 <= len(value) <= MAX_TEXT:
+            bad.append(BadField(name, f"must have 1 to {MAX_TEXT} characters"))
+        elif _CONTROL.search(value):
+            bad.append(BadField(name, "must not contain control characters"))
+    return bad
+
+
+class EventPage(msgspec.Struct, frozen=True):
+    after_version: int
+    limit: int
+
+
+def read_event_page(query: Mapping[str, str]) -> EventPage:
+    """
+    Raises:
+        InvalidRequest: with every bad query parameter.
+    """
+    bad: list[BadField] = _unknown(query, {"afterVersion", "limit"})
+    after = _read_number(bad, query, "afterVersion", 0, MAX_LOCK_ID, 0)
+    limit = _read_number(bad, query, "limit", 1, MAX_PAGE, DEFAULT_PAGE)
+    if bad:
+        raise InvalidRequest(tuple(bad))
+    return EventPage(after, limit)
+
+
+def read_min_version(query: Mapping[str, str]) -> int:
+    """0 if none is asked for.
+
+    Raises:
+        InvalidRequest: not an integer from 1 on, or an unknown parameter.
+    """
+    bad: list[BadField] = _unknown(query, {"minVersion"})
+    version = _read_number(bad, query, "minVersion", 1, MAX_LOCK_ID, 0)
+    if bad:
+        raise InvalidRequest(tuple(bad))
+    return version
+
+
+def _unknown(query: Mapping[str, str], known: set[str]) -> list[BadField]:
+    return [
+        BadField(name[:100], "is not a known query parameter")
+        for name in query
+        if name not in known
+    ]
+
+
+def _read_number(
+    bad: list[BadField], query: Mapping[str, str], name: str, least: int, most: int, default: int
+) -> int:
+    text = query.get(name)
+    if text is None:
+        return default
+    if _DIGITS.match(text) and least <= int(text) <= most:
+        return int(text)
+    bad.append(BadField(name, f"must be an integer from {least} to {most}"))
+    return default

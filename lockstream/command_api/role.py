@@ -1,0 +1,168 @@
+"""The command API's composition root."""
+
+import asyncio
+import logging
+from pathlib import Path
+
+import uvicorn
+
+from lockstream.command_api.app import Api, make_app
+from lockstream.command_api.commands import UseTempKeyHandler
+from lockstream.command_api.credentials import Doorkeeper
+from lockstream.command_api.descriptions import description_routes
+from lockstream.command_api.door import Door
+from lockstream.command_api.lookups import Lookups
+from lockstream.command_api.pending_facts import PendingFacts
+from lockstream.command_api.recent_events import RecentEvents
+from lockstream.command_api.tokens import KeySet, TokenChecker
+from lockstream.eventlog.installation import ensure_installation
+from lockstream.eventlog.kafka import Kafka
+from lockstream.eventlog.publisher import FactPublisher
+from lockstream.eventlog.registry import Registry, registry_tail
+from lockstream.eventlog.tail import Tail
+from lockstream.eventlog.watch import watch_kafka
+from lockstream.read_model.database import Database, read_model_url
+from lockstream.read_model.store import Position, ReadModel
+from lockstream.read_model.tables import LOCK_EVENTS, PARKED_FACTS
+from lockstream.runtime.errors import ConfigurationError
+from lockstream.runtime.health import QuietServer, health_routes
+from lockstream.runtime.readiness import Readiness
+from lockstream.runtime.settings import Settings
+
+log = logging.getLogger(__name__)
+
+CATCHING_UP = "lock-events"
+SEARCH_S = 2.0
+DRAIN_S = 10
+
+
+async def run_api(settings: Settings, stop: asyncio.Event) -> None:
+    """Serves until ``stop`` is set, then answers what is under way.
+
+    Raises:
+        ConfigurationError: no JWKS, or the port is taken.
+        Unavailable: Kafka or the database can't be reached at the start.
+    """
+    if not settings.jwt_jwks:
+        raise ConfigurationError("LOCKSTREAM_JWT_JWKS is not set: name the file with the JWKS")
+    algorithms = [name.strip() for name in settings.jwt_algorithms.split(",")]
+    keys = KeySet(Path(settings.jwt_jwks), algorithms)
+    await keys.load()
+    kafka = Kafka(settings, "lockstream-api")
+    await ensure_installation(kafka, settings)
+    read_model = ReadModel(
+        Database(read_model_url(settings), settings.read_model_timeout), settings.partitions
+    )
+    await read_model.prepare()
+    publisher = FactPublisher(
+        kafka, settings.topics.lock_facts, settings.partitions, settings.publish_timeout
+    )
+    await publisher.start()
+    try:
+        await _serve(settings, stop, kafka, keys, read_model, publisher)
+    finally:
+        await publisher.close()
+        await read_model.close()
+
+
+async def _serve(
+    settings: Settings,
+    stop: asyncio.Event,
+    kafka: Kafka,
+    keys: KeySet,
+    read_model: ReadModel,
+    publisher: FactPublisher,
+) -> None:
+    readiness = Readiness()
+    readiness.block(CATCHING_UP, "catching up")
+    topics = settings.topics
+    folded = await read_model.positions(LOCK_EVENTS)
+    parked = await read_model.positions(PARKED_FACTS)
+    begin = _next_offsets(folded, settings.partitions)
+    recent = RecentEvents(topics, begin, readiness)
+    tail = Tail(
+        kafka,
+        {
+            topics.lock_events: begin,
+            topics.parked_facts: _next_offsets(parked, settings.partitions),
+        },
+        recent.take,
+    )
+    registry = Registry()
+    followed = registry_tail(kafka, topics.registry, registry)
+    lookups = Lookups(read_model, recent, settings.partitions, folded)
+    handler = UseTempKeyHandler(
+        lookups, recent, publisher, readiness, settings.answer_timeout
+    )
+    tokens = TokenChecker(
+        keys,
+        issuer=settings.jwt_issuer,
+        audience=settings.jwt_audience,
+        scope=settings.jwt_scope,
+        max_lifetime_s=settings.jwt_max_lifetime,
+    )
+    api = Api(
+        Doorkeeper(tokens, registry),
+        handler,
+        lookups,
+        read_model,
+        PendingFacts(kafka, topics.lock_facts, settings.partitions, lookups, SEARCH_S),
+        settings.partitions,
+        settings.answer_timeout,
+    )
+
+    def details() -> dict[str, object]:
+        return {"inFlight": door.in_flight, "waiting": recent.waiting}
+
+    door = Door(
+        make_app([*api.routes(), *health_routes(readiness, details), *description_routes()]),
+        settings.max_in_flight,
+    )
+    ended = asyncio.Event()
+
+    async def serve() -> None:
+        await _listen(settings, door, stop)
+        ended.set()
+
+    async def announce() -> None:
+        await tail.caught_up.wait()
+        await followed.caught_up.wait()
+        readiness.clear(CATCHING_UP)
+
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(tail.run(ended))
+        tasks.create_task(followed.run(ended))
+        tasks.create_task(keys.follow(ended))
+        tasks.create_task(lookups.watch(readiness, ended))
+        tasks.create_task(watch_kafka(kafka, topics.lock_events, readiness, ended))
+        announcing = tasks.create_task(announce())
+        serving = tasks.create_task(serve())
+        await serving
+        announcing.cancel()
+
+
+async def _listen(settings: Settings, door: Door, stop: asyncio.Event) -> None:
+    config = uvicorn.Config(
+        door,
+        host=settings.api_host,
+        port=settings.api_port,
+        http="httptools",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        lifespan="off",
+        timeout_graceful_shutdown=DRAIN_S,
+        timeout_keep_alive=75,
+        backlog=4096,
+    )
+    log.info("api listens on http://%s:%s", settings.api_host, settings.api_port)
+    try:
+        await QuietServer(config).serve_until(stop)
+    except SystemExit as error:
+        raise ConfigurationError(
+            f"LOCKSTREAM_API_PORT: {settings.api_host}:{settings.api_port} can't be listened on"
+        ) from error
+
+
+def _next_offsets(positions: dict[int, Position], partitions: int) -> dict[int, int]:
+    return {p: positions.get(p, Position()).next_offset for p in range(partitions)}

@@ -1,0 +1,154 @@
+"""The topics of one installation: made when it is first set up, checked at every start."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import msgspec
+from aiokafka.admin import NewTopic
+from aiokafka.errors import TopicAlreadyExistsError, for_code
+
+from lockstream.eventlog.kafka import REQUEST_TIMEOUT_S, Kafka, kafka_errors, stop_client
+from lockstream.runtime.errors import KafkaUnavailable, PartitionsChanged
+from lockstream.runtime.settings import Settings
+from lockstream.schemas.topics import DAY_MS, MAX_RECORD_BYTES
+
+
+class Topic(msgspec.Struct, frozen=True):
+    name: str
+    partitions: int
+    config: dict[str, str]
+
+
+FOREVER = {"retention.ms": "-1", "retention.bytes": "-1"}
+
+
+def lock_topics(settings: Settings) -> list[Topic]:
+    names, partitions = settings.topics, settings.partitions
+    return [
+        Topic(names.lock_facts, partitions, {"retention.ms": str(7 * DAY_MS)}),
+        Topic(names.lock_events, partitions, FOREVER),
+        Topic(
+            names.parked_facts,
+            partitions,
+            {
+                "retention.ms": str(30 * DAY_MS),
+                # The largest fact that Kafka takes must still fit with our headers added.
+                "max.message.bytes": str(2 * MAX_RECORD_BYTES),
+            },
+        ),
+        Topic(names.registry, 1, {"cleanup.policy": "compact", **FOREVER}),
+    ]
+
+
+def partner_topic(settings: Settings, partner_id: str) -> Topic:
+    return Topic(
+        settings.topics.partner_events(partner_id),
+        settings.partitions,
+        {"retention.ms": str(30 * DAY_MS)},
+    )
+
+
+async def ensure_installation(kafka: Kafka, settings: Settings) -> None:
+    """Creates what is missing of the four lock topics and checks their partition counts.
+
+    Raises:
+        KafkaUnavailable: the broker can't be reached in time.
+        PartitionsChanged: a topic has another partition count than the settings say.
+    """
+    await ensure_topics(kafka, settings, lock_topics(settings))
+
+
+async def ensure_topics(kafka: Kafka, settings: Settings, topics: list[Topic]) -> None:
+    """As ``ensure_installation``, for the topics named."""
+    async with _admin(kafka) as admin:
+        await _create_missing(admin, settings, topics)
+        await _check_partitions(admin, topics)
+
+
+async def topic_exists(kafka: Kafka, topic: str) -> bool:
+    """
+    Raises:
+        KafkaUnavailable: the broker can't be reached in time.
+    """
+    async with _admin(kafka) as admin:
+        with kafka_errors("listing the topics"):
+            return topic in await asyncio.wait_for(admin.list_topics(), REQUEST_TIMEOUT_S)
+
+
+async def delete_topic(kafka: Kafka, topic: str) -> None:
+    """
+    Raises:
+        KafkaUnavailable: the broker can't be reached or refused.
+    """
+    async with _admin(kafka) as admin:
+        with kafka_errors(f"deleting {topic}"):
+            await asyncio.wait_for(admin.delete_topics([topic]), REQUEST_TIMEOUT_S)
+
+
+@asynccontextmanager
+async def _admin(kafka: Kafka) -> AsyncIterator[Any]:
+    admin = kafka.admin()
+    try:
+        with kafka_errors("connecting to Kafka"):
+            await asyncio.wait_for(admin.start(), REQUEST_TIMEOUT_S)
+        yield admin
+    finally:
+        await stop_client(admin)
+
+
+async def _create_missing(admin: Any, settings: Settings, topics: list[Topic]) -> None:
+    with kafka_errors("listing the topics"):
+        existing = set(await asyncio.wait_for(admin.list_topics(), REQUEST_TIMEOUT_S))
+    missing = [topic for topic in topics if topic.name not in existing]
+    if not missing:
+        return
+    durability = {"min.insync.replicas": str(settings.min_insync_replicas)}
+    if settings.replication_factor > 1:
+        durability["unclean.leader.election.enable"] = "false"
+    wanted = [
+        NewTopic(
+            topic.name,
+            topic.partitions,
+            settings.replication_factor,
+            topic_configs={**durability, **topic.config},
+        )
+        for topic in missing
+    ]
+    with kafka_errors("creating the topics"):
+        answer = await asyncio.wait_for(admin.create_topics(wanted), REQUEST_TIMEOUT_S)
+    for name, code, *text in answer.topic_errors:
+        error = for_code(code)
+        if code and error is not TopicAlreadyExistsError:
+            raise KafkaUnavailable(f"creating {name}: {error.__name__} {text[0] if text else ''}")
+
+
+async def _check_partitions(admin: Any, topics: list[Topic]) -> None:
+    """A topic made a moment ago may not be known everywhere yet: asks again for up to 10 s."""
+    expected = {topic.name: topic.partitions for topic in topics}
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + REQUEST_TIMEOUT_S
+    while True:
+        with kafka_errors("describing the topics"):
+            described = await asyncio.wait_for(
+                admin.describe_topics(list(expected)), REQUEST_TIMEOUT_S
+            )
+        counts = {t["topic"]: len(t["partitions"]) for t in described if not t["error_code"]}
+        led = all(
+            partition["leader"] >= 0
+            for t in described
+            if not t["error_code"]
+            for partition in t["partitions"]
+        )
+        for name, count in counts.items():
+            if count != expected[name]:
+                raise PartitionsChanged(
+                    f"topic {name} has {count} partitions, the settings say {expected[name]}: "
+                    "another count would split a lock's history; set LOCKSTREAM_PARTITIONS back"
+                )
+        if led and len(counts) == len(expected):
+            return
+        if loop.time() > deadline:
+            raise KafkaUnavailable(f"topics without a leader among {sorted(expected)}")
+        await asyncio.sleep(0.05)

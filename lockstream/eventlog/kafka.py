@@ -1,0 +1,234 @@
+"""The seam to aiokafka, which ships no types: every client is made here, with settings that were
+chosen on purpose, and its errors become ours here.
+"""
+
+import asyncio
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import msgspec
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
+from aiokafka.helpers import create_ssl_context
+from aiokafka.producer import sender as aiokafka_sender
+
+from lockstream.runtime.errors import KafkaUnavailable
+from lockstream.runtime.settings import Settings
+from lockstream.schemas.lock_events import Headers
+
+log = logging.getLogger(__name__)
+
+REQUEST_TIMEOUT_S = 10.0
+TRANSACTION_TIMEOUT_MS = 10_000
+CONCURRENT_TRANSACTIONS_BACKOFF_S = 0.001
+MAX_BATCH_BYTES = 900_000
+"""Below the broker's limit on one record batch."""
+
+
+class Record(msgspec.Struct, frozen=True, gc=False):
+    """One record as read. ``timestamp_ms``: milliseconds since 1970-01-01 UTC."""
+
+    partition: int
+    offset: int
+    timestamp_ms: int
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+
+
+class Output(msgspec.Struct, frozen=True, gc=False):
+    """One record to be written."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: Headers = ()
+
+
+class Kafka:
+    """Makes the clients of one process. Opens no connection by itself."""
+
+    def __init__(self, settings: Settings, client_id: str) -> None:
+        self._client_id = client_id
+        self._session_timeout_ms = int(settings.session_timeout * 1000)
+        self._options: dict[str, Any] = {
+            "bootstrap_servers": settings.kafka_bootstrap_servers,
+            "client_id": client_id,
+            "security_protocol": settings.kafka_security_protocol,
+            "request_timeout_ms": int(REQUEST_TIMEOUT_S * 1000),
+            "retry_backoff_ms": 20,
+            "metadata_max_age_ms": 60_000,
+        }
+        if "SSL" in settings.kafka_security_protocol:
+            self._options["ssl_context"] = create_ssl_context(
+                cafile=settings.kafka_ssl_cafile or None
+            )
+        if settings.kafka_security_protocol.startswith("SASL"):
+            self._options["sasl_mechanism"] = settings.kafka_sasl_mechanism
+            self._options["sasl_plain_username"] = settings.kafka_sasl_username
+            self._options["sasl_plain_password"] = settings.kafka_sasl_password
+
+    def idempotent_producer(self) -> Any:
+        """acks=all, no duplicates from its own retries. Sends never expire by themselves: the
+        caller puts a deadline on each."""
+        return AIOKafkaProducer(
+            **self._options, enable_idempotence=True, acks="all", max_batch_size=MAX_BATCH_BYTES
+        )
+
+    def transactional_producer(self, transactional_id: str) -> Any:
+        # aiokafka sleeps 20 ms when a transaction follows another before its markers are
+        # written, which is nearly always here; 1 ms is 3.5 times the transactions per second.
+        aiokafka_sender.BACKOFF_OVERRIDE = CONCURRENT_TRANSACTIONS_BACKOFF_S
+        return AIOKafkaProducer(
+            **self._options,
+            transactional_id=transactional_id,
+            transaction_timeout_ms=TRANSACTION_TIMEOUT_MS,
+            max_batch_size=MAX_BATCH_BYTES,
+        )
+
+    def reader(self) -> Any:
+        """A consumer without a group that sees committed records only."""
+        return AIOKafkaConsumer(
+            **self._options,
+            isolation_level="read_committed",
+            auto_offset_reset="none",
+            enable_auto_commit=False,
+            fetch_max_wait_ms=500,
+            max_partition_fetch_bytes=2 * 1024 * 1024,
+        )
+
+    def offsets_client(self) -> Any:
+        """A consumer that only asks for offsets: read_uncommitted, so that ``end_offsets`` is the
+        high watermark and not the last stable offset."""
+        return AIOKafkaConsumer(
+            **self._options,
+            isolation_level="read_uncommitted",
+            auto_offset_reset="none",
+            enable_auto_commit=False,
+        )
+
+    def group_consumer(self, group: str, instance_id: str | None) -> Any:
+        return AIOKafkaConsumer(
+            **self._options,
+            group_id=group,
+            group_instance_id=instance_id,
+            isolation_level="read_committed",
+            auto_offset_reset="none",
+            enable_auto_commit=False,
+            session_timeout_ms=self._session_timeout_ms,
+            heartbeat_interval_ms=max(100, min(3000, self._session_timeout_ms // 4)),
+            rebalance_timeout_ms=15_000,
+            fetch_max_wait_ms=100,
+            max_partition_fetch_bytes=2 * 1024 * 1024,
+        )
+
+    def admin(self) -> Any:
+        return AIOKafkaAdminClient(**self._options)
+
+
+@contextmanager
+def kafka_errors(doing: str) -> Iterator[None]:
+    """Turns aiokafka's errors and time-outs into ``KafkaUnavailable``, saying what was tried."""
+    try:
+        yield
+    except KafkaError as error:
+        raise KafkaUnavailable(f"{doing}: {error!r}") from error
+    except TimeoutError as error:
+        raise KafkaUnavailable(f"{doing}: no answer in time") from error
+
+
+async def start_client(client: Any, doing: str, timeout_s: float = REQUEST_TIMEOUT_S) -> None:
+    """Starts a client; one that can't start is closed again.
+
+    Raises:
+        KafkaUnavailable: the broker can't be reached in time.
+    """
+    try:
+        with kafka_errors(doing):
+            await asyncio.wait_for(client.start(), timeout_s)
+    except BaseException:
+        await stop_client(client)
+        raise
+
+
+async def stop_client(client: Any, timeout_s: float = 3.0) -> None:
+    """Stops a client, by force if it does not end in time (a producer first waits for a broker
+    that may never come back)."""
+    end = client.close if isinstance(client, AIOKafkaAdminClient) else client.stop
+    try:
+        await asyncio.wait_for(end(), timeout_s)
+    except (TimeoutError, KafkaError) as error:
+        log.debug("client did not stop in order: %r", error)
+        await _close_by_force(client)
+
+
+async def _close_by_force(client: Any) -> None:
+    sender = getattr(client, "_sender", None)
+    task = getattr(sender, "sender_task", None)
+    if task is not None and not task.done():
+        task.cancel()
+        await asyncio.wait((task,), timeout=1.0)
+    connection = getattr(client, "client", None) or getattr(client, "_client", None)
+    if connection is not None:
+        await asyncio.wait((asyncio.ensure_future(connection.close()),), timeout=1.0)
+
+
+def to_record(message: Any) -> Record:
+    return Record(
+        message.partition,
+        message.offset,
+        message.timestamp,
+        message.key,
+        message.value,
+        message.headers,
+    )
+
+
+async def high_watermarks(
+    offsets_client: Any, topic: str, partitions: Sequence[int]
+) -> dict[int, int]:
+    """The offset after the last record of each partition, committed or not.
+
+    Raises:
+        KafkaUnavailable: no answer in time.
+    """
+    wanted = [TopicPartition(topic, p) for p in partitions]
+    return await _ask_offsets(offsets_client.end_offsets(wanted), topic)
+
+
+async def beginnings(offsets_client: Any, topic: str, partitions: Sequence[int]) -> dict[int, int]:
+    """The offset of the first record that retention has left in each partition.
+
+    Raises:
+        KafkaUnavailable: no answer in time.
+    """
+    wanted = [TopicPartition(topic, p) for p in partitions]
+    return await _ask_offsets(offsets_client.beginning_offsets(wanted), topic)
+
+
+async def offsets_at_time(
+    offsets_client: Any, topic: str, partitions: Sequence[int], time_ms: int
+) -> dict[int, int]:
+    """The first offset of each partition whose record is of ``time_ms`` or later; the end where
+    there is none.
+
+    Raises:
+        KafkaUnavailable: no answer in time.
+    """
+    ends = await high_watermarks(offsets_client, topic, partitions)
+    wanted = {TopicPartition(topic, p): time_ms for p in partitions}
+    with kafka_errors(f"asking for the offsets of {topic}"):
+        found = await asyncio.wait_for(offsets_client.offsets_for_times(wanted), REQUEST_TIMEOUT_S)
+    return {
+        tp.partition: ends[tp.partition] if entry is None else entry.offset
+        for tp, entry in found.items()
+    }
+
+
+async def _ask_offsets(question: Any, topic: str) -> dict[int, int]:
+    with kafka_errors(f"asking for the offsets of {topic}"):
+        answer: Mapping[Any, int] = await asyncio.wait_for(question, REQUEST_TIMEOUT_S)
+    return {tp.partition: offset for tp, offset in answer.items()}

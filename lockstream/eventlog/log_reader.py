@@ -1,0 +1,100 @@
+"""Reading a stretch of the log: from an offset to an end that was seen beforehand."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+from aiokafka import TopicPartition
+from aiokafka.errors import OffsetOutOfRangeError
+
+from lockstream.eventlog.kafka import (
+    Kafka,
+    Record,
+    kafka_errors,
+    start_client,
+    stop_client,
+    to_record,
+)
+from lockstream.runtime.errors import KafkaUnavailable, PositionLost
+
+STALL_S = 10.0
+_POLL_MS = 50
+
+
+class LogReader:
+    """Reads committed records. One stretch at a time."""
+
+    def __init__(self, consumer: Any) -> None:
+        self._consumer = consumer
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, kafka: Kafka) -> AsyncIterator["LogReader"]:
+        """
+        Raises:
+            KafkaUnavailable: the broker can't be reached in time.
+        """
+        consumer = kafka.reader()
+        await start_client(consumer, "connecting a reader")
+        try:
+            yield cls(consumer)
+        finally:
+            await stop_client(consumer)
+
+    async def read(
+        self, topic: str, begin: Mapping[int, int], end: Mapping[int, int]
+    ) -> AsyncIterator[list[Record]]:
+        """Yields the committed records of ``[begin, end)`` of each partition, in order within a
+        partition. It ends by position and not by count: transaction markers occupy offsets.
+
+        Raises:
+            KafkaUnavailable: no progress for 10 s (an open transaction hides what follows it).
+            PositionLost: retention has deleted a record that was to be read.
+        """
+        left = {TopicPartition(topic, p): end[p] for p in begin if begin[p] < end[p]}
+        if not left:
+            return
+        consumer = self._consumer
+        consumer.assign(list(left))
+        for tp in left:
+            consumer.seek(tp, begin[tp.partition])
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + STALL_S
+        while left:
+            with kafka_errors(f"reading {topic}"):
+                try:
+                    batches = await consumer.getmany(timeout_ms=_POLL_MS, max_records=5000)
+                except OffsetOutOfRangeError as error:
+                    raise PositionLost(
+                        f"{topic}: retention has deleted records that were still to be read"
+                    ) from error
+                positions = {tp: await consumer.position(tp) for tp in left}
+            for tp, messages in batches.items():
+                deadline = loop.time() + STALL_S
+                stop_at = end[tp.partition]
+                records = [to_record(m) for m in messages if m.offset < stop_at]
+                if records:
+                    yield records
+            for tp, position in positions.items():
+                if position >= left[tp]:
+                    del left[tp]
+                    consumer.pause(tp)
+            if loop.time() > deadline:
+                behind = {tp.partition: left[tp] for tp in left}
+                raise KafkaUnavailable(f"{topic}: no progress for {STALL_S:.0f} s towards {behind}")
+
+    async def last(self, topic: str, partition: int, end: int, beginning: int) -> Record | None:
+        """The last committed record before ``end``, or None if there is none since ``beginning``.
+
+        Looks back in growing steps, since markers and aborted records occupy offsets too.
+        """
+        step = 8
+        while True:
+            begin = max(beginning, end - step)
+            found: Record | None = None
+            async for records in self.read(topic, {partition: begin}, {partition: end}):
+                found = records[-1]
+            if found is not None or begin <= beginning:
+                return found
+            step *= 16

@@ -1,0 +1,107 @@
+"""Publishing facts: acks=all, a deadline on each, and an honest word on what became of it."""
+
+import asyncio
+import logging
+from typing import Any
+
+import msgspec
+from aiokafka.errors import KafkaError
+
+from lockstream.eventlog.kafka import Kafka, start_client, stop_client
+from lockstream.runtime.errors import KafkaUnavailable, OutcomeUnknown
+from lockstream.schemas.lock_events import Headers
+from lockstream.schemas.lock_facts import TRACEPARENT, Fact, encode_fact
+from lockstream.schemas.topics import lock_key, partition_of
+
+log = logging.getLogger(__name__)
+
+
+class Published(msgspec.Struct, frozen=True):
+    partition: int
+    offset: int
+
+
+class FactPublisher:
+    """One idempotent producer, made anew when it breaks. Its memory is bounded: aiokafka queues
+    one batch a partition, and a send that finds it full waits for its deadline."""
+
+    def __init__(self, kafka: Kafka, topic: str, partitions: int, timeout_s: float) -> None:
+        self._kafka = kafka
+        self._topic = topic
+        self._partitions = partitions
+        self._timeout_s = timeout_s
+        self._producer: Any = None
+        self._starting = asyncio.Lock()
+
+    async def start(self) -> None:
+        """
+        Raises:
+            KafkaUnavailable: the broker can't be reached in time.
+        """
+        await self._working_producer()
+
+    async def close(self) -> None:
+        """Sends what is queued, for 5 s at most."""
+        if self._producer is not None:
+            await stop_client(self._producer, timeout_s=5.0)
+            self._producer = None
+
+    async def publish(self, fact: Fact, traceparent: bytes | None = None) -> Published:
+        """Makes the fact durable; returns where it stands.
+
+        Raises:
+            KafkaUnavailable: it was not sent: nothing is recorded.
+            OutcomeUnknown: it was sent and no answer came: it may be recorded, now or later.
+        """
+        headers: Headers = ((TRACEPARENT, traceparent),) if traceparent is not None else ()
+        partition = partition_of(fact.lock_id, self._partitions)
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._timeout_s
+        try:
+            async with asyncio.timeout_at(deadline):
+                producer = await self._working_producer()
+                sent = await producer.send(
+                    self._topic,
+                    encode_fact(fact),
+                    key=lock_key(fact.lock_id),
+                    partition=partition,
+                    headers=list(headers),
+                )
+        except TimeoutError as error:
+            raise KafkaUnavailable("Kafka did not take the fact in time") from error
+        except KafkaError as error:
+            await self._discard(producer)
+            raise KafkaUnavailable(f"Kafka did not take the fact: {error!r}") from error
+        try:
+            async with asyncio.timeout_at(deadline):
+                metadata = await asyncio.shield(sent)
+        except TimeoutError as error:
+            sent.add_done_callback(_consume)
+            raise OutcomeUnknown("Kafka did not confirm the fact in time") from error
+        except KafkaError as error:
+            await self._discard(producer)
+            raise OutcomeUnknown(f"Kafka did not confirm the fact: {error!r}") from error
+        return Published(partition, metadata.offset)
+
+    async def _working_producer(self) -> Any:
+        if self._producer is not None:
+            return self._producer
+        async with self._starting:
+            if self._producer is None:
+                producer = self._kafka.idempotent_producer()
+                await start_client(producer, "connecting a producer")
+                self._producer = producer
+        return self._producer
+
+    async def _discard(self, producer: Any) -> None:
+        """A producer that failed may stay out of sequence until it is replaced (aiokafka #1017)."""
+        if self._producer is producer:
+            self._producer = None
+            log.warning("the fact producer failed and is replaced")
+            await stop_client(producer, timeout_s=0.5)
+
+
+def _consume(sent: "asyncio.Future[object]") -> None:
+    """Nobody waits for this send any more: its late error is not news."""
+    if not sent.cancelled():
+        sent.exception()

@@ -1,0 +1,123 @@
+"""The registry: organisations, API keys and partners, followed from a compacted topic."""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from typing import TypeVar
+
+import msgspec
+
+from lockstream.eventlog.kafka import (
+    REQUEST_TIMEOUT_S,
+    Kafka,
+    Record,
+    beginnings,
+    high_watermarks,
+    kafka_errors,
+    start_client,
+    stop_client,
+)
+from lockstream.eventlog.log_reader import LogReader
+from lockstream.eventlog.tail import Tail
+from lockstream.schemas.registry import (
+    ApiKey,
+    Entry,
+    Organization,
+    Partner,
+    decode_entry,
+    encode_entry,
+    entry_key,
+)
+
+log = logging.getLogger(__name__)
+
+E = TypeVar("E", Organization, ApiKey, Partner)
+
+
+class Registry:
+    """The latest entry of every key. Keys never change hands, so entries need no order of theirs."""
+
+    def __init__(self) -> None:
+        self._entries: dict[bytes, Entry] = {}
+        self._changed = asyncio.Event()
+
+    def take(self, topic: str, records: Sequence[Record]) -> None:
+        """Takes records of the registry topic in, oldest first."""
+        for record in records:
+            key = record.key or b""
+            if record.value is None:
+                self._entries.pop(key, None)
+                continue
+            try:
+                self._entries[key] = decode_entry(record.value)
+            except msgspec.DecodeError as error:
+                # A newer writer's entry must not lock everybody out: the others stay valid.
+                log.error("%s offset %s is not an entry: %s", topic, record.offset, error)
+        self._changed.set()
+
+    async def changed(self) -> None:
+        """Returns when something may have changed since it last returned."""
+        await self._changed.wait()
+        self._changed.clear()
+
+    def api_key(self, key_id: str) -> ApiKey | None:
+        entry = self._entries.get(f"key/{key_id}".encode())
+        return entry if isinstance(entry, ApiKey) else None
+
+    def organization(self, org_id: str) -> Organization | None:
+        entry = self._entries.get(f"org/{org_id}".encode())
+        return entry if isinstance(entry, Organization) else None
+
+    def partner(self, partner_id: str) -> Partner | None:
+        entry = self._entries.get(f"partner/{partner_id}".encode())
+        return entry if isinstance(entry, Partner) else None
+
+    def all(self, kind: type[E]) -> list[E]:
+        """All entries of one kind, by key."""
+        return [e for _, e in sorted(self._entries.items()) if isinstance(e, kind)]
+
+
+def registry_tail(kafka: Kafka, topic: str, registry: Registry) -> Tail:
+    """A tail that keeps ``registry`` up to date from the topic's first record on."""
+    return Tail(kafka, {topic: {0: 0}}, registry.take)
+
+
+async def read_registry(kafka: Kafka, topic: str) -> Registry:
+    """The registry as it stands now.
+
+    Raises:
+        KafkaUnavailable: the broker can't be reached in time.
+    """
+    registry = Registry()
+    offsets_client = kafka.offsets_client()
+    try:
+        await start_client(offsets_client, "connecting to Kafka")
+        begin = await beginnings(offsets_client, topic, [0])
+        end = await high_watermarks(offsets_client, topic, [0])
+    finally:
+        await stop_client(offsets_client)
+    async with LogReader.open(kafka) as reader:
+        async for records in reader.read(topic, begin, end):
+            registry.take(topic, records)
+    return registry
+
+
+async def write_entries(kafka: Kafka, topic: str, entries: Sequence[Entry]) -> None:
+    """Adds entries or replaces those of the same key.
+
+    Raises:
+        KafkaUnavailable: the broker can't be reached in time; some may have been written.
+    """
+    producer = kafka.idempotent_producer()
+    try:
+        await start_client(producer, "connecting to Kafka")
+        for entry in entries:
+            with kafka_errors(f"writing to {topic}"):
+                await asyncio.wait_for(
+                    producer.send_and_wait(
+                        topic, encode_entry(entry), key=entry_key(entry), partition=0
+                    ),
+                    REQUEST_TIMEOUT_S,
+                )
+    finally:
+        await stop_client(producer)

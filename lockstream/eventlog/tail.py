@@ -1,0 +1,91 @@
+"""Following topics for as long as the process lives, without a group: every replica sees all."""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from aiokafka import TopicPartition
+from aiokafka.errors import OffsetOutOfRangeError
+
+from lockstream.eventlog.kafka import (
+    Kafka,
+    Record,
+    high_watermarks,
+    kafka_errors,
+    start_client,
+    stop_client,
+    to_record,
+)
+from lockstream.runtime.errors import PositionLost
+
+OnRecords = Callable[[str, Sequence[Record]], None]
+"""Called with a topic and committed records of one of its partitions, in order. Must not raise."""
+
+
+class Tail:
+    """``begin``: per topic and partition, the offset to begin at."""
+
+    def __init__(
+        self, kafka: Kafka, begin: Mapping[str, Mapping[int, int]], on_records: OnRecords
+    ) -> None:
+        self._kafka = kafka
+        self._begin = begin
+        self._on_records = on_records
+        self.caught_up = asyncio.Event()
+        """Set once everything has been seen that was there when the tail began."""
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Follows until ``stop`` is set. Waits out a broker that goes away.
+
+        Raises:
+            KafkaUnavailable: the broker can't be reached at the start.
+            PositionLost: retention has deleted records that were still to be seen.
+        """
+        consumer = self._kafka.reader()
+        try:
+            await start_client(consumer, "connecting a tail")
+            ends = await self._ends()
+            partitions = {
+                TopicPartition(topic, p): offset
+                for topic, offsets in self._begin.items()
+                for p, offset in offsets.items()
+            }
+            consumer.assign(list(partitions))
+            for tp, offset in partitions.items():
+                consumer.seek(tp, offset)
+            while not stop.is_set():
+                if not self.caught_up.is_set():
+                    await self._check_caught_up(consumer, ends)
+                await self._poll(consumer)
+        finally:
+            await stop_client(consumer)
+
+    async def _ends(self) -> dict[Any, int]:
+        offsets_client = self._kafka.offsets_client()
+        try:
+            await start_client(offsets_client, "connecting to Kafka")
+            return {
+                TopicPartition(topic, p): end
+                for topic, offsets in self._begin.items()
+                for p, end in (await high_watermarks(offsets_client, topic, list(offsets))).items()
+            }
+        finally:
+            await stop_client(offsets_client)
+
+    async def _check_caught_up(self, consumer: Any, ends: Mapping[Any, int]) -> None:
+        for tp, end in ends.items():
+            if await consumer.position(tp) < end:
+                return
+        self.caught_up.set()
+
+    async def _poll(self, consumer: Any) -> None:
+        timeout_ms = 500 if self.caught_up.is_set() else 20
+        with kafka_errors("following the log"):
+            try:
+                batches = await consumer.getmany(timeout_ms=timeout_ms)
+            except OffsetOutOfRangeError as error:
+                raise PositionLost(
+                    f"retention has deleted what was to be followed: {error.args}"
+                ) from error
+        for tp, messages in batches.items():
+            self._on_records(tp.topic, [to_record(m) for m in messages])

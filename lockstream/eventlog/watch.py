@@ -1,0 +1,35 @@
+"""Whether Kafka answers: asked every other second, said in readiness."""
+
+import asyncio
+
+from lockstream.eventlog.kafka import Kafka, high_watermarks, start_client, stop_client
+from lockstream.runtime.errors import KafkaUnavailable
+from lockstream.runtime.readiness import Readiness
+
+EVERY_S = 1.0
+ANSWER_S = 3.0
+OBSTACLE = "kafka"
+
+
+async def watch_kafka(
+    kafka: Kafka, topic: str, readiness: Readiness, stop: asyncio.Event
+) -> None:
+    """Runs until ``stop`` is set."""
+    client = kafka.offsets_client()
+    try:
+        await start_client(client, "connecting to Kafka")
+        while not stop.is_set():
+            try:
+                async with asyncio.timeout(ANSWER_S):
+                    await high_watermarks(client, topic, [0])
+            except (KafkaUnavailable, TimeoutError) as error:
+                readiness.block(OBSTACLE, f"Kafka does not answer: {error or 'no answer in time'}")
+            else:
+                readiness.clear(OBSTACLE)
+            try:
+                async with asyncio.timeout(EVERY_S):
+                    await stop.wait()
+            except TimeoutError:
+                continue
+    finally:
+        await stop_client(client)

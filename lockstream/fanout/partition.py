@@ -1,0 +1,133 @@
+"""One partition of one partner's fan-out."""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from lockstream.eventlog.kafka import Output, Record
+from lockstream.eventlog.stage import OutputLog
+from lockstream.fanout.decisions import delivers
+from lockstream.runtime.errors import StreamViolation
+from lockstream.schemas.lock_events import EventHeaders, decode_event
+from lockstream.schemas.partner_events import (
+    PartnerPosition,
+    encode_envelope,
+    envelope,
+    partner_headers,
+)
+from lockstream.schemas.registry import Partner
+from lockstream.schemas.topics import TopicNames
+
+
+class FanoutPartition:
+    """Implements ``eventlog.stage.StagePartition``. Its whole state is the last sequence, and the
+    ``source-offset`` of the last input, which must increase."""
+
+    def __init__(self, topics: TopicNames, partner: Partner, partition: int) -> None:
+        self._topics = topics
+        self._partner = partner
+        self._partition = partition
+        self._topic = topics.partner_events(partner.id)
+        self._sequence = 0
+        self._last_fact_offset = -1
+
+    @property
+    def note(self) -> str:
+        """A checkpoint is believed only if the output still ends at the sequence it names."""
+        return f"sequence={self._sequence}"
+
+    async def restore(self, output: OutputLog) -> int:
+        """
+        Raises:
+            StreamViolation: the output holds what no fan-out wrote, or retention has emptied it
+                and no checkpoint says how far it had come.
+        """
+        self._last_fact_offset = -1
+        last = await output.last(self._topic)
+        start = self._partner.start_offsets[self._partition]
+        checkpoint = output.checkpoint
+        if last is not None:
+            position = self._read_position(last)
+            self._sequence = position.sequence
+            next_offset = position.source_offset + 1
+        elif await output.high_watermark(self._topic) == 0:
+            self._sequence = 0
+            next_offset = start
+        else:
+            return self._restore_emptied(output, start)
+        if checkpoint is not None and checkpoint.note == self.note:
+            return max(next_offset, start, checkpoint.next_offset)
+        return max(next_offset, start)
+
+    def _restore_emptied(self, output: OutputLog, start: int) -> int:
+        """The output has held records (or markers), and none is left."""
+        checkpoint = output.checkpoint
+        name, _, value = (checkpoint.note if checkpoint else "").partition("=")
+        if checkpoint is not None and name == "sequence" and value.isdigit():
+            self._sequence = int(value)
+            return max(start, checkpoint.next_offset)
+        raise StreamViolation(
+            f"{self._topic}[{self._partition}] holds no record any more and no checkpoint says how "
+            "far it had come: going on could repeat events; "
+            "`lockstream partner remove --delete-topic` and add the partner anew from a time"
+        )
+
+    def _read_position(self, record: Record) -> PartnerPosition:
+        try:
+            return PartnerPosition.from_kafka(record.headers)
+        except (ValueError, UnicodeDecodeError) as error:
+            raise StreamViolation(
+                f"{self._topic}[{self._partition}] offset {record.offset}: {error}"
+            ) from error
+
+    async def process(self, records: Sequence[Record]) -> Sequence[Output]:
+        """The partner's records that follow from these events. Values are decoded only to be
+        delivered.
+
+        Raises:
+            StreamViolation: a record that no projector wrote: it goes to nobody.
+        """
+        outputs: list[Output] = []
+        for record in records:
+            headers = self._check(record)
+            if delivers(headers, self._partner):
+                self._sequence += 1
+                outputs.append(self._deliver(record, headers))
+        return outputs
+
+    def _check(self, record: Record) -> EventHeaders:
+        try:
+            headers = EventHeaders.from_kafka(record.headers)
+        except (ValueError, UnicodeDecodeError) as error:
+            raise StreamViolation(f"{self._where(record)}: {error}") from error
+        if headers.source_offset <= self._last_fact_offset:
+            raise StreamViolation(
+                f"{self._where(record)}: its source-offset {headers.source_offset} does not follow "
+                f"{self._last_fact_offset}"
+            )
+        self._last_fact_offset = headers.source_offset
+        return headers
+
+    def _deliver(self, record: Record, headers: EventHeaders) -> Output:
+        try:
+            event = decode_event(record.value or b"")
+        except msgspec.DecodeError as error:
+            raise StreamViolation(f"{self._where(record)}: {error}") from error
+        delivered = envelope(event, self._partner.id)
+        return Output(
+            self._topic,
+            record.key,
+            encode_envelope(delivered),
+            partner_headers(
+                delivered,
+                source_offset=record.offset,
+                sequence=self._sequence,
+                traceparent=headers.traceparent,
+            ),
+        )
+
+    def _where(self, record: Record) -> str:
+        return f"{self._topics.lock_events}[{self._partition}] offset {record.offset}"
+
+    async def committed(self, outputs: Sequence[Output], offsets: Sequence[int]) -> None:
+        """Nothing to do: the output is the state."""

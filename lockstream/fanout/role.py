@@ -1,0 +1,153 @@
+"""The fan-out's composition root: a stage for each active partner, as the registry has them."""
+
+import asyncio
+import logging
+
+import msgspec
+
+from lockstream.eventlog.installation import ensure_installation, ensure_topics, partner_topic
+from lockstream.eventlog.kafka import Kafka
+from lockstream.eventlog.registry import Registry, registry_tail
+from lockstream.eventlog.stage import Fail, Stage, StageName, StagePartition
+from lockstream.fanout.partition import FanoutPartition
+from lockstream.runtime.errors import StageStopped, Unavailable
+from lockstream.runtime.health import serve_health
+from lockstream.runtime.readiness import Readiness
+from lockstream.runtime.settings import Settings
+from lockstream.schemas.registry import Partner
+
+log = logging.getLogger(__name__)
+
+FIRST_PAUSE_S = 0.5
+LONGEST_PAUSE_S = 10.0
+
+
+class _Running(msgspec.Struct):
+    partner: Partner
+    stop: asyncio.Event
+    task: asyncio.Task[None] | None = None
+    stage: Stage | None = None
+
+
+class Fanout:
+    """Starts and stops partners' stages as the registry changes. Partners share nothing but the
+    process: one that fails is tried again by itself, and delays nobody."""
+
+    def __init__(
+        self, kafka: Kafka, settings: Settings, registry: Registry, readiness: Readiness
+    ) -> None:
+        self._kafka = kafka
+        self._settings = settings
+        self._registry = registry
+        self._readiness = readiness
+        self._running: dict[str, _Running] = {}
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Runs until ``stop`` is set, then drains every partner."""
+        async with asyncio.TaskGroup() as stages:
+            watching = stages.create_task(self._follow(stages))
+            await stop.wait()
+            watching.cancel()
+            for running in self._running.values():
+                running.stop.set()
+
+    async def _follow(self, stages: asyncio.TaskGroup) -> None:
+        while True:
+            await self._registry.changed()
+            wanted = {p.id: p for p in self._registry.all(Partner) if p.status == "active"}
+            for partner_id, running in list(self._running.items()):
+                if wanted.get(partner_id) != running.partner:
+                    log.info("partner %s: stopping", partner_id)
+                    running.stop.set()
+                    if running.task is not None:
+                        await asyncio.wait((running.task,))
+                    del self._running[partner_id]
+            for partner_id, partner in wanted.items():
+                if partner_id not in self._running:
+                    log.info("partner %s: starting", partner_id)
+                    running = _Running(partner, asyncio.Event())
+                    running.task = stages.create_task(self._keep_running(running))
+                    self._running[partner_id] = running
+
+    async def _keep_running(self, running: _Running) -> None:
+        label = f"partner {running.partner.id}"
+        pause = FIRST_PAUSE_S
+        while not running.stop.is_set():
+            running.stage = self._make_stage(running.partner)
+            try:
+                await ensure_topics(
+                    self._kafka, self._settings, [partner_topic(self._settings, running.partner.id)]
+                )
+                await running.stage.run(running.stop)
+            except (Unavailable, StageStopped) as error:
+                self._readiness.block(label, str(error))
+            except ExceptionGroup as group:
+                ours, others = group.split((Unavailable, StageStopped))
+                if others is not None:
+                    raise
+                self._readiness.block(label, str(ours))
+            else:
+                pause = FIRST_PAUSE_S
+                continue
+            try:
+                async with asyncio.timeout(pause):
+                    await running.stop.wait()
+            except TimeoutError:
+                pause = min(LONGEST_PAUSE_S, pause * 2)
+        self._readiness.clear(label)
+
+    def _make_stage(self, partner: Partner) -> Stage:
+        topics = self._settings.topics
+        name = StageName(
+            label=f"partner {partner.id}",
+            group=topics.group(f"fanout.{partner.id}"),
+            transactional_prefix=f"fanout.{partner.id}.{topics.lock_events}",
+            input_topic=topics.lock_events,
+        )
+
+        def make_partition(partition: int, fail: Fail) -> StagePartition:
+            return FanoutPartition(topics, partner, partition)
+
+        return Stage(
+            self._kafka, name, make_partition, self._readiness, self._settings.instance_id or None
+        )
+
+    def status(self) -> dict[str, object]:
+        """Per partner: its partitions' positions and lag."""
+        return {
+            partner_id: running.stage.status() if running.stage is not None else {}
+            for partner_id, running in sorted(self._running.items())
+        }
+
+
+async def run_fanout(settings: Settings, stop: asyncio.Event) -> None:
+    """Runs until ``stop`` is set: then what is under way is committed.
+
+    Raises:
+        Unavailable: Kafka can't be reached at the start.
+        PartitionsChanged: a topic's partition count is not the installation's.
+    """
+    kafka = Kafka(settings, "lockstream-fanout")
+    await ensure_installation(kafka, settings)
+    readiness = Readiness()
+    registry = Registry()
+    tail = registry_tail(kafka, settings.topics.registry, registry)
+    fanout = Fanout(kafka, settings, registry, readiness)
+    ended = asyncio.Event()
+
+    async def work() -> None:
+        await fanout.run(stop)
+        ended.set()
+
+    def details() -> dict[str, object]:
+        return {"partners": fanout.status()}
+
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(tail.run(ended))
+        tasks.create_task(
+            serve_health(
+                settings.health_host, settings.fanout_health_port, readiness, details, ended
+            )
+        )
+        tasks.create_task(work())
+        log.info("fanout started")

@@ -1,0 +1,166 @@
+"""Folds what the partitions have committed into the read model: one database transaction for what
+several partitions have piled up. Behind the answers to commands, not in their way.
+"""
+
+import asyncio
+import logging
+from typing import Protocol
+
+import msgspec
+
+from lockstream.read_model.fold import Stretch
+from lockstream.read_model.store import ReadModel, ReadModelMoved
+from lockstream.read_model.tables import LOCK_EVENTS
+from lockstream.runtime.errors import LockstreamError, ReadModelUnavailable, StreamViolation
+from lockstream.runtime.readiness import Readiness
+
+log = logging.getLogger(__name__)
+
+PENDING_EVENTS = 20_000
+"""More than this many committed and not yet folded, and the partitions wait."""
+TRANSACTION_EVENTS = 4_000
+RETRY_S = 0.25
+WATCH_EVERY_S = 2.0
+OBSTACLE = "read model"
+
+
+class Owner(Protocol):
+    """The partition that a stretch comes from."""
+
+    def folded(self, batch: int) -> None:
+        """The read model holds everything up to this batch."""
+
+    def fold_failed(self, error: LockstreamError) -> None:
+        """Its stretch can't be folded in; nothing of it after this one will be either."""
+
+
+class Pending(msgspec.Struct, frozen=True):
+    owner: Owner
+    batch: int
+    stretch: Stretch
+
+    @property
+    def size(self) -> int:
+        return len(self.stretch.events) + len(self.stretch.parked)
+
+
+class FoldQueue:
+    def __init__(self, read_model: ReadModel, readiness: Readiness) -> None:
+        self._read_model = read_model
+        self._readiness = readiness
+        self._pending: list[Pending] = []
+        self._size = 0
+        self._changed = asyncio.Event()
+        self._room = asyncio.Event()
+        self._room.set()
+        self._reached: dict[int, tuple[Owner, int]] = {}
+
+    @property
+    def size(self) -> int:
+        """Events and parked facts committed and not yet folded in."""
+        return self._size
+
+    async def submit(self, pending: Pending) -> None:
+        """Waits while the queue is full."""
+        await self._room.wait()
+        self._pending.append(pending)
+        self._size += pending.size
+        if self._size >= PENDING_EVENTS:
+            self._room.clear()
+        self._changed.set()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Folds until ``stop`` is set and the queue is empty, or the read model is away then."""
+        stopping = asyncio.create_task(stop.wait())
+        try:
+            while not (stop.is_set() and not self._pending):
+                if not self._pending:
+                    self._changed.clear()
+                    waiting = asyncio.create_task(self._changed.wait())
+                    await asyncio.wait(
+                        (waiting, stopping),
+                        timeout=WATCH_EVERY_S,
+                        return_when=asyncio.FIRST_COMPLETED,
+                    )
+                    waiting.cancel()
+                    await self._watch()
+                    continue
+                if not await self._fold_next() and stop.is_set():
+                    log.warning("the read model is away: it will be caught up at the next start")
+                    return
+        finally:
+            stopping.cancel()
+
+    async def _fold_next(self) -> bool:
+        """Folds the oldest of what is pending; False if the read model is away."""
+        taken, size = self._oldest()
+        try:
+            await self._apply(taken)
+        except ReadModelMoved:
+            await self._apply_one_by_one(taken)
+        except StreamViolation:
+            await self._apply_one_by_one(taken)
+        except ReadModelUnavailable as error:
+            self._readiness.block(OBSTACLE, str(error))
+            await asyncio.sleep(RETRY_S)
+            return False
+        self._readiness.clear(OBSTACLE)
+        del self._pending[: len(taken)]
+        self._size -= size
+        if self._size < PENDING_EVENTS // 2:
+            self._room.set()
+        return True
+
+    def _oldest(self) -> tuple[list[Pending], int]:
+        taken: list[Pending] = []
+        size = 0
+        for pending in self._pending:
+            if taken and size + pending.size > TRANSACTION_EVENTS:
+                break
+            taken.append(pending)
+            size += pending.size
+        return taken, size
+
+    async def _apply_one_by_one(self, taken: list[Pending]) -> None:
+        """Finds whose fault it is: that partition is told, the others go on."""
+        failed: set[int] = set()
+        for pending in taken:
+            if pending.stretch.partition in failed:
+                continue
+            try:
+                await self._apply([pending])
+            except (ReadModelMoved, StreamViolation) as error:
+                failed.add(pending.stretch.partition)
+                self._reached.pop(pending.stretch.partition, None)
+                pending.owner.fold_failed(error)
+
+    async def _apply(self, taken: list[Pending]) -> None:
+        with_events = [p.stretch for p in taken if p.stretch.events]
+        with_parked = [p.stretch for p in taken if p.stretch.parked]
+        if with_events:
+            await self._read_model.apply(with_events)
+        if with_parked:
+            await self._read_model.apply_parked(with_parked)
+        for pending in taken:
+            pending.owner.folded(pending.batch)
+            if pending.stretch.events:
+                self._reached[pending.stretch.partition] = (pending.owner, pending.stretch.end)
+
+    async def _watch(self) -> None:
+        """Notices that the model has been emptied or replaced while nothing was to be folded."""
+        try:
+            await self._read_model.notice_replaced_file()
+            positions = await self._read_model.positions(LOCK_EVENTS)
+        except ReadModelUnavailable as error:
+            self._readiness.block(OBSTACLE, str(error))
+            return
+        self._readiness.clear(OBSTACLE)
+        for partition, (owner, end) in list(self._reached.items()):
+            at = positions.get(partition)
+            if at is None or at.next_offset < end:
+                del self._reached[partition]
+                owner.fold_failed(
+                    ReadModelMoved(f"the read model has lost events of partition {partition}")
+                )
+
+

@@ -1,0 +1,259 @@
+"""One partition of the projector: facts in, events and parked facts out, the read model behind."""
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+
+import msgspec
+
+from lockstream.eventlog.kafka import Output, Record
+from lockstream.eventlog.stage import Fail, OutputLog
+from lockstream.projector.decisions import Decision, Duplicate, Parked, decide
+from lockstream.projector.fold_queue import FoldQueue, Pending
+from lockstream.projector.lock_states import LockStates
+from lockstream.read_model.fold import CommittedEvent, ParkedFact, Stretch
+from lockstream.read_model.store import Position, ReadModel
+from lockstream.read_model.tables import LOCK_EVENTS, PARKED_FACTS
+from lockstream.runtime.errors import LockstreamError, StreamViolation
+from lockstream.schemas.lock_events import (
+    Event,
+    EventHeaders,
+    decode_event,
+    encode_event,
+    event_type,
+)
+from lockstream.schemas.lock_facts import TRACEPARENT, Fact, TempKeyUsed, decode_fact
+from lockstream.schemas.parked_facts import ParkedHeaders
+from lockstream.schemas.primitives import write_time
+from lockstream.schemas.topics import TopicNames, lock_key, partition_of
+
+
+class ProjectorPartition:
+    """Implements ``eventlog.stage.StagePartition``."""
+
+    def __init__(
+        self,
+        topics: TopicNames,
+        partitions: int,
+        partition: int,
+        read_model: ReadModel,
+        fold_queue: FoldQueue,
+        fail: Fail,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._topics = topics
+        self._partitions = partitions
+        self._partition = partition
+        self._read_model = read_model
+        self._fold_queue = fold_queue
+        self._fail = fail
+        self._now = now
+        self._states = LockStates(-1)
+        self._batch = 0
+        self._next_event_offset = 0
+        self._next_parked_offset = 0
+        self._written: list[CommittedEvent | ParkedHeaders] = []
+
+    @property
+    def note(self) -> str:
+        return ""
+
+    # -- restore -------------------------------------------------------------------------------
+
+    async def restore(self, output: OutputLog) -> int:
+        """Catches the read model up with the output, and goes on where the output has come to.
+
+        Raises:
+            StreamViolation: the output holds what no projector wrote, or the read model is ahead
+                of it: it was folded from another log.
+        """
+        events_at = await self._restore_events(output)
+        parked_source = await self._restore_parked(output)
+        self._states = LockStates(events_at.newest_id_ms)
+        return max(events_at.source_offset, parked_source) + 1
+
+    async def _restore_events(self, output: OutputLog) -> Position:
+        topic, partition = self._topics.lock_events, self._partition
+        end = await output.high_watermark(topic)
+        at = (await self._read_model.positions(LOCK_EVENTS)).get(partition, Position())
+        if at.next_offset > end:
+            raise StreamViolation(
+                f"{topic}[{partition}] ends at {end}, but the read model has folded it up to "
+                f"{at.next_offset}: it is of another log; run `lockstream rebuild`"
+            )
+        begin, source = at.next_offset, at.source_offset
+        async for records in output.read(topic, begin, end):
+            committed = []
+            for record in records:
+                committed.append(read_committed_event(record, source, self._where(record)))
+                source = committed[-1].source_offset
+            stretch = Stretch(partition, begin, records[-1].offset + 1, events=committed)
+            await self._read_model.apply([stretch])
+            begin = stretch.end
+        self._next_event_offset = begin
+        return (await self._read_model.positions(LOCK_EVENTS))[partition]
+
+    async def _restore_parked(self, output: OutputLog) -> int:
+        topic, partition = self._topics.parked_facts, self._partition
+        end = await output.high_watermark(topic)
+        at = (await self._read_model.positions(PARKED_FACTS)).get(partition, Position())
+        begin = max(at.next_offset, await output.beginning(topic))
+        source = at.source_offset
+        async for records in output.read(topic, begin, end):
+            parked = [ParkedFact(record.offset, self._parked_headers(record)) for record in records]
+            source = parked[-1].headers.source_offset
+            stretch = Stretch(partition, begin, records[-1].offset + 1, parked=parked)
+            await self._read_model.apply_parked([stretch])
+            begin = stretch.end
+        self._next_parked_offset = begin
+        return source
+
+    def _parked_headers(self, record: Record) -> ParkedHeaders:
+        try:
+            return ParkedHeaders.from_kafka(record.headers)
+        except (ValueError, UnicodeDecodeError) as error:
+            raise StreamViolation(
+                f"{self._topics.parked_facts}[{self._partition}] offset {record.offset}: {error}"
+            ) from error
+
+    def _where(self, record: Record) -> str:
+        return f"{self._topics.lock_events}[{self._partition}] offset {record.offset}"
+
+    # -- process -------------------------------------------------------------------------------
+
+    async def process(self, records: Sequence[Record]) -> Sequence[Output]:
+        """The events and parked facts that follow from these facts. Duplicates leave nothing."""
+        read = [self._read(record) for record in records]
+        facts = [fact for fact in read if not isinstance(fact, Parked)]
+        asked = self._states.lookups(facts)
+        if asked:
+            known = await self._read_model.known(asked.locks, asked.temp_keys, asked.event_ids)
+            self._states.learn(asked, known)
+        self._batch = self._states.begin_batch()
+        recorded_at = write_time(self._now())
+        self._written = []
+        outputs: list[Output] = []
+        for record, fact in zip(records, read, strict=True):
+            decision = fact if isinstance(fact, Parked) else self._decide(fact, recorded_at)
+            match decision:
+                case Duplicate():
+                    continue
+                case Parked():
+                    known_fact = None if isinstance(fact, Parked) else fact
+                    outputs.append(self._park(record, known_fact, decision, recorded_at))
+                case event:
+                    self._states.record(event)
+                    outputs.append(self._publish(record, event))
+        return outputs
+
+    def _read(self, record: Record) -> Fact | Parked:
+        if record.value is None:
+            return Parked("undecodable", "the record has no value")
+        try:
+            fact = decode_fact(record.value)
+        except msgspec.DecodeError as error:
+            return Parked("undecodable", str(error)[:500])
+        if record.key != lock_key(fact.lock_id):
+            return Parked("key-mismatch", f"the record's key is not the lock id {fact.lock_id}")
+        if partition_of(fact.lock_id, self._partitions) != self._partition:
+            return Parked(
+                "wrong-partition",
+                f"lock {fact.lock_id} belongs in partition "
+                f"{partition_of(fact.lock_id, self._partitions)}, not {self._partition}",
+            )
+        return fact
+
+    def _decide(self, fact: Fact, recorded_at: str) -> Decision:
+        used = (
+            self._states.used(fact.lock_id, fact.data.temp_key_uuid)
+            if isinstance(fact, TempKeyUsed)
+            else 0
+        )
+        return decide(
+            fact,
+            self._states.lock(fact.lock_id),
+            used_before=used,
+            seen=self._states.seen(fact.event_id),
+            recorded_at=recorded_at,
+        )
+
+    def _publish(self, record: Record, event: Event) -> Output:
+        headers = EventHeaders(
+            event_id=str(event.event_id),
+            event_type=event_type(event),
+            org_id=event.org_id,
+            version=event.version,
+            source_offset=record.offset,
+            traceparent=dict(record.headers).get(TRACEPARENT),
+        )
+        value = encode_event(event)
+        self._written.append(CommittedEvent(-1, record.offset, event, value))
+        return Output(
+            self._topics.lock_events, lock_key(event.lock_id), value, headers.to_kafka()
+        )
+
+    def _park(
+        self, record: Record, fact: Fact | None, parked: Parked, parked_at: str
+    ) -> Output:
+        headers = ParkedHeaders(
+            reason=parked.reason,
+            detail=parked.detail,
+            source_topic=self._topics.lock_facts,
+            source_offset=record.offset,
+            parked_at=parked_at,
+            event_id=str(fact.event_id) if fact is not None else None,
+            lock_id=fact.lock_id if fact is not None else None,
+            org_id=fact.actor.org_id if fact is not None else None,
+        )
+        self._written.append(headers)
+        return Output(
+            self._topics.parked_facts,
+            record.key,
+            record.value,
+            record.headers + headers.to_kafka(),
+        )
+
+    async def committed(self, outputs: Sequence[Output], offsets: Sequence[int]) -> None:
+        """Hands what was committed to the fold. Waits while the fold is too far behind."""
+        events: list[CommittedEvent] = []
+        parked: list[ParkedFact] = []
+        for written, offset in zip(self._written, offsets, strict=True):
+            if isinstance(written, ParkedHeaders):
+                parked.append(ParkedFact(offset, written))
+            else:
+                events.append(msgspec.structs.replace(written, offset=offset))
+        if events:
+            end = events[-1].offset + 1
+            stretch = Stretch(self._partition, self._next_event_offset, end, events=events)
+            self._next_event_offset = end
+            await self._fold_queue.submit(Pending(self, self._batch, stretch))
+        if parked:
+            end = parked[-1].offset + 1
+            stretch = Stretch(self._partition, self._next_parked_offset, end, parked=parked)
+            self._next_parked_offset = end
+            await self._fold_queue.submit(Pending(self, self._batch, stretch))
+
+    # -- fold_queue.Owner ------------------------------------------------------------------------
+
+    def folded(self, batch: int) -> None:
+        self._states.folded(batch)
+
+    def fold_failed(self, error: LockstreamError) -> None:
+        self._fail(error)
+
+
+def read_committed_event(record: Record, previous_source: int, where: str) -> CommittedEvent:
+    """One record of ``lock-events``, checked against what only a projector writes.
+
+    Raises:
+        StreamViolation: not an event, headers missing, or ``source-offset`` not increasing.
+    """
+    try:
+        headers = EventHeaders.from_kafka(record.headers)
+        event = decode_event(record.value or b"")
+    except (ValueError, UnicodeDecodeError) as error:
+        raise StreamViolation(f"{where}: {error}") from error
+    if headers.source_offset <= previous_source:
+        raise StreamViolation(
+            f"{where}: its source-offset {headers.source_offset} does not follow {previous_source}"
+        )
+    return CommittedEvent(record.offset, headers.source_offset, event, record.value or b"")

@@ -1,0 +1,72 @@
+"""The projector's composition root."""
+
+import asyncio
+import logging
+
+from lockstream.eventlog.installation import ensure_installation
+from lockstream.eventlog.kafka import Kafka
+from lockstream.eventlog.stage import Fail, Stage, StageName, StagePartition
+from lockstream.projector.fold_queue import FoldQueue
+from lockstream.projector.partition import ProjectorPartition
+from lockstream.read_model.database import Database, read_model_url
+from lockstream.read_model.store import ReadModel
+from lockstream.runtime.health import serve_health
+from lockstream.runtime.readiness import Readiness
+from lockstream.runtime.settings import Settings
+
+log = logging.getLogger(__name__)
+
+
+async def run_projector(settings: Settings, stop: asyncio.Event) -> None:
+    """Runs until ``stop`` is set: then what is under way is committed and folded in.
+
+    Raises:
+        Unavailable: Kafka or the database can't be reached at the start.
+        StageStopped: going on would break a promise.
+    """
+    kafka = Kafka(settings, "lockstream-projector")
+    await ensure_installation(kafka, settings)
+    read_model = ReadModel(
+        Database(read_model_url(settings), settings.read_model_timeout), settings.partitions
+    )
+    await read_model.prepare()
+    readiness = Readiness()
+    fold_queue = FoldQueue(read_model, readiness)
+
+    def make_partition(partition: int, fail: Fail) -> StagePartition:
+        return ProjectorPartition(
+            settings.topics, settings.partitions, partition, read_model, fold_queue, fail
+        )
+
+    name = StageName(
+        label="projector",
+        group=settings.topics.group("projector"),
+        transactional_prefix=f"projector.{settings.topics.lock_facts}",
+        input_topic=settings.topics.lock_facts,
+    )
+    stage = Stage(kafka, name, make_partition, readiness, settings.instance_id or None)
+    stage_ended = asyncio.Event()
+
+    async def work() -> None:
+        await stage.run(stop)
+        stage_ended.set()
+
+    def details() -> dict[str, object]:
+        return {"partitions": stage.status(), "unfolded": fold_queue.size}
+
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(fold_queue.run(stage_ended))
+            tasks.create_task(
+                serve_health(
+                    settings.health_host,
+                    settings.projector_health_port,
+                    readiness,
+                    details,
+                    stage_ended,
+                )
+            )
+            tasks.create_task(work())
+            log.info("projector started")
+    finally:
+        await read_model.close()

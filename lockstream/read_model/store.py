@@ -1,0 +1,406 @@
+"""The read model as others use it: the one way to write, and the queries."""
+
+from collections.abc import Iterable, Sequence
+from uuid import UUID
+
+import msgspec
+from sqlalchemy import Table, delete, select, tuple_, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from lockstream.read_model.database import Database
+from lockstream.read_model.fold import Row, Rows, Stretch, fold, id_time_ms
+from lockstream.read_model.tables import (
+    LOCK_EVENTS,
+    PARKED_FACTS,
+    events,
+    locks,
+    parked,
+    positions,
+    temp_keys,
+)
+from lockstream.runtime.errors import ReadModelUnavailable
+
+_CHUNK = 400
+"""Values in one IN list; below every driver's limit on bound parameters."""
+
+
+class ReadModelMoved(ReadModelUnavailable):
+    """The model's position is not where the writer left it: it was rebuilt or replaced."""
+
+
+class Position(msgspec.Struct, frozen=True):
+    """How far a stream's partition is folded in. ``source_offset`` is -1 before the first record.
+    ``newest_id_ms``: the largest time inside a folded UUIDv7 event id, -1 before the first."""
+
+    next_offset: int = 0
+    source_offset: int = -1
+    newest_id_ms: int = -1
+
+
+class LockRow(msgspec.Struct, frozen=True):
+    lock_id: int
+    lock_uuid: UUID
+    org_id: str
+    version: int
+    updated_at: str
+
+
+class EventRow(msgspec.Struct, frozen=True):
+    """``value``: the ``lock-events`` value, bytes."""
+
+    version: int
+    org_id: str
+    source_offset: int
+    value: bytes
+
+
+class ParkedRow(msgspec.Struct, frozen=True):
+    lock_id: int | None
+    org_id: str | None
+    reason: str
+    detail: str
+
+
+class Known(msgspec.Struct, frozen=True):
+    """What the model knows of the locks, temp keys and event ids that it was asked for."""
+
+    locks: dict[int, LockRow]
+    used_counts: dict[tuple[int, str], int]
+    event_ids: set[UUID]
+
+
+class ReadModel:
+    def __init__(self, database: Database, partitions: int) -> None:
+        self._database = database
+        self._partitions = partitions
+
+    async def prepare(self) -> None:
+        """Makes tables and position rows where they are missing.
+
+        Raises:
+            ReadModelUnavailable: the database can't be reached.
+        """
+        await self._database.prepare()
+        rows: list[Row] = [
+            {"stream": stream, "partition": p, **msgspec.structs.asdict(Position())}
+            for stream in (LOCK_EVENTS, PARKED_FACTS)
+            for p in range(self._partitions)
+        ]
+        async with self._database.writing() as connection:
+            await self._insert(connection, positions, rows, replace=False)
+
+    async def close(self) -> None:
+        await self._database.close()
+
+    async def notice_replaced_file(self) -> None:
+        """Where the model is a SQLite file that was deleted or replaced: begins a new one, from
+        which the projector will notice that everything is to be folded in again.
+
+        Raises:
+            ReadModelUnavailable: the database can't be reached.
+        """
+        if await self._database.reopen_if_replaced():
+            await self.prepare()
+
+    # -- writing -------------------------------------------------------------------------------
+
+    async def apply(self, stretches: Sequence[Stretch]) -> None:
+        """Folds stretches of ``lock-events`` in: rows and positions in one transaction. What is
+        already folded in is passed over, so applying a stretch again changes nothing.
+
+        Raises:
+            ReadModelMoved: a stretch begins after the position: something between is missing.
+            ReadModelUnavailable: the database can't be reached, is locked or full.
+            StreamViolation: a version does not follow its predecessor.
+        """
+        async with self._database.writing() as connection:
+            current = await self._lock_positions(connection, LOCK_EVENTS, stretches)
+            fresh = []
+            for stretch in stretches:
+                at = current[stretch.partition]
+                left = [e for e in stretch.events if e.offset >= at.next_offset]
+                fresh.extend(left)
+                current[stretch.partition] = Position(
+                    next_offset=max(at.next_offset, stretch.end),
+                    source_offset=left[-1].source_offset if left else at.source_offset,
+                    newest_id_ms=max(
+                        at.newest_id_ms, *(id_time_ms(e.event.event_id) for e in left), -1
+                    ),
+                )
+            versions = await _versions(connection, {e.event.lock_id for e in fresh})
+            await self._write_rows(connection, fold(fresh, versions))
+            await _write_positions(connection, LOCK_EVENTS, current)
+
+    async def apply_parked(self, stretches: Sequence[Stretch]) -> None:
+        """As ``apply``, for stretches of ``lock-facts.parked``. A gap is no error here: retention
+        deletes old parked facts.
+
+        Raises:
+            ReadModelUnavailable: the database can't be reached, is locked or full.
+        """
+        async with self._database.writing() as connection:
+            current = await self._lock_positions(connection, PARKED_FACTS, stretches, gaps=True)
+            rows: list[Row] = []
+            for stretch in stretches:
+                at = current[stretch.partition]
+                left = [f for f in stretch.parked if f.offset >= at.next_offset]
+                for fact in left:
+                    event_id = fact.headers.event_id
+                    rows.append(
+                        {
+                            "partition": stretch.partition,
+                            "offset": fact.offset,
+                            "event_id": UUID(event_id).bytes if event_id else None,
+                            "lock_id": fact.headers.lock_id,
+                            "org_id": fact.headers.org_id,
+                            "reason": fact.headers.reason,
+                            "detail": fact.headers.detail,
+                        }
+                    )
+                current[stretch.partition] = Position(
+                    next_offset=max(at.next_offset, stretch.end),
+                    source_offset=left[-1].headers.source_offset if left else at.source_offset,
+                )
+            await self._insert(connection, parked, rows, replace=False)
+            await _write_positions(connection, PARKED_FACTS, current)
+
+    async def reset(self) -> None:
+        """Empties everything; running projectors notice and fold the log in again.
+
+        Raises:
+            ReadModelUnavailable: the database can't be reached or is locked.
+        """
+        async with self._database.writing() as connection:
+            for table in (events, temp_keys, locks, parked):
+                await connection.execute(delete(table))
+            await connection.execute(
+                update(positions).values(**msgspec.structs.asdict(Position()))
+            )
+
+    async def _lock_positions(
+        self,
+        connection: AsyncConnection,
+        stream: str,
+        stretches: Sequence[Stretch],
+        *,
+        gaps: bool = False,
+    ) -> dict[int, Position]:
+        wanted = sorted({stretch.partition for stretch in stretches})
+        found = await connection.execute(
+            select(positions)
+            .where(positions.c.stream == stream, positions.c.partition.in_(wanted))
+            .order_by(positions.c.partition)
+            .with_for_update()
+        )
+        current = {row.partition: _position(row) for row in found}
+        reached = {p: at.next_offset for p, at in current.items()}
+        for stretch in stretches:
+            if stretch.partition not in current:
+                raise ReadModelMoved(f"the read model has no partition {stretch.partition}")
+            if stretch.begin > reached[stretch.partition] and not gaps:
+                raise ReadModelMoved(
+                    f"the read model is at {reached[stretch.partition]} of partition "
+                    f"{stretch.partition}, and was to go on at {stretch.begin}"
+                )
+            reached[stretch.partition] = max(reached[stretch.partition], stretch.end)
+        return current
+
+    async def _write_rows(self, connection: AsyncConnection, rows: Rows) -> None:
+        await self._insert(connection, locks, rows.locks, replace=True)
+        await self._insert(connection, temp_keys, rows.temp_keys, replace=True)
+        if rows.events:
+            await connection.execute(events.insert(), rows.events)
+
+    async def _insert(
+        self, connection: AsyncConnection, table: Table, rows: list[Row], *, replace: bool
+    ) -> None:
+        """Rows whose key exists replace what is there, or are passed over."""
+        if not rows:
+            return
+        dialect = sqlite if self._database.is_sqlite else postgresql
+        statement = dialect.insert(table)
+        keys = [column.name for column in table.primary_key]
+        if replace:
+            others = {
+                c.name: statement.excluded[c.name] for c in table.columns if c.name not in keys
+            }
+            await connection.execute(
+                statement.on_conflict_do_update(index_elements=keys, set_=others), rows
+            )
+        else:
+            await connection.execute(
+                statement.on_conflict_do_nothing(index_elements=keys), rows
+            )
+
+    # -- queries -------------------------------------------------------------------------------
+
+    async def positions(self, stream: str) -> dict[int, Position]:
+        """How far each partition of the stream is folded in.
+
+        Raises:
+            ReadModelUnavailable: the database can't be reached or is too slow.
+        """
+        async with self._database.reading() as connection:
+            rows = await connection.execute(select(positions).where(positions.c.stream == stream))
+            return {row.partition: _position(row) for row in rows}
+
+    async def lock(self, lock_id: int, partition: int) -> tuple[LockRow | None, Position]:
+        """A lock, and how far its partition was folded in when it was looked up.
+
+        Raises:
+            ReadModelUnavailable: the database can't be reached or is too slow.
+        """
+        async with self._database.reading() as connection:
+            found = (await _locks(connection, [lock_id])).get(lock_id)
+            return found, await _position_of(connection, LOCK_EVENTS, partition)
+
+    async def known_lock_ids(self, lock_ids: Iterable[int]) -> set[int]:
+        """Those of ``lock_ids`` that exist.
+
+        Raises:
+            ReadModelUnavailable: the database can't be reached or is too slow.
+        """
+        async with self._database.reading() as connection:
+            return set(await _locks(connection, list(lock_ids)))
+
+    async def events_of(
+        self, lock_id: int, org_id: str, after_version: int, limit: int
+    ) -> list[EventRow]:
+        """A lock's events that were this organisation's, by version.
+
+        Raises:
+            ReadModelUnavailable: the database can't be reached or is too slow.
+        """
+        query = (
+            select(events)
+            .where(
+                events.c.lock_id == lock_id,
+                events.c.version > after_version,
+                events.c.org_id == org_id,
+            )
+            .order_by(events.c.version)
+            .limit(limit)
+        )
+        async with self._database.reading() as connection:
+            return [_event_row(row) for row in await connection.execute(query)]
+
+    async def event(self, event_id: UUID) -> EventRow | None:
+        """
+        Raises:
+            ReadModelUnavailable: the database can't be reached or is too slow.
+        """
+        async with self._database.reading() as connection:
+            row = (
+                await connection.execute(
+                    select(events).where(events.c.event_id == event_id.bytes).limit(1)
+                )
+            ).first()
+            return _event_row(row) if row is not None else None
+
+    async def parked_fact(self, event_id: UUID) -> ParkedRow | None:
+        """The latest parked fact with this event id.
+
+        Raises:
+            ReadModelUnavailable: the database can't be reached or is too slow.
+        """
+        query = (
+            select(parked)
+            .where(parked.c.event_id == event_id.bytes)
+            .order_by(parked.c.offset.desc())
+            .limit(1)
+        )
+        async with self._database.reading() as connection:
+            row = (await connection.execute(query)).first()
+        if row is None:
+            return None
+        return ParkedRow(row.lock_id, row.org_id, row.reason, row.detail)
+
+    async def known(
+        self,
+        lock_ids: Sequence[int],
+        temp_keys_used: Sequence[tuple[int, str]],
+        event_ids: Sequence[UUID],
+    ) -> Known:
+        """What the projector needs to decide on a batch, in one consistent view.
+
+        Raises:
+            ReadModelUnavailable: the database can't be reached or is too slow.
+        """
+        async with self._database.reading() as connection:
+            return Known(
+                locks=await _locks(connection, lock_ids),
+                used_counts=await _used_counts(connection, temp_keys_used),
+                event_ids=await _existing_ids(connection, event_ids),
+            )
+
+
+async def _locks(connection: AsyncConnection, lock_ids: Sequence[int]) -> dict[int, LockRow]:
+    found: dict[int, LockRow] = {}
+    for begin in range(0, len(lock_ids), _CHUNK):
+        chunk = lock_ids[begin : begin + _CHUNK]
+        for row in await connection.execute(select(locks).where(locks.c.lock_id.in_(chunk))):
+            found[row.lock_id] = LockRow(
+                row.lock_id, UUID(bytes=row.lock_uuid), row.org_id, row.version, row.updated_at
+            )
+    return found
+
+
+async def _versions(connection: AsyncConnection, lock_ids: Iterable[int]) -> dict[int, int]:
+    wanted = sorted(lock_ids)
+    found: dict[int, int] = {}
+    for begin in range(0, len(wanted), _CHUNK):
+        chunk = wanted[begin : begin + _CHUNK]
+        query = select(locks.c.lock_id, locks.c.version).where(locks.c.lock_id.in_(chunk))
+        found.update({row.lock_id: row.version for row in await connection.execute(query)})
+    return found
+
+
+async def _used_counts(
+    connection: AsyncConnection, pairs: Sequence[tuple[int, str]]
+) -> dict[tuple[int, str], int]:
+    found: dict[tuple[int, str], int] = {}
+    for begin in range(0, len(pairs), _CHUNK):
+        chunk = pairs[begin : begin + _CHUNK]
+        query = select(temp_keys).where(
+            tuple_(temp_keys.c.lock_id, temp_keys.c.temp_key_uuid).in_(chunk)
+        )
+        for row in await connection.execute(query):
+            found[row.lock_id, row.temp_key_uuid] = row.used_count
+    return found
+
+
+async def _existing_ids(connection: AsyncConnection, event_ids: Sequence[UUID]) -> set[UUID]:
+    found: set[UUID] = set()
+    for begin in range(0, len(event_ids), _CHUNK):
+        chunk = [event_id.bytes for event_id in event_ids[begin : begin + _CHUNK]]
+        query = select(events.c.event_id).where(events.c.event_id.in_(chunk))
+        found.update(UUID(bytes=row.event_id) for row in await connection.execute(query))
+    return found
+
+
+async def _position_of(connection: AsyncConnection, stream: str, partition: int) -> Position:
+    query = select(positions).where(
+        positions.c.stream == stream, positions.c.partition == partition
+    )
+    row = (await connection.execute(query)).first()
+    return _position(row) if row is not None else Position()
+
+
+async def _write_positions(
+    connection: AsyncConnection, stream: str, current: dict[int, Position]
+) -> None:
+    for partition, at in current.items():
+        await connection.execute(
+            update(positions)
+            .where(positions.c.stream == stream, positions.c.partition == partition)
+            .values(**msgspec.structs.asdict(at))
+        )
+
+
+def _position(row: object) -> Position:
+    return msgspec.convert(row, Position, from_attributes=True)
+
+
+def _event_row(row: object) -> EventRow:
+    return msgspec.convert(row, EventRow, from_attributes=True)

@@ -1,0 +1,68 @@
+"""The health page of a role that has no other HTTP door: ``/livez`` and ``/readyz``."""
+
+import asyncio
+from collections.abc import Callable
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from lockstream.runtime.readiness import Readiness
+
+Details = Callable[[], dict[str, object]]
+
+
+def health_routes(readiness: Readiness, details: Details) -> list[Route]:
+    """``/livez`` answers as long as the process can; ``/readyz`` says 503 and why if it can't work."""
+
+    async def livez(request: Request) -> Response:
+        return JSONResponse({"status": "alive"})
+
+    async def readyz(request: Request) -> Response:
+        body = {
+            "status": "ready" if readiness.ready else "not ready",
+            "obstacles": readiness.obstacles,
+            **details(),
+        }
+        return JSONResponse(body, status_code=200 if readiness.ready else 503)
+
+    return [Route("/livez", livez), Route("/readyz", readyz)]
+
+
+class QuietServer(uvicorn.Server):
+    """A uvicorn server that leaves signals to the role it is part of."""
+
+    def install_signal_handlers(self) -> None:
+        pass
+
+    async def serve_until(self, stop: asyncio.Event) -> None:
+        """Serves until ``stop`` is set, then drains.
+
+        Raises:
+            SystemExit: the port can't be bound (uvicorn has logged why).
+        """
+        serving = asyncio.create_task(self._serve(None))
+        stopping = asyncio.create_task(stop.wait())
+        await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
+        self.should_exit = True
+        stopping.cancel()
+        await serving
+
+
+async def serve_health(
+    host: str, port: int, readiness: Readiness, details: Details, stop: asyncio.Event
+) -> None:
+    """Serves the health page until ``stop`` is set."""
+    config = uvicorn.Config(
+        Starlette(routes=health_routes(readiness, details)),
+        host=host,
+        port=port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        lifespan="off",
+        timeout_graceful_shutdown=2,
+    )
+    await QuietServer(config).serve_until(stop)

@@ -1,0 +1,69 @@
+"""How a role runs: one event loop, signals that ask it to drain, an exit code that tells."""
+
+import asyncio
+import gc
+import logging
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
+
+import uvloop
+
+from lockstream.runtime.errors import ConfigurationError, LockstreamError
+
+log = logging.getLogger(__name__)
+
+Role = Callable[[asyncio.Event], Awaitable[None]]
+
+
+def run_role(name: str, role: Role) -> int:
+    """Runs ``role(stop)`` until it ends; SIGTERM and SIGINT set ``stop``. Returns the exit code:
+    0 after an orderly stop, 2 for bad configuration, 1 for anything else.
+    """
+    # Start-up garbage lives for ever: keep it out of every later collection.
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_with_signals(role))
+    except (LockstreamError, ExceptionGroup) as error:
+        for cause in _leaves(error):
+            if isinstance(cause, ConfigurationError):
+                print(f"lockstream {name}: {cause}", file=sys.stderr)
+                return 2
+            known = isinstance(cause, LockstreamError)
+            log.error("%s stops: %s", name, cause or repr(cause), exc_info=None if known else cause)
+        return 1
+    return 0
+
+
+def _leaves(error: Exception) -> list[Exception]:
+    """The errors of a group of groups, flat."""
+    if isinstance(error, ExceptionGroup):
+        return [leaf for member in error.exceptions for leaf in _leaves(member)]
+    return [error]
+
+
+async def _with_signals(role: Role) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    await role(stop)
+
+
+async def until_stopped(stop: asyncio.Event, work: Coroutine[object, object, None]) -> None:
+    """Runs ``work`` until it ends or ``stop`` is set, then cancels it. Its error is raised."""
+    task = asyncio.create_task(work)
+    waiter = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait((task, waiter), return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            task.result()
+    finally:
+        for pending in (task, waiter):
+            if not pending.done():
+                pending.cancel()
+                with suppress(asyncio.CancelledError):
+                    await pending

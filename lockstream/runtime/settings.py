@@ -1,0 +1,118 @@
+"""Configuration: environment variables, listed here and nowhere else."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+from dotenv import dotenv_values
+
+from lockstream.runtime.errors import ConfigurationError
+from lockstream.schemas.topics import TopicNames
+
+_UNPREFIXED = ("kafka_", "read_model_")
+
+
+def variable_of(field: str) -> str:
+    """The environment variable of a setting: ``kafka_…`` and ``read_model_…`` go by their own
+    name, all others are prefixed with ``LOCKSTREAM_``."""
+    return field.upper() if field.startswith(_UNPREFIXED) else f"LOCKSTREAM_{field.upper()}"
+
+
+def _says(description: str) -> msgspec.Meta:
+    return msgspec.Meta(description=description)
+
+
+Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
+Seconds = Annotated[float, msgspec.Meta(gt=0)]
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=variable_of):
+    """Every setting with its default. An empty variable is the same as none."""
+
+    kafka_bootstrap_servers: Annotated[
+        str, _says("host:port list; empty: `lockstream up` runs a broker of its own")
+    ] = ""
+    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
+    kafka_sasl_username: str = ""
+    kafka_sasl_password: str = ""
+    kafka_ssl_cafile: Annotated[str, _says("CA bundle; empty: the system's")] = ""
+
+    read_model_url: Annotated[
+        str,
+        _says("sqlite:///file or postgresql://…; empty: a SQLite file in the state folder"),
+    ] = ""
+    read_model_timeout: Annotated[Seconds, _says("seconds that one query may take")] = 5.0
+
+    state_dir: Annotated[Path, _says("everything that a local installation keeps")] = Path(
+        ".lockstream"
+    )
+    topic_prefix: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._-]{0,64}\Z")] = ""
+    partitions: Annotated[
+        int, msgspec.Meta(ge=1, le=1000, description="of each lock topic; fixed for ever")
+    ] = 12
+    replication_factor: Annotated[int, msgspec.Meta(ge=1, le=9)] = 1
+    min_insync_replicas: Annotated[int, msgspec.Meta(ge=1, le=9)] = 1
+    instance_id: Annotated[
+        str, _says("static group membership (KIP-345): a restart keeps its partitions at once")
+    ] = ""
+    session_timeout: Annotated[
+        Seconds, _says("seconds until a silent replica's partitions go to another")
+    ] = 10.0
+
+    api_host: str = "127.0.0.1"
+    api_port: Port = 8080
+    health_host: str = "127.0.0.1"
+    projector_health_port: Annotated[Port, _says("0: any free port")] = 0
+    fanout_health_port: Annotated[Port, _says("0: any free port")] = 0
+
+    jwt_jwks: Annotated[str, _says("file with the JWKS that tokens are checked against")] = ""
+    jwt_issuer: str = "https://lockstream.local/"
+    jwt_audience: str = "lockstream"
+    jwt_algorithms: Annotated[str, _says("comma-separated allow-list")] = "EdDSA,ES256,RS256"
+    jwt_scope: Annotated[
+        str, _says("required of tokens that carry a `scope`; empty: not checked")
+    ] = "locks:use-temp-key"
+    jwt_max_lifetime: Annotated[Seconds, _says("longest accepted `exp` - `iat`, seconds")] = 86400.0
+
+    answer_timeout: Annotated[
+        Seconds, _says("seconds that a command waits for its version before 202")
+    ] = 2.0
+    publish_timeout: Annotated[
+        Seconds, _says("seconds that a command waits for Kafka to take its fact before 503")
+    ] = 5.0
+    max_in_flight: Annotated[
+        int, msgspec.Meta(ge=1, description="commands at once; more get 503")
+    ] = 2048
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+    @property
+    def topics(self) -> TopicNames:
+        return TopicNames(prefix=self.topic_prefix)
+
+    def __repr__(self) -> str:
+        return f"Settings(kafka={self.kafka_bootstrap_servers!r}, …)"
+
+
+def read_settings(environment: Mapping[str, str], dotenv: Path | None = None) -> Settings:
+    """Reads the settings; the environment wins over the ``.env`` file.
+
+    Raises:
+        ConfigurationError: a variable has a value that it can't have; the text names it.
+    """
+    from_file = dotenv_values(dotenv) if dotenv is not None and dotenv.is_file() else {}
+    merged = {**{k: v for k, v in from_file.items() if v is not None}, **environment}
+    known = {f.encode_name for f in msgspec.structs.fields(Settings)}
+    unknown = sorted(k for k in merged if k.startswith("LOCKSTREAM_") and k not in known)
+    unknown = [name for name in unknown if not name.startswith("LOCKSTREAM_TEST_")]
+    if unknown:
+        raise ConfigurationError(
+            f"{unknown[0]} is not a setting of Lockstream; `lockstream settings` lists them"
+        )
+    chosen = {k: v for k, v in merged.items() if k in known and v != ""}
+    try:
+        return msgspec.convert(chosen, Settings, strict=False)
+    except msgspec.ValidationError as error:
+        sentence, _, place = str(error).partition(" - at `$.")
+        raise ConfigurationError(f"{place.rstrip('`') or 'a setting'}: {sentence}") from error

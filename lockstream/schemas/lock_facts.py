@@ -1,0 +1,92 @@
+"""Topic ``lock-facts``: what happened, as recorded, before it has a version.
+
+Key: the lock id in ASCII decimal. Value: one of ``Fact``, UTF-8 JSON. Header: ``traceparent``
+where the command had one. Reading is strict: a field that nobody knows is not dropped from an
+audit log, its record is parked, and can be retried once the writer or the projector is mended.
+"""
+
+from typing import Literal
+from uuid import UUID
+
+import msgspec
+
+from lockstream.schemas.primitives import LockId, Name, OpaqueText, Subject, Timestamp, read_time
+
+TRACEPARENT = "traceparent"
+
+
+class Actor(
+    msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True, rename="camel"
+):
+    """Who issued the command. Stands in the event for the audit; partners never see it."""
+
+    kind: Literal["user", "service", "operator"]
+    subject: Subject
+    org_id: Name | None = None
+    key_id: str | None = None
+
+
+class TempKeyUse(
+    msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True, rename="camel"
+):
+    temp_key_uuid: OpaqueText
+    user_id: OpaqueText | None = None
+
+
+class LockCreation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
+    lock_uuid: UUID
+    org_id: Name
+
+
+class OrganizationChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
+    org_id: Name
+
+
+class _Fact(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    forbid_unknown_fields=True,
+    rename="camel",
+    tag_field="type",
+):
+    event_id: UUID
+    lock_id: LockId
+    occurred_at: Timestamp
+    actor: Actor
+
+
+class LockCreated(_Fact, frozen=True, kw_only=True, tag="LockCreated"):
+    data: LockCreation
+
+
+class OrganizationSet(_Fact, frozen=True, kw_only=True, tag="OrganizationSet"):
+    data: OrganizationChange
+
+
+class TempKeyUsed(_Fact, frozen=True, kw_only=True, tag="TempKeyUsed"):
+    data: TempKeyUse
+
+
+Fact = LockCreated | OrganizationSet | TempKeyUsed
+
+_decoder: msgspec.json.Decoder[Fact] = msgspec.json.Decoder(Fact)
+_encoder = msgspec.json.Encoder()
+
+
+def decode_fact(value: bytes) -> Fact:
+    """Reads one ``lock-facts`` value.
+
+    Raises:
+        msgspec.DecodeError: not UTF-8 JSON, not of a known type, or not of that type's shape.
+    """
+    fact = _decoder.decode(value)
+    try:
+        read_time(fact.occurred_at)
+    except ValueError as error:
+        raise msgspec.ValidationError(f"{error} - at `$.occurredAt`") from error
+    return fact
+
+
+def encode_fact(fact: Fact) -> bytes:
+    return _encoder.encode(fact)

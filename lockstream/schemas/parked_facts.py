@@ -1,0 +1,79 @@
+"""Topic ``lock-facts.parked``: facts that can't become events.
+
+Key and value: the original record's, byte for byte. Headers: the original's, then those of
+``ParkedHeaders``, which say why and where from.
+"""
+
+from typing import Literal
+
+import msgspec
+
+from lockstream.schemas.lock_events import Headers
+
+Reason = Literal[
+    "undecodable",
+    "key-mismatch",
+    "wrong-partition",
+    "unknown-lock",
+    "lock-exists",
+    "organization-mismatch",
+]
+
+
+class ParkedHeaders(msgspec.Struct, frozen=True):
+    """``event_id``, ``lock_id`` and ``org_id`` are None where the fact could not be read."""
+
+    reason: Reason
+    detail: str
+    source_topic: str
+    source_offset: int
+    parked_at: str
+    event_id: str | None = None
+    lock_id: int | None = None
+    org_id: str | None = None
+
+    def to_kafka(self) -> Headers:
+        headers: Headers = (
+            ("parked-reason", self.reason.encode()),
+            ("parked-detail", self.detail.encode()),
+            ("parked-at", self.parked_at.encode()),
+            ("source-topic", self.source_topic.encode()),
+            ("source-offset", b"%d" % self.source_offset),
+        )
+        if self.event_id is not None:
+            headers += (("event-id", self.event_id.encode()),)
+        if self.lock_id is not None:
+            headers += (("lock-id", b"%d" % self.lock_id),)
+        if self.org_id is not None:
+            headers += (("org-id", self.org_id.encode()),)
+        return headers
+
+    @classmethod
+    def from_kafka(cls, headers: Headers) -> "ParkedHeaders":
+        """Ours come last: what stands before ``parked-reason`` is the original record's.
+
+        Raises:
+            ValueError: a header is missing or is not what it should be.
+        """
+        names = [name for name, _ in headers]
+        if "parked-reason" not in names:
+            raise ValueError("the header 'parked-reason' is missing")
+        begin = len(names) - 1 - names[::-1].index("parked-reason")
+        own = {name: value.decode() for name, value in headers[begin:]}
+        try:
+            return msgspec.convert(
+                {
+                    "reason": own["parked-reason"],
+                    "detail": own["parked-detail"],
+                    "source_topic": own["source-topic"],
+                    "source_offset": own["source-offset"],
+                    "parked_at": own["parked-at"],
+                    "event_id": own.get("event-id"),
+                    "lock_id": own.get("lock-id"),
+                    "org_id": own.get("org-id"),
+                },
+                cls,
+                strict=False,
+            )
+        except KeyError as missing:
+            raise ValueError(f"the header {missing} is missing") from missing

@@ -1,0 +1,178 @@
+"""Topics ``partner.<partnerId>.lock-events``: one partner's events.
+
+Key: the lock id in ASCII decimal. Value: the envelope that SmartphoneKey's partners know. Headers
+make the record a binary-mode CloudEvent (CloudEvents 1.0, Kafka protocol binding, section 3.2) and
+add ``source-offset`` (in ``lock-events``) and ``sequence``: 1, 2, 3 … per partition of this topic,
+without a gap, by which a partner can prove that it has missed nothing.
+"""
+
+from typing import Literal
+from uuid import UUID
+
+import msgspec
+
+from lockstream.schemas.lock_events import (
+    Event,
+    Headers,
+    LockCreatedEvent,
+    OrganizationSetEvent,
+    TempKeyUsedEvent,
+    event_type,
+)
+from lockstream.schemas.lock_facts import TRACEPARENT
+from lockstream.schemas.primitives import epoch_ms, read_time
+
+SOURCE = "spk.api"
+
+
+class _PartnerData(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    omit_defaults=True,
+    rename="camel",
+    tag_field="type",
+):
+    lock_id: int
+    lock_uuid: UUID
+
+
+class LockCreatedData(_PartnerData, frozen=True, kw_only=True, tag="LockCreated"):
+    org_id: str
+    timestamp: str
+
+
+class OrganizationSetData(_PartnerData, frozen=True, kw_only=True, tag="OrganizationSet"):
+    org_id: str
+    timestamp: str
+
+
+class TempKeyUsedData(_PartnerData, frozen=True, kw_only=True, tag="TempKeyUsed"):
+    temp_key_uuid: str
+    user_id: str | None = None
+    used_count: int
+    timestamp: str
+
+
+PartnerData = LockCreatedData | OrganizationSetData | TempKeyUsedData
+
+
+class Detail(msgspec.Struct, frozen=True, rename="camel"):
+    """``timestamp``: when it happened, milliseconds since 1970-01-01 UTC."""
+
+    partner_id: str
+    aggregate_type: Literal["lock"]
+    aggregate_id: UUID
+    version: int
+    timestamp: int
+    data: PartnerData
+
+
+class Envelope(msgspec.Struct, frozen=True, rename={"detail_type": "detail-type"}):
+    id: UUID
+    source: str
+    detail_type: str
+    time: str
+    detail: Detail
+
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(Envelope)
+
+
+def partner_data(event: Event) -> PartnerData:
+    """What a partner, and the HTTP caller, may see of an event's data. The actor is not in it."""
+    match event:
+        case TempKeyUsedEvent():
+            return TempKeyUsedData(
+                lock_id=event.lock_id,
+                lock_uuid=event.aggregate_id,
+                temp_key_uuid=event.data.temp_key_uuid,
+                user_id=event.data.user_id,
+                used_count=event.data.used_count,
+                timestamp=event.occurred_at,
+            )
+        case LockCreatedEvent():
+            return LockCreatedData(
+                lock_id=event.lock_id,
+                lock_uuid=event.aggregate_id,
+                org_id=event.data.org_id,
+                timestamp=event.occurred_at,
+            )
+        case OrganizationSetEvent():
+            return OrganizationSetData(
+                lock_id=event.lock_id,
+                lock_uuid=event.aggregate_id,
+                org_id=event.data.org_id,
+                timestamp=event.occurred_at,
+            )
+
+
+def envelope(event: Event, partner_id: str) -> Envelope:
+    return Envelope(
+        id=event.event_id,
+        source=SOURCE,
+        detail_type=event_type(event),
+        time=event.occurred_at,
+        detail=Detail(
+            partner_id=partner_id,
+            aggregate_type="lock",
+            aggregate_id=event.aggregate_id,
+            version=event.version,
+            timestamp=epoch_ms(read_time(event.occurred_at)),
+            data=partner_data(event),
+        ),
+    )
+
+
+def encode_envelope(record: Envelope) -> bytes:
+    return _encoder.encode(record)
+
+
+def decode_envelope(value: bytes) -> Envelope:
+    """
+    Raises:
+        msgspec.DecodeError: not an envelope.
+    """
+    return _decoder.decode(value)
+
+
+def partner_headers(
+    record: Envelope, *, source_offset: int, sequence: int, traceparent: bytes | None
+) -> Headers:
+    """``source_offset``: of the event in ``lock-events``; ``sequence``: in this output partition."""
+    headers: Headers = (
+        ("ce_specversion", b"1.0"),
+        ("ce_id", str(record.id).encode()),
+        ("ce_source", record.source.encode()),
+        ("ce_type", record.detail_type.encode()),
+        ("ce_time", record.time.encode()),
+        ("ce_subject", str(record.detail.aggregate_id).encode()),
+        ("content-type", b"application/json"),
+        ("source-offset", b"%d" % source_offset),
+        ("sequence", b"%d" % sequence),
+    )
+    if traceparent is not None:
+        headers += ((TRACEPARENT, traceparent),)
+    return headers
+
+
+class PartnerPosition(msgspec.Struct, frozen=True):
+    """What a partner record's headers say of how far its partition has come."""
+
+    source_offset: int
+    sequence: int
+
+    @classmethod
+    def from_kafka(cls, headers: Headers) -> "PartnerPosition":
+        """
+        Raises:
+            ValueError: a header is missing or is not a number.
+        """
+        named = dict(headers)
+        try:
+            return cls(
+                source_offset=int(named["source-offset"]), sequence=int(named["sequence"])
+            )
+        except KeyError as missing:
+            raise ValueError(f"the header {missing} is missing") from missing

@@ -1,0 +1,84 @@
+"""The value types that several records share, and how times are written."""
+
+from datetime import UTC, datetime
+from typing import Annotated
+from uuid import UUID, uuid5
+
+import msgspec
+
+MAX_LOCK_ID = 2**63 - 1
+"""Lock ids are signed 64-bit so that every database and partner language can hold them."""
+
+LockId = Annotated[int, msgspec.Meta(ge=1, le=MAX_LOCK_ID, description="Lock ID (numeric)")]
+
+OPAQUE_TEXT_PATTERN = r"^[^\x00-\x1f\x7f-\x9f]*\Z"
+"""No control characters (Unicode category Cc)."""
+
+OpaqueText = Annotated[
+    str,
+    msgspec.Meta(
+        min_length=1,
+        max_length=128,
+        pattern=OPAQUE_TEXT_PATTERN,
+        description="An opaque identifier: 1 to 128 characters, no control characters",
+    ),
+]
+
+Subject = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
+
+NAME_PATTERN = r"^[A-Za-z0-9._-]{1,64}\Z"
+Name = Annotated[
+    str,
+    msgspec.Meta(pattern=NAME_PATTERN, description="Letters, digits, '.', '_' and '-'; 1 to 64"),
+]
+"""An organisation's or a partner's id."""
+
+Timestamp = Annotated[
+    str,
+    msgspec.Meta(
+        pattern=r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{1,9})?(Z|[+-]\d{2}:\d{2})\Z",
+        description="RFC 3339 date-time",
+    ),
+]
+
+_COMMAND_NAMESPACE = UUID("5f7ab8a2-8f0f-5d0c-9f0a-3c1b6a6f2f11")
+_LOCK_NAMESPACE = UUID("0d0f4c8e-5a26-5c7c-8a54-9f6de0b6a7c3")
+_LOCK_CREATED_NAMESPACE = UUID("c1a7f1de-42b4-5b5f-a5a7-2f6f6b6f0d77")
+
+
+def event_id_of_idempotency_key(org_id: str, idempotency_key: str) -> UUID:
+    """The event id that every use of this key by this organisation gets (a UUIDv5)."""
+    return uuid5(_COMMAND_NAMESPACE, f"{org_id}\n{idempotency_key}")
+
+
+def event_id_of_lock_creation(lock_id: int) -> UUID:
+    """The event id of a lock's creation, so that an import can be run again without harm."""
+    return uuid5(_LOCK_CREATED_NAMESPACE, str(lock_id))
+
+
+def default_lock_uuid(lock_id: int) -> UUID:
+    """The aggregate id of a lock that was added without one."""
+    return uuid5(_LOCK_NAMESPACE, str(lock_id))
+
+
+def write_time(moment: datetime) -> str:
+    """An aware datetime as RFC 3339 in UTC with milliseconds: ``2026-11-23T10:00:00.123Z``."""
+    utc = moment.astimezone(UTC)
+    return f"{utc:%Y-%m-%dT%H:%M:%S}.{utc.microsecond // 1000:03d}Z"
+
+
+def read_time(text: str) -> datetime:
+    """Parses what the ``Timestamp`` pattern accepts.
+
+    Raises:
+        ValueError: it matches the pattern but names no moment (a 13th month, say).
+    """
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError(f"{text!r} has no time zone")
+    return moment
+
+
+def epoch_ms(moment: datetime) -> int:
+    """Milliseconds since 1970-01-01 UTC, rounded down."""
+    return int(moment.timestamp() * 1000)

@@ -1,0 +1,77 @@
+"""Topic ``registry``: organisations, API keys and partners. Compacted, one partition.
+
+Key: ``org/<id>``, ``key/<keyId>`` or ``partner/<id>``. Value: one of ``Entry``, UTF-8 JSON.
+"""
+
+from typing import Literal
+
+import msgspec
+
+from lockstream.schemas.primitives import Name
+
+
+class _Entry(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    omit_defaults=True,
+    rename="camel",
+    tag_field="kind",
+):
+    created_at: str
+
+
+class Organization(_Entry, frozen=True, kw_only=True, tag="organization"):
+    id: Name
+
+
+class ApiKey(_Entry, frozen=True, kw_only=True, tag="apiKey"):
+    """``sha256``: hex digest of the whole key. The key itself is shown once and never kept."""
+
+    key_id: str
+    org_id: Name
+    sha256: str
+    not_after: str | None = None
+    revoked_at: str | None = None
+
+
+class Partner(_Entry, frozen=True, kw_only=True, tag="partner"):
+    """``start_offsets``: per partition of ``lock-events``, where this partner's events begin.
+
+    ``types``: event types that it is sent; ``*`` for all. A removed partner keeps its entry, so
+    that nobody else is given its topic.
+    """
+
+    id: Name
+    org_id: Name
+    types: tuple[str, ...]
+    start_offsets: tuple[int, ...]
+    status: Literal["active", "paused", "removed"] = "active"
+
+
+Entry = Organization | ApiKey | Partner
+
+_decoder: msgspec.json.Decoder[Entry] = msgspec.json.Decoder(Entry)
+_encoder = msgspec.json.Encoder()
+
+
+def entry_key(entry: Entry) -> bytes:
+    match entry:
+        case Organization():
+            return f"org/{entry.id}".encode()
+        case ApiKey():
+            return f"key/{entry.key_id}".encode()
+        case Partner():
+            return f"partner/{entry.id}".encode()
+
+
+def decode_entry(value: bytes) -> Entry:
+    """
+    Raises:
+        msgspec.DecodeError: not an entry of a known kind.
+    """
+    return _decoder.decode(value)
+
+
+def encode_entry(entry: Entry) -> bytes:
+    return _encoder.encode(entry)

@@ -1,0 +1,80 @@
+"""Topic names, and which partition a lock lives in.
+
+All lock topics of one installation have the same partition count, so partition ``p`` of one topic
+holds the same locks as partition ``p`` of another.
+"""
+
+from functools import lru_cache
+
+import msgspec
+
+DAY_MS = 24 * 60 * 60 * 1000
+MAX_RECORD_BYTES = 1_048_588
+"""Kafka's own default for ``max.message.bytes``."""
+
+
+class TopicNames(msgspec.Struct, frozen=True):
+    """The names of one installation's topics; ``prefix`` is put before each."""
+
+    prefix: str = ""
+
+    @property
+    def lock_facts(self) -> str:
+        return f"{self.prefix}lock-facts"
+
+    @property
+    def lock_events(self) -> str:
+        return f"{self.prefix}lock-events"
+
+    @property
+    def parked_facts(self) -> str:
+        return f"{self.prefix}lock-facts.parked"
+
+    @property
+    def registry(self) -> str:
+        return f"{self.prefix}registry"
+
+    def partner_events(self, partner_id: str) -> str:
+        return f"{self.prefix}partner.{partner_id}.lock-events"
+
+    def group(self, name: str) -> str:
+        """The consumer group ``name`` (``projector``, ``fanout.<partnerId>``)."""
+        return f"{self.prefix}{name}"
+
+
+def lock_key(lock_id: int) -> bytes:
+    """The record key of a lock: its id in ASCII decimal."""
+    return b"%d" % lock_id
+
+
+@lru_cache(maxsize=65536)
+def partition_of(lock_id: int, partitions: int) -> int:
+    """The partition a lock lives in: what Kafka's own default partitioner gives for its key.
+
+    Source: ``org.apache.kafka.clients.producer.internals.BuiltInPartitioner``.
+    """
+    return (murmur2(lock_key(lock_id)) & 0x7FFFFFFF) % partitions
+
+
+def murmur2(data: bytes) -> int:
+    """MurmurHash2, 32 bits, with Kafka's seed; unsigned.
+
+    Source: ``org.apache.kafka.common.utils.Utils.murmur2``.
+    """
+    multiplier = 0x5BD1E995
+    mask = 0xFFFFFFFF
+    h = 0x9747B28C ^ len(data)
+    whole = len(data) & ~3
+    for i in range(0, whole, 4):
+        k = int.from_bytes(data[i : i + 4], "little")
+        k = (k * multiplier) & mask
+        k ^= k >> 24
+        k = (k * multiplier) & mask
+        h = ((h * multiplier) & mask) ^ k
+    tail = data[whole:]
+    if tail:
+        h ^= int.from_bytes(tail, "little")
+        h = (h * multiplier) & mask
+    h ^= h >> 13
+    h = (h * multiplier) & mask
+    return h ^ (h >> 15)
