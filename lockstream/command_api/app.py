@@ -168,9 +168,7 @@ class Api:
         )
         listed = [_listed(decode_event(row.value)) for row in rows[: page.limit]]
         more = len(rows) > page.limit
-        body = EventPageBody(
-            lock_id, lock.lock_uuid, listed, listed[-1].version if more else None
-        )
+        body = EventPageBody(lock_id, lock.lock_uuid, listed, listed[-1].version if more else None)
         return _json(body)
 
     async def show_event(self, request: Request) -> Response:
@@ -188,9 +186,7 @@ class Api:
         if parked is not None:
             if parked.org_id != principal.org_id:
                 raise NotFound
-            return _json(
-                EventStatusBody(event_id, "parked", parked.lock_id, reason=parked.reason)
-            )
+            return _json(EventStatusBody(event_id, "parked", parked.lock_id, reason=parked.reason))
         return await self._show_pending(event_id, principal)
 
     async def _show_pending(self, event_id: UUID, principal: Principal) -> Response:
@@ -248,7 +244,9 @@ def _event_id(request: Request) -> UUID:
         raise InvalidRequest((BadField("eventId", "must be a UUID"),)) from None
 
 
-def _json(body: msgspec.Struct, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+def _json(
+    body: msgspec.Struct, status: int = 200, headers: dict[str, str] | None = None
+) -> Response:
     return Response(
         msgspec.json.encode(body), status, headers=headers, media_type="application/json"
     )

@@ -1,14 +1,14 @@
 """What the door refuses, and the one table from errors to responses.
 
-    CommandRefused
-    ├── InvalidRequest          400, every bad field in `details`
-    ├── Unauthenticated         401, WWW-Authenticate
-    ├── Forbidden               403
-    ├── NotFound                404: no such thing, or another organisation's (indistinguishable)
-    ├── TooLarge                413
-    ├── UnsupportedMediaType    415, Accept
-    ├── KeyReused               422
-    └── (Unavailable            503, Retry-After)
+CommandRefused
+├── InvalidRequest          400, every bad field in `details`
+├── Unauthenticated         401, WWW-Authenticate
+├── Forbidden               403
+├── NotFound                404: no such thing, or another organisation's (indistinguishable)
+├── TooLarge                413
+├── UnsupportedMediaType    415, Accept
+├── KeyReused               422
+└── (Unavailable            503, Retry-After)
 """
 
 from collections.abc import Mapping
@@ -87,9 +87,7 @@ class UnsupportedMediaType(CommandRefused):
 
 class KeyReused(CommandRefused):
     def __init__(self) -> None:
-        super().__init__(
-            "This Idempotency-Key was used for another lock or payload; use a new key"
-        )
+        super().__init__("This Idempotency-Key was used for another lock or payload; use a new key")
 
 
 STATUS_OF: Mapping[type[Exception], int] = {
@@ -184,7 +182,9 @@ async def on_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     status = error.status_code
     message = (
-        str(NotFound()) if status == 404 else f"{request.method} is not possible here"
+        str(NotFound())
+        if status == 404
+        else f"{request.method} is not possible here"
         if status == 405
         else HTTPStatus(status).description
     )

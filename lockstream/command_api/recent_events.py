@@ -53,9 +53,7 @@ class LockView(msgspec.Struct, frozen=True, gc=False):
 
 
 class RecentEvents:
-    def __init__(
-        self, topics: TopicNames, begin: Mapping[int, int], readiness: Readiness
-    ) -> None:
+    def __init__(self, topics: TopicNames, begin: Mapping[int, int], readiness: Readiness) -> None:
         self._topics = topics
         self._readiness = readiness
         self._events: dict[str, SeenEvent] = {}

@@ -17,7 +17,9 @@ MAX_PAGE = 1000
 DEFAULT_PAGE = 100
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-_TRACEPARENT = re.compile(r"^(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}\Z")
+_TRACEPARENT = re.compile(
+    r"^(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}\Z"
+)
 _DIGITS = re.compile(r"^[0-9]{1,19}\Z")
 
 
@@ -31,9 +33,7 @@ class UseTempKey(msgspec.Struct, frozen=True):
 
 
 _strict_body = msgspec.json.Decoder(TempKeyUse)
-_body_fields = {
-    f.encode_name: f.required for f in msgspec.structs.fields(TempKeyUse)
-}
+_body_fields = {f.encode_name: f.required for f in msgspec.structs.fields(TempKeyUse)}
 
 
 class Duplicates(msgspec.Struct, frozen=True):
@@ -51,9 +51,7 @@ def read_use_temp_key(
         InvalidRequest: with every bad field of path, headers and body.
     """
     check_media_type(headers)
-    bad: list[BadField] = [
-        BadField(name, "must be given once only") for name in duplicates.names
-    ]
+    bad: list[BadField] = [BadField(name, "must be given once only") for name in duplicates.names]
     lock_id = _collect(bad, read_lock_id, raw_lock_id)
     key = _collect(bad, read_idempotency_key, headers.get("idempotency-key"))
     use = _read_body(bad, body)

@@ -91,9 +91,7 @@ async def _serve(
     registry = Registry()
     followed = registry_tail(kafka, topics.registry, registry)
     lookups = Lookups(read_model, recent, settings.partitions, folded)
-    handler = UseTempKeyHandler(
-        lookups, recent, publisher, readiness, settings.answer_timeout
-    )
+    handler = UseTempKeyHandler(lookups, recent, publisher, readiness, settings.answer_timeout)
     tokens = TokenChecker(
         keys,
         issuer=settings.jwt_issuer,

@@ -199,6 +199,20 @@ async def high_watermarks(
     return await _ask_offsets(offsets_client.end_offsets(wanted), topic)
 
 
+async def stable_ends(kafka: Kafka, topic: str, partitions: Sequence[int]) -> dict[int, int]:
+    """The last stable offset of each partition: all before it is decided, committed or aborted.
+
+    Raises:
+        KafkaUnavailable: no answer in time.
+    """
+    client = kafka.reader()
+    try:
+        await start_client(client, "connecting to Kafka")
+        return await high_watermarks(client, topic, partitions)
+    finally:
+        await stop_client(client)
+
+
 async def beginnings(offsets_client: Any, topic: str, partitions: Sequence[int]) -> dict[int, int]:
     """The offset of the first record that retention has left in each partition.
 

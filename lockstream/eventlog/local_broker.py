@@ -156,7 +156,11 @@ class LocalBroker:
         jars = fetch_kafka(folder.parent / "cache", progress)
         _stop_left_behind(folder, progress)
         ports = _choose_ports(folder, port)
-        settings = {**SINGLE_NODE_PROPERTIES, **_node_properties(folder, ports), **(properties or {})}
+        settings = {
+            **SINGLE_NODE_PROPERTIES,
+            **_node_properties(folder, ports),
+            **(properties or {}),
+        }
         (folder / "server.properties").write_text(
             "".join(f"{name}={value}\n" for name, value in settings.items())
         )

@@ -11,9 +11,7 @@ ANSWER_S = 3.0
 OBSTACLE = "kafka"
 
 
-async def watch_kafka(
-    kafka: Kafka, topic: str, readiness: Readiness, stop: asyncio.Event
-) -> None:
+async def watch_kafka(kafka: Kafka, topic: str, readiness: Readiness, stop: asyncio.Event) -> None:
     """Runs until ``stop`` is set."""
     client = kafka.offsets_client()
     try:

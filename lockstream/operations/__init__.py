@@ -1,0 +1,1 @@
+"""The ``lockstream`` command: one module per verb group."""

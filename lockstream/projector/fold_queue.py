@@ -162,5 +162,3 @@ class FoldQueue:
                 owner.fold_failed(
                     ReadModelMoved(f"the read model has lost events of partition {partition}")
                 )
-
-

@@ -82,11 +82,7 @@ class ProjectorPartition:
             )
         begin, source = at.next_offset, at.source_offset
         async for records in output.read(topic, begin, end):
-            committed = []
-            for record in records:
-                committed.append(read_committed_event(record, source, self._where(record)))
-                source = committed[-1].source_offset
-            stretch = Stretch(partition, begin, records[-1].offset + 1, events=committed)
+            stretch, source = read_stretch(topic, records, begin, source)
             await self._read_model.apply([stretch])
             begin = stretch.end
         self._next_event_offset = begin
@@ -114,9 +110,6 @@ class ProjectorPartition:
             raise StreamViolation(
                 f"{self._topics.parked_facts}[{self._partition}] offset {record.offset}: {error}"
             ) from error
-
-    def _where(self, record: Record) -> str:
-        return f"{self._topics.lock_events}[{self._partition}] offset {record.offset}"
 
     # -- process -------------------------------------------------------------------------------
 
@@ -187,13 +180,9 @@ class ProjectorPartition:
         )
         value = encode_event(event)
         self._written.append(CommittedEvent(-1, record.offset, event, value))
-        return Output(
-            self._topics.lock_events, lock_key(event.lock_id), value, headers.to_kafka()
-        )
+        return Output(self._topics.lock_events, lock_key(event.lock_id), value, headers.to_kafka())
 
-    def _park(
-        self, record: Record, fact: Fact | None, parked: Parked, parked_at: str
-    ) -> Output:
+    def _park(self, record: Record, fact: Fact | None, parked: Parked, parked_at: str) -> Output:
         headers = ParkedHeaders(
             reason=parked.reason,
             detail=parked.detail,
@@ -241,19 +230,33 @@ class ProjectorPartition:
         self._fail(error)
 
 
-def read_committed_event(record: Record, previous_source: int, where: str) -> CommittedEvent:
-    """One record of ``lock-events``, checked against what only a projector writes.
+def read_stretch(
+    topic: str, records: Sequence[Record], begin: int, previous_source: int
+) -> tuple[Stretch, int]:
+    """Records of one partition of ``lock-events``, checked against what only a projector writes,
+    and the largest ``source-offset`` among them.
 
     Raises:
         StreamViolation: not an event, headers missing, or ``source-offset`` not increasing.
     """
+    committed: list[CommittedEvent] = []
+    for record in records:
+        where = f"{topic}[{record.partition}] offset {record.offset}"
+        committed.append(_read_event(record, previous_source, where))
+        previous_source = committed[-1].source_offset
+    end = records[-1].offset + 1
+    return Stretch(records[0].partition, begin, end, events=committed), previous_source
+
+
+def _read_event(record: Record, previous_source: int, where: str) -> CommittedEvent:
+    value = record.value or b""
     try:
         headers = EventHeaders.from_kafka(record.headers)
-        event = decode_event(record.value or b"")
+        event = decode_event(value)
     except (ValueError, UnicodeDecodeError) as error:
         raise StreamViolation(f"{where}: {error}") from error
     if headers.source_offset <= previous_source:
         raise StreamViolation(
             f"{where}: its source-offset {headers.source_offset} does not follow {previous_source}"
         )
-    return CommittedEvent(record.offset, headers.source_offset, event, record.value or b"")
+    return CommittedEvent(record.offset, headers.source_offset, event, value)

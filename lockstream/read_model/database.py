@@ -150,7 +150,9 @@ class Database:
         with _read_model_errors():
             async with asyncio.timeout(self._timeout_s), self._readers.connect() as connection:
                 if not self.is_sqlite:
-                    await connection.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"))
+                    await connection.execute(
+                        text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+                    )
                 yield connection
 
     async def close(self) -> None:

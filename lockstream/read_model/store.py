@@ -174,9 +174,7 @@ class ReadModel:
         async with self._database.writing() as connection:
             for table in (events, temp_keys, locks, parked):
                 await connection.execute(delete(table))
-            await connection.execute(
-                update(positions).values(**msgspec.structs.asdict(Position()))
-            )
+            await connection.execute(update(positions).values(**msgspec.structs.asdict(Position())))
 
     async def _lock_positions(
         self,
@@ -229,9 +227,7 @@ class ReadModel:
                 statement.on_conflict_do_update(index_elements=keys, set_=others), rows
             )
         else:
-            await connection.execute(
-                statement.on_conflict_do_nothing(index_elements=keys), rows
-            )
+            await connection.execute(statement.on_conflict_do_nothing(index_elements=keys), rows)
 
     # -- queries -------------------------------------------------------------------------------
 

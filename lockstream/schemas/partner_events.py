@@ -171,8 +171,6 @@ class PartnerPosition(msgspec.Struct, frozen=True):
         """
         named = dict(headers)
         try:
-            return cls(
-                source_offset=int(named["source-offset"]), sequence=int(named["sequence"])
-            )
+            return cls(source_offset=int(named["source-offset"]), sequence=int(named["sequence"]))
         except KeyError as missing:
             raise ValueError(f"the header {missing} is missing") from missing

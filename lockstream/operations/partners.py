@@ -1,0 +1,263 @@
+"""``lockstream partner …``: who gets events, of what types, from when on."""
+
+import re
+from datetime import UTC, datetime
+from typing import Annotated, Literal
+
+import msgspec
+import typer
+
+from lockstream.eventlog.installation import (
+    delete_topic,
+    ensure_installation,
+    ensure_topics,
+    partner_topic,
+    topic_exists,
+)
+from lockstream.eventlog.kafka import (
+    Kafka,
+    beginnings,
+    high_watermarks,
+    offsets_at_time,
+    start_client,
+    stop_client,
+)
+from lockstream.eventlog.lag import group_lag
+from lockstream.eventlog.registry import read_registry, write_entries
+from lockstream.operations.console import print_json, print_table, say
+from lockstream.operations.durations import read_moment
+from lockstream.operations.installation import Installation, open_installation, run_verb
+from lockstream.operations.names import check_name
+from lockstream.runtime.errors import ConfigurationError
+from lockstream.schemas.lock_events import EVENT_TYPES
+from lockstream.schemas.primitives import epoch_ms, write_time
+from lockstream.schemas.registry import Partner
+
+partner = typer.Typer(no_args_is_help=True, help="Partners and their topics.")
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
+PartnerId = Annotated[str, typer.Argument(help="The partner's id.")]
+EARLIEST, NOW = "earliest", "now"
+
+
+@partner.command("add")
+def add_partner(
+    partner_id: Annotated[str, typer.Option("--id", help="Names its topic and its group.")],
+    org_id: Annotated[str, typer.Option("--org", help="Whose events it gets, and no others.")],
+    types: Annotated[
+        str, typer.Option(help=f"Comma-separated: {', '.join(EVENT_TYPES)}; '*' for all.")
+    ] = "*",
+    begin: Annotated[
+        str, typer.Option("--from", help="earliest, now, or a time (2026-11-23T10:00:00Z).")
+    ] = EARLIEST,
+    as_json: Json = False,
+) -> None:
+    """Add a partner. The running fan-out begins to serve it at once."""
+
+    async def verb() -> Partner:
+        async with open_installation() as here:
+            return await create_partner(here, partner_id, org_id, read_types(types), begin)
+
+    added = run_verb(verb)
+    if as_json:
+        print_json(_shown(added))
+    else:
+        say(f"partner {added.id} added; it reads {_topic_hint(added)}")
+
+
+def _topic_hint(entry: Partner) -> str:
+    return f"partner.{entry.id}.lock-events"
+
+
+def read_types(text: str) -> tuple[str, ...]:
+    """
+    Raises:
+        ConfigurationError: a type that doesn't exist would match nothing, for ever, in silence.
+    """
+    names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+    unknown = [name for name in names if name not in (*EVENT_TYPES, "*")]
+    if unknown or not names:
+        raise ConfigurationError(
+            f"--types: {unknown[0] if unknown else text!r} is not an event type; "
+            f"there are {', '.join(EVENT_TYPES)}, and '*' for all"
+        )
+    return names
+
+
+async def create_partner(
+    here: Installation, partner_id: str, org_id: str, types: tuple[str, ...], begin: str
+) -> Partner:
+    """
+    Raises:
+        ConfigurationError: there is such a partner, or its topic is left from an earlier one.
+    """
+    check_name("--id", partner_id)
+    check_name("--org", org_id)
+    if re.fullmatch(r"\.+", partner_id):
+        raise ConfigurationError(f"--id: {partner_id!r} has no letter or digit")
+    await ensure_installation(here.kafka, here.settings)
+    topics = here.settings.topics
+    before = (await read_registry(here.kafka, topics.registry)).partner(partner_id)
+    if before is not None and before.status != "removed":
+        raise ConfigurationError(
+            f"partner {partner_id} exists already; `lockstream partner list` shows it"
+        )
+    if await topic_exists(here.kafka, topics.partner_events(partner_id)):
+        raise ConfigurationError(
+            f"the topic {topics.partner_events(partner_id)} is left from an earlier partner; use "
+            f"another id, or `lockstream partner remove {partner_id} --delete-topic` first"
+        )
+    entry = Partner(
+        id=partner_id,
+        org_id=org_id,
+        types=types,
+        start_offsets=await _start_offsets(
+            here.kafka, here.settings.partitions, topics.lock_events, begin
+        ),
+        created_at=write_time(datetime.now(UTC)),
+    )
+    await ensure_topics(here.kafka, here.settings, [partner_topic(here.settings, partner_id)])
+    await write_entries(here.kafka, topics.registry, [entry])
+    return entry
+
+
+async def _start_offsets(kafka: Kafka, partitions: int, topic: str, begin: str) -> tuple[int, ...]:
+    numbers = list(range(partitions))
+    moment = None if begin in (EARLIEST, NOW) else read_moment(begin)
+    client = kafka.offsets_client()
+    try:
+        await start_client(client, "connecting to Kafka")
+        if begin == EARLIEST:
+            offsets = await beginnings(client, topic, numbers)
+        elif moment is None:
+            offsets = await high_watermarks(client, topic, numbers)
+        else:
+            offsets = await offsets_at_time(client, topic, numbers, epoch_ms(moment))
+    finally:
+        await stop_client(client)
+    return tuple(offsets[p] for p in numbers)
+
+
+@partner.command("list")
+def list_partners(as_json: Json = False) -> None:
+    """List partners."""
+
+    async def verb() -> list[Partner]:
+        async with open_installation() as here:
+            registry = await read_registry(here.kafka, here.settings.topics.registry)
+            return registry.all(Partner)
+
+    entries = run_verb(verb)
+    if as_json:
+        print_json([_shown(entry) for entry in entries])
+    else:
+        print_table(
+            ("partner", "organisation", "types", "status", "added"),
+            [(e.id, e.org_id, ",".join(e.types), e.status, e.created_at) for e in entries],
+        )
+
+
+def _shown(entry: Partner) -> dict[str, object]:
+    return {
+        "id": entry.id,
+        "orgId": entry.org_id,
+        "types": list(entry.types),
+        "status": entry.status,
+        "createdAt": entry.created_at,
+        "startOffsets": list(entry.start_offsets),
+    }
+
+
+@partner.command("remove")
+def remove_partner(
+    partner_id: PartnerId,
+    with_topic: Annotated[
+        bool, typer.Option("--delete-topic", help="Delete its topic and all events in it, too.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Stop serving a partner for good. Its topic stays to be read, unless it is to be deleted."""
+
+    async def verb() -> None:
+        async with open_installation() as here:
+            await _set_status(here, partner_id, "removed")
+            if with_topic:
+                topic = here.settings.topics.partner_events(partner_id)
+                if await topic_exists(here.kafka, topic):
+                    await delete_topic(here.kafka, topic)
+
+    run_verb(verb)
+    _report(partner_id, "removed", as_json)
+
+
+@partner.command("pause")
+def pause_partner(partner_id: PartnerId, as_json: Json = False) -> None:
+    """Stop delivering to a partner until `partner resume`; nothing is lost meanwhile."""
+
+    async def verb() -> None:
+        async with open_installation() as here:
+            await _set_status(here, partner_id, "paused")
+
+    run_verb(verb)
+    _report(partner_id, "paused", as_json)
+
+
+@partner.command("resume")
+def resume_partner(partner_id: PartnerId, as_json: Json = False) -> None:
+    """Deliver to a paused partner again, from where it was."""
+
+    async def verb() -> None:
+        async with open_installation() as here:
+            await _set_status(here, partner_id, "active")
+
+    run_verb(verb)
+    _report(partner_id, "active", as_json)
+
+
+async def _set_status(
+    here: Installation, partner_id: str, status: Literal["active", "paused", "removed"]
+) -> None:
+    topic = here.settings.topics.registry
+    entry = (await read_registry(here.kafka, topic)).partner(partner_id)
+    if entry is None or (entry.status == "removed" and status != "removed"):
+        raise ConfigurationError(
+            f"there is no partner {partner_id}; `lockstream partner list` shows all"
+        )
+    if entry.status != status:
+        await write_entries(here.kafka, topic, [msgspec.structs.replace(entry, status=status)])
+
+
+def _report(partner_id: str, status: str, as_json: bool) -> None:
+    if as_json:
+        print_json({"id": partner_id, "status": status})
+    else:
+        say(f"partner {partner_id} is {status}")
+
+
+@partner.command("lag")
+def show_lag(as_json: Json = False) -> None:
+    """How far each partner's fan-out is behind `lock-events`, in records, by its checkpoints
+    (written every 5 seconds)."""
+
+    async def verb() -> list[dict[str, object]]:
+        async with open_installation() as here:
+            topics = here.settings.topics
+            registry = await read_registry(here.kafka, topics.registry)
+            rows = []
+            for entry in registry.all(Partner):
+                if entry.status == "removed":
+                    continue
+                lag = await group_lag(
+                    here.kafka,
+                    topics.group(f"fanout.{entry.id}"),
+                    topics.lock_events,
+                    dict(enumerate(entry.start_offsets)),
+                )
+                rows.append({"id": entry.id, "status": entry.status, "lag": lag})
+            return rows
+
+    rows = run_verb(verb)
+    if as_json:
+        print_json(rows)
+    else:
+        print_table(("partner", "status", "lag"), [(r["id"], r["status"], r["lag"]) for r in rows])

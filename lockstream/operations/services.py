@@ -1,0 +1,103 @@
+"""``lockstream api | projector | fanout | broker``: one role, in the foreground."""
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from typing import Annotated
+
+import typer
+
+from lockstream.command_api.role import run_api
+from lockstream.eventlog.local_broker import LocalBroker
+from lockstream.fanout.role import run_fanout
+from lockstream.operations.console import say
+from lockstream.operations.installation import fail, load_settings, needs_broker
+from lockstream.projector.role import run_projector
+from lockstream.runtime.errors import LockstreamError
+from lockstream.runtime.logs import set_up_logs
+from lockstream.runtime.process import run_role
+from lockstream.runtime.settings import Settings
+
+Supervised = Annotated[
+    bool,
+    typer.Option("--supervised", hidden=True, help="Stop when standard input closes."),
+]
+RunRole = Callable[[Settings, asyncio.Event], Awaitable[None]]
+
+
+def api(supervised: Supervised = False) -> None:
+    """Serve the HTTP command API."""
+    _run("api", run_api, supervised)
+
+
+def projector(supervised: Supervised = False) -> None:
+    """Give facts their versions: lock-facts → lock-events, and fold the read model."""
+    _run("projector", run_projector, supervised)
+
+
+def fanout(supervised: Supervised = False) -> None:
+    """Deliver to partners: lock-events → partner topics."""
+    _run("fanout", run_fanout, supervised)
+
+
+def _run(name: str, role: RunRole, supervised: bool) -> None:
+    try:
+        settings = needs_broker(load_settings())
+    except LockstreamError as error:
+        raise fail(error) from error
+    set_up_logs(settings.log_level)
+
+    async def run(stop: asyncio.Event) -> None:
+        if supervised:
+            _stop_with_supervisor(stop)
+        await role(settings, stop)
+
+    raise typer.Exit(run_role(name, run))
+
+
+def _stop_with_supervisor(stop: asyncio.Event) -> None:
+    """Standard input is a pipe from the supervisor: when that dies, however it dies, it closes."""
+    loop = asyncio.get_running_loop()
+    descriptor = sys.stdin.fileno()
+    os.set_blocking(descriptor, False)
+
+    def readable() -> None:
+        if os.read(descriptor, 1024) == b"":
+            loop.remove_reader(descriptor)
+            stop.set()
+
+    loop.add_reader(descriptor, readable)
+
+
+def broker(
+    port: Annotated[
+        int | None, typer.Option(help="A wish: a port that is taken gets another.")
+    ] = None,
+) -> None:
+    """Run a local Apache Kafka in the foreground; its data stays in the state folder."""
+    try:
+        settings = load_settings()
+        running = LocalBroker.start(settings.state_dir / "broker", port=port, progress=say)
+    except LockstreamError as error:
+        raise fail(error) from error
+    say(f"Kafka answers on {running.bootstrap_servers}; Ctrl-C stops it")
+    stopping = False
+
+    def ask_to_stop(number: int, frame: object) -> None:
+        nonlocal stopping
+        stopping = True
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, ask_to_stop)
+    while not stopping and running.poll() is None:
+        time.sleep(0.1)
+    code = running.poll()
+    running.stop()
+    if code is not None:
+        say(
+            f"lockstream: Kafka stopped by itself (exit code {code}); see {settings.state_dir}/broker"
+        )
+        raise typer.Exit(1)

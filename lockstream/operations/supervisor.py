@@ -1,0 +1,102 @@
+"""Keeps processes running: one that dies is started again, at once, then with growing pauses."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+
+from lockstream.operations.console import say
+
+FIRST_PAUSE_S = 0.0
+LONGEST_PAUSE_S = 10.0
+STABLE_S = 30.0
+STOP_S = 20.0
+LOG_BYTES = 10_000_000
+
+
+class Command(msgspec.Struct, frozen=True):
+    """``arguments``: of the process; ``environment``: all of it; ``log``: where its output goes."""
+
+    name: str
+    arguments: Sequence[str]
+    environment: Mapping[str, str]
+    log: Path
+
+
+class Supervised:
+    """One process, kept running until ``stop``. It gets a session of its own, so that a terminal's
+    Ctrl-C reaches the supervisor only, and a pipe as its standard input, which closes when the
+    supervisor dies."""
+
+    def __init__(self, command: Command, on_start: Callable[[], None]) -> None:
+        self._command = command
+        self._on_start = on_start
+        self._process: asyncio.subprocess.Process | None = None
+        self._stopping = False
+
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid if self._process is not None else None
+
+    async def run(self) -> None:
+        """Returns after ``stop``."""
+        pause = FIRST_PAUSE_S
+        while not self._stopping:
+            begun = time.monotonic()
+            process = await self._start()
+            code = await process.wait()
+            if self._stopping:
+                return
+            if time.monotonic() - begun > STABLE_S:
+                pause = FIRST_PAUSE_S
+            say(
+                f"{self._command.name} ended ({_describe(code)}), starting it again"
+                + (f" in {pause:.1f} s" if pause else "")
+                + f"; see {self._command.log}"
+            )
+            await asyncio.sleep(pause)
+            pause = min(LONGEST_PAUSE_S, max(0.5, pause * 2))
+
+    async def _start(self) -> asyncio.subprocess.Process:
+        _keep_small(self._command.log)
+        with self._command.log.open("ab") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                *self._command.arguments,
+                env=dict(self._command.environment),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        self._on_start()
+        return self._process
+
+    async def stop(self) -> None:
+        """SIGTERM, and SIGKILL for one that does not end in 20 s."""
+        self._stopping = True
+        process = self._process
+        if process is None or process.returncode is not None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            process.terminate()
+        try:
+            async with asyncio.timeout(STOP_S):
+                await process.wait()
+        except TimeoutError:
+            say(f"{self._command.name} did not stop in {STOP_S:.0f} s and is killed")
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+
+
+def _describe(code: int) -> str:
+    return f"signal {-code}" if code < 0 else f"exit code {code}"
+
+
+def _keep_small(log: Path) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        if log.stat().st_size > LOG_BYTES:
+            log.replace(log.with_suffix(".log.1"))

@@ -1,0 +1,353 @@
+"""``lockstream up``: everything on this machine, supervised, with demo data if wanted."""
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import signal
+import socket
+import sys
+import urllib.error
+import urllib.request
+import zlib
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+
+from lockstream.command_api.api_keys import is_valid, key_id_of
+from lockstream.eventlog.kafka import Kafka
+from lockstream.eventlog.local_broker import LocalBroker
+from lockstream.eventlog.registry import Registry, read_registry
+from lockstream.operations.console import say
+from lockstream.operations.files import write_atomically
+from lockstream.operations.installation import (
+    DEMO_ENV,
+    DOTENV,
+    Installation,
+    run_verb,
+)
+from lockstream.operations.lock_files import LockLine
+from lockstream.operations.locks import ensure_lock
+from lockstream.operations.organizations import create_key, ensure_organization
+from lockstream.operations.partners import create_partner
+from lockstream.operations.signing import ensure_signing_key, jwks_file, mint_token
+from lockstream.operations.supervisor import Command, Supervised
+from lockstream.read_model.database import Database, read_model_url
+from lockstream.read_model.store import ReadModel
+from lockstream.runtime.errors import ConfigurationError, Unavailable
+from lockstream.runtime.process import until_stopped
+from lockstream.runtime.settings import Settings, read_settings, variable_of
+from lockstream.schemas.primitives import default_lock_uuid
+
+ROLES = ("api", "projector", "fanout")
+READY_S = 60.0
+BROKER_WATCH_S = 0.25
+BROKER_RETRY_S = 2.0
+DEMO_ORG, DEMO_LOCK, DEMO_PARTNER = "demo", 123, "demo-partner"
+DEMO_TOKEN_LIFETIME = timedelta(hours=24)
+
+
+class DemoData(msgspec.Struct, frozen=True):
+    token: str
+    api_key: str
+
+
+def up(
+    demo: Annotated[
+        bool, typer.Option("--demo", help="With an organisation, a lock, a key and a partner.")
+    ] = False,
+) -> None:
+    """Run everything on this machine: a broker if none is configured, and the three services.
+
+    Ctrl-C stops all of it; all state stays in the state folder (.lockstream)."""
+    run_verb(lambda: _up(demo))
+
+
+async def _up(demo: bool) -> None:
+    settings = read_settings(os.environ, DOTENV)
+    settings.state_dir.mkdir(parents=True, exist_ok=True)
+    with _only_one(settings.state_dir):
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, stop.set)
+        await _System(settings).run(demo, stop)
+
+
+@contextlib.contextmanager
+def _only_one(state_dir: Path) -> Iterator[None]:
+    """
+    Raises:
+        ConfigurationError: another ``lockstream up`` runs on this state folder.
+    """
+    with (state_dir / "up.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise ConfigurationError(
+                f"another `lockstream up` runs on {state_dir.absolute()}; stop it first"
+            ) from error
+        yield
+
+
+class _System:
+    """The broker, the services and the demo data of one state folder."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = msgspec.structs.replace(settings, state_dir=settings.state_dir.absolute())
+        self._broker: LocalBroker | None = None
+        self._services: dict[str, Supervised] = {}
+        self._demo: DemoData | None = None
+
+    async def run(self, demo: bool, stop: asyncio.Event) -> None:
+        """Runs until ``stop`` is set; then everything has ended.
+
+        Raises:
+            Unavailable: the broker or a service does not start.
+        """
+        await self._start_broker()
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                try:
+                    self._complete_settings()
+                    for role in ROLES:
+                        self._services[role] = Supervised(self._command(role), self._write_env)
+                        tasks.create_task(self._services[role].run())
+                    await until_stopped(stop, self._announce(demo))
+                    await until_stopped(stop, self._keep_broker())
+                finally:
+                    say("stopping")
+                    stopping = [service.stop() for service in self._services.values()]
+                    await asyncio.gather(*stopping)
+        except ExceptionGroup as group:
+            raise group.exceptions[0] from None
+        finally:
+            if self._broker is not None:
+                await asyncio.to_thread(self._broker.stop)
+            say("stopped")
+
+    # -- the broker ----------------------------------------------------------------------------
+
+    async def _start_broker(self) -> None:
+        if self._settings.kafka_bootstrap_servers:
+            say(f"using Kafka at {self._settings.kafka_bootstrap_servers}")
+            return
+        folder = self._settings.state_dir / "broker"
+        self._broker = await asyncio.to_thread(LocalBroker.start, folder, progress=say)
+        self._settings = msgspec.structs.replace(
+            self._settings, kafka_bootstrap_servers=self._broker.bootstrap_servers
+        )
+
+    async def _keep_broker(self) -> None:
+        """Starts a broker of ours again when it dies; for ever."""
+        folder = self._settings.state_dir / "broker"
+        while True:
+            await asyncio.sleep(BROKER_WATCH_S)
+            if self._broker is None or self._broker.poll() is None:
+                continue
+            say(f"the broker ended (exit code {self._broker.poll()}), starting it again")
+            try:
+                self._broker = await asyncio.to_thread(LocalBroker.start, folder, progress=say)
+            except Unavailable as error:
+                say(f"lockstream: {error}; trying again")
+                await asyncio.sleep(BROKER_RETRY_S)
+            else:
+                self._write_env()
+
+    # -- the services --------------------------------------------------------------------------
+
+    def _complete_settings(self) -> None:
+        """What was not configured: free ports, the local signing key, a name in the groups."""
+        settings = self._settings
+        ensure_signing_key(settings.state_dir)
+        names = f"{socket.gethostname()}:{settings.state_dir}".encode()
+        wished = _read_ports(settings.state_dir, settings)
+        ports = _Ports(
+            api=_free_port(settings.api_host, wished.api),
+            projector=_free_port(settings.health_host, wished.projector),
+            fanout=_free_port(settings.health_host, wished.fanout),
+        )
+        if ports.api != settings.api_port:
+            say(f"port {settings.api_port} is not used: the API listens on {ports.api}")
+        write_atomically(settings.state_dir / "ports.json", msgspec.json.encode(ports), mode=0o644)
+        self._settings = msgspec.structs.replace(
+            settings,
+            read_model_url=_shown_url(settings),
+            api_port=ports.api,
+            projector_health_port=ports.projector,
+            fanout_health_port=ports.fanout,
+            jwt_jwks=settings.jwt_jwks or str(jwks_file(settings.state_dir)),
+            instance_id=settings.instance_id or f"up-{zlib.crc32(names):08x}",
+        )
+
+    def _command(self, role: str) -> Command:
+        logs = self._settings.state_dir / "logs"
+        logs.mkdir(exist_ok=True)
+        chosen = {
+            name: str(getattr(self._settings, name))
+            for name in (
+                "kafka_bootstrap_servers",
+                "read_model_url",
+                "state_dir",
+                "api_port",
+                "projector_health_port",
+                "fanout_health_port",
+                "jwt_jwks",
+                "instance_id",
+            )
+        }
+        return Command(
+            name=role,
+            arguments=(sys.executable, "-m", "lockstream.operations", role, "--supervised"),
+            environment={**os.environ, **{variable_of(k): v for k, v in chosen.items()}},
+            log=logs / f"{role}.log",
+        )
+
+    async def _wait_until_ready(self) -> None:
+        """
+        Raises:
+            Unavailable: a role is not ready in time; the text says why.
+        """
+        settings = self._settings
+        pages = {
+            "api": f"http://{settings.api_host}:{settings.api_port}/readyz",
+            "projector": f"http://{settings.health_host}:{settings.projector_health_port}/readyz",
+            "fanout": f"http://{settings.health_host}:{settings.fanout_health_port}/readyz",
+        }
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + READY_S
+        for role, page in pages.items():
+            while (obstacle := await asyncio.to_thread(_obstacle, page)) is not None:
+                if loop.time() > deadline:
+                    raise Unavailable(
+                        f"{role} is not ready after {READY_S:.0f} s: {obstacle}; "
+                        f"see {settings.state_dir}/logs/{role}.log"
+                    )
+                await asyncio.sleep(0.05)
+
+    # -- the demo ------------------------------------------------------------------------------
+
+    async def _announce(self, demo: bool) -> None:
+        await self._wait_until_ready()
+        if demo:
+            self._demo = await self._set_up_demo()
+        self._write_env()
+        base_url = f"http://{self._settings.api_host}:{self._settings.api_port}"
+        say(f"Lockstream is ready: {base_url} (docs: {base_url}/docs); Ctrl-C stops it")
+        if self._demo is not None:
+            print(_curl_line(base_url, self._demo), flush=True)
+
+    async def _set_up_demo(self) -> DemoData:
+        settings = self._settings
+        kafka = Kafka(settings, "lockstream-up")
+        read_model = ReadModel(
+            Database(read_model_url(settings), settings.read_model_timeout), settings.partitions
+        )
+        try:
+            here = Installation(settings, kafka, read_model)
+            await ensure_organization(here, DEMO_ORG)
+            await ensure_lock(here, LockLine(DEMO_LOCK, DEMO_ORG, None))
+            registry = await read_registry(kafka, settings.topics.registry)
+            if registry.partner(DEMO_PARTNER) is None:
+                await create_partner(here, DEMO_PARTNER, DEMO_ORG, ("*",), "earliest")
+            api_key = await self._demo_key(here, registry)
+        finally:
+            await read_model.close()
+        token = mint_token(settings, subject="demo-user", org_id=None, lifetime=DEMO_TOKEN_LIFETIME)
+        return DemoData(token=token, api_key=api_key)
+
+    async def _demo_key(self, here: Installation, registry: Registry) -> str:
+        """The key of the last time if it is still good; the log knows only its hash."""
+        file = self._settings.state_dir / "demo-api-key"
+        with contextlib.suppress(FileNotFoundError):
+            key = file.read_text().strip()
+            entry = registry.api_key(key_id_of(key) or "")
+            if is_valid(key, entry, datetime.now(UTC)):
+                return key
+        _, key = await create_key(here, DEMO_ORG, None)
+        write_atomically(file, key.encode(), mode=0o600)
+        return key
+
+    def _write_env(self) -> None:
+        """``demo.env``: all that a client of this installation needs. Whole or not at all."""
+        settings, demo = self._settings, self._demo
+        values: dict[str, object] = {
+            "BASE_URL": f"http://{settings.api_host}:{settings.api_port}",
+            "KAFKA_BOOTSTRAP_SERVERS": settings.kafka_bootstrap_servers,
+            "READ_MODEL_URL": settings.read_model_url,
+        }
+        if demo is not None:
+            values |= {
+                "TOKEN": demo.token,
+                "API_KEY": demo.api_key,
+                "LOCK_ID": DEMO_LOCK,
+                "LOCK_UUID": default_lock_uuid(DEMO_LOCK),
+                "ORG_ID": DEMO_ORG,
+                "PARTNER_ID": DEMO_PARTNER,
+                "PARTNER_TOPIC": settings.topics.partner_events(DEMO_PARTNER),
+            }
+        for role, service in self._services.items():
+            values[f"{role.upper()}_PID"] = service.pid or ""
+        if self._broker is not None:
+            values["BROKER_PID"] = self._broker.pid
+        lines = "".join(f"{name}={value}\n" for name, value in values.items())
+        write_atomically(settings.state_dir / DEMO_ENV, lines.encode(), mode=0o600)
+
+
+class _Ports(msgspec.Struct, frozen=True):
+    api: int
+    projector: int
+    fanout: int
+
+
+def _read_ports(state_dir: Path, settings: Settings) -> _Ports:
+    """The ports of the last time, where none was configured."""
+    wished = _Ports(settings.api_port, settings.projector_health_port, settings.fanout_health_port)
+    try:
+        last = msgspec.json.decode((state_dir / "ports.json").read_bytes(), type=_Ports)
+    except (OSError, msgspec.DecodeError):
+        return wished
+    return _Ports(wished.api, wished.projector or last.projector, wished.fanout or last.fanout)
+
+
+def _free_port(host: str, wish: int) -> int:
+    for port in (wish, 0):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((host, port))
+            except OSError:
+                continue
+            found: int = probe.getsockname()[1]
+            return found
+    raise ConfigurationError(f"no free port on {host}")
+
+
+def _shown_url(settings: Settings) -> str:
+    url = read_model_url(settings)
+    return url.set(drivername=url.get_backend_name()).render_as_string(hide_password=False)
+
+
+def _obstacle(page: str) -> str | None:
+    """Why the role is not ready, or None if it is."""
+    try:
+        with urllib.request.urlopen(page, timeout=2.0):
+            return None
+    except urllib.error.HTTPError as error:
+        return error.read(2000).decode(errors="replace")
+    except OSError as error:
+        return f"its health page does not answer ({error})"
+
+
+def _curl_line(base_url: str, demo: DemoData) -> str:
+    return (
+        f"curl -X POST '{base_url}/locks/{DEMO_LOCK}/use-temp-key' "
+        f"-H 'Content-Type: application/json' "
+        f"-H 'Authorization: Bearer {demo.token}' "
+        f"-H 'X-API-Key: {demo.api_key}' "
+        '-d \'{"tempKeyUuid": "example_string", "userId": "example_string"}\''
+    )
