@@ -8,7 +8,7 @@ work: what makes a late or paused process harmless is the fence, and that restor
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Protocol
 
@@ -157,6 +157,7 @@ class Stage:
         self._consumer: Any = None
         self._offsets: Any = None
         self._workers: asyncio.TaskGroup | None = None
+        self._listener = _Listener(self._assigned, self._revoked)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Works until ``stop`` is set, then finishes what is under way and leaves the group.
@@ -169,12 +170,10 @@ class Stage:
         self._offsets = self._kafka.offsets_client()
         try:
             await start_client(self._offsets, "connecting to Kafka")
-            self._consumer.subscribe(
-                [self._name.input_topic], listener=_Listener(self._assigned, self._revoked)
-            )
-            await start_client(self._consumer, f"joining group {self._name.group}")
+            self._consumer.subscribe([self._name.input_topic], listener=self._listener)
             async with asyncio.TaskGroup() as workers:
                 self._workers = workers
+                await start_client(self._consumer, f"joining group {self._name.group}")
                 checkpoints = workers.create_task(self._write_checkpoints())
                 try:
                     await self._pump(stop)
@@ -207,6 +206,7 @@ class Stage:
 
     async def _pump(self, stop: asyncio.Event) -> None:
         while not stop.is_set():
+            self._listener.check()
             for tp, messages in (await self._fetch()).items():
                 owned = self._owned.get(tp.partition)
                 if owned is None or not owned.feed.is_open:
@@ -412,13 +412,31 @@ class Stage:
                 return
 
 
+OnPartitions = Callable[[Collection[Any]], Awaitable[None]]
+
+
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
-    def __init__(self, assigned: Any, revoked: Any) -> None:
+    """aiokafka logs what a listener raises and goes on; this keeps it for the fetch loop."""
+
+    def __init__(self, assigned: OnPartitions, revoked: OnPartitions) -> None:
         self._on_assigned = assigned
         self._on_revoked = revoked
+        self._failure: Exception | None = None
+
+    def check(self) -> None:
+        """Raises what a call-back has raised."""
+        if self._failure is not None:
+            raise self._failure
 
     async def on_partitions_revoked(self, revoked: Collection[Any]) -> None:
-        await self._on_revoked(revoked)
+        await self._keep_failure(self._on_revoked(revoked))
 
     async def on_partitions_assigned(self, assigned: Collection[Any]) -> None:
-        await self._on_assigned(assigned)
+        await self._keep_failure(self._on_assigned(assigned))
+
+    async def _keep_failure(self, call: Awaitable[None]) -> None:
+        try:
+            await call
+        except Exception as error:
+            self._failure = error
+            raise

@@ -58,8 +58,8 @@ def make_command() -> typer.Typer:
     ):
         command.add_typer(group, name=name, rich_help_panel=OPERATING)
     command.command(rich_help_panel=OPERATING)(settings)
-    for verb in (replay, rebuild):
-        command.command(rich_help_panel=STREAM)(verb)
+    command.command(rich_help_panel=STREAM)(replay)
+    command.command(rich_help_panel=STREAM)(rebuild)
     return command
 
 

@@ -45,18 +45,22 @@ def progress_bar(doing: str, total: int, unit: str) -> Iterator[Advance]:
         with _bar(doing, total, console) as advance:
             yield advance
         return
-    done = 0
-    last_said = time.monotonic()
+    counter = _PlainCounter(doing, total, unit)
+    yield counter.advance
+    say(f"{doing}: {counter.done:,} {unit}")
 
-    def advance(count: int) -> None:
-        nonlocal done, last_said
-        done += count
-        if time.monotonic() - last_said >= PLAIN_LINE_EVERY_S:
-            last_said = time.monotonic()
-            say(f"{doing}: {done:,} of {total:,} {unit}")
 
-    yield advance
-    say(f"{doing}: {done:,} {unit}")
+class _PlainCounter:
+    def __init__(self, doing: str, total: int, unit: str) -> None:
+        self._doing, self._total, self._unit = doing, total, unit
+        self._last_said = time.monotonic()
+        self.done = 0
+
+    def advance(self, count: int) -> None:
+        self.done += count
+        if time.monotonic() - self._last_said >= PLAIN_LINE_EVERY_S:
+            self._last_said = time.monotonic()
+            say(f"{self._doing}: {self.done:,} of {self._total:,} {self._unit}")
 
 
 @contextmanager

@@ -9,12 +9,14 @@ from pathlib import Path
 import msgspec
 
 from lockstream.operations.console import say
+from lockstream.runtime.errors import ConfigurationError
 
 FIRST_PAUSE_S = 0.0
 LONGEST_PAUSE_S = 10.0
 STABLE_S = 30.0
 STOP_S = 20.0
 LOG_BYTES = 10_000_000
+BAD_CONFIGURATION = 2
 
 
 class Command(msgspec.Struct, frozen=True):
@@ -35,21 +37,27 @@ class Supervised:
         self._command = command
         self._on_start = on_start
         self._process: asyncio.subprocess.Process | None = None
-        self._stopping = False
+        self._stopping = asyncio.Event()
 
     @property
     def pid(self) -> int | None:
         return self._process.pid if self._process is not None else None
 
     async def run(self) -> None:
-        """Returns after ``stop``."""
+        """Returns after ``stop``.
+
+        Raises:
+            ConfigurationError: it ended because of its configuration: to try again is no use.
+        """
         pause = FIRST_PAUSE_S
-        while not self._stopping:
+        while not self._stopping.is_set():
             begun = time.monotonic()
             process = await self._start()
             code = await process.wait()
-            if self._stopping:
+            if self._stopping.is_set():
                 return
+            if code == BAD_CONFIGURATION:
+                raise ConfigurationError(_last_line(self._command.log))
             if time.monotonic() - begun > STABLE_S:
                 pause = FIRST_PAUSE_S
             say(
@@ -57,7 +65,9 @@ class Supervised:
                 + (f" in {pause:.1f} s" if pause else "")
                 + f"; see {self._command.log}"
             )
-            await asyncio.sleep(pause)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._stopping.wait()
             pause = min(LONGEST_PAUSE_S, max(0.5, pause * 2))
 
     async def _start(self) -> asyncio.subprocess.Process:
@@ -76,7 +86,7 @@ class Supervised:
 
     async def stop(self) -> None:
         """SIGTERM, and SIGKILL for one that does not end in 20 s."""
-        self._stopping = True
+        self._stopping.set()
         process = self._process
         if process is None or process.returncode is not None:
             return
@@ -94,6 +104,11 @@ class Supervised:
 
 def _describe(code: int) -> str:
     return f"signal {-code}" if code < 0 else f"exit code {code}"
+
+
+def _last_line(log: Path) -> str:
+    lines = log.read_text(errors="replace").splitlines()
+    return lines[-1].removeprefix("lockstream: ") if lines else f"see {log}"
 
 
 def _keep_small(log: Path) -> None:

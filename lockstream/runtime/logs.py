@@ -31,5 +31,6 @@ def set_up_logs(level: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
-    # aiokafka logs every retry of a broker that is away; ours says it once, in readiness.
-    logging.getLogger("aiokafka").setLevel(max(logging.WARNING, root.level))
+    if level != "DEBUG":
+        # It logs every retry while a broker is away; readiness says that once.
+        logging.getLogger("aiokafka").setLevel(logging.CRITICAL)

@@ -112,7 +112,13 @@ def read_settings(environment: Mapping[str, str], dotenv: Path | None = None) ->
         )
     chosen = {k: v for k, v in merged.items() if k in known and v != ""}
     try:
-        return msgspec.convert(chosen, Settings, strict=False)
+        return msgspec.convert(chosen, Settings, strict=False, dec_hook=_convert_path)
     except msgspec.ValidationError as error:
         sentence, _, place = str(error).partition(" - at `$.")
         raise ConfigurationError(f"{place.rstrip('`') or 'a setting'}: {sentence}") from error
+
+
+def _convert_path(kind: type, value: object) -> object:
+    if kind is Path and isinstance(value, str):
+        return Path(value)
+    raise NotImplementedError(kind)
