@@ -11,6 +11,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from lockstream.command_api.bodies import (
+    EventBody,
+    EventPageBody,
+    EventStatusBody,
+    ListedEvent,
+    LockBody,
+    PendingBody,
+    RecordedBody,
+)
 from lockstream.command_api.commands import Pending, Recorded, UseTempKeyHandler
 from lockstream.command_api.credentials import Doorkeeper, Principal
 from lockstream.command_api.errors import (
@@ -32,63 +41,11 @@ from lockstream.command_api.requests import (
 from lockstream.read_model.store import LockRow, ReadModel
 from lockstream.runtime.errors import LockstreamError, ReadModelUnavailable
 from lockstream.schemas.lock_events import Event, decode_event, event_type
-from lockstream.schemas.partner_events import PartnerData, partner_data
+from lockstream.schemas.partner_events import partner_data
 from lockstream.schemas.topics import partition_of
 
 POLL_S = 0.01
 ONCE_ONLY = ("idempotency-key", "content-type")
-
-
-class EventBody(msgspec.Struct, frozen=True):
-    id: UUID
-    type: str
-    data: PartnerData
-
-
-class RecordedBody(msgspec.Struct, frozen=True, rename="camel"):
-    success: bool
-    aggregate_id: UUID
-    version: int
-    event: EventBody
-
-
-class PendingBody(msgspec.Struct, frozen=True, rename="camel"):
-    success: bool
-    aggregate_id: UUID
-    event_id: UUID
-    status: str = "pending"
-
-
-class LockBody(msgspec.Struct, frozen=True, rename="camel"):
-    lock_id: int
-    aggregate_id: UUID
-    org_id: str
-    version: int
-    updated_at: str
-
-
-class ListedEvent(msgspec.Struct, frozen=True):
-    id: UUID
-    type: str
-    version: int
-    time: str
-    data: PartnerData
-
-
-class EventPageBody(msgspec.Struct, frozen=True, rename="camel"):
-    lock_id: int
-    aggregate_id: UUID
-    events: list[ListedEvent]
-    next_after_version: int | None
-
-
-class EventStatusBody(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
-    event_id: UUID
-    status: str
-    lock_id: int | None = None
-    version: int | None = None
-    event: EventBody | None = None
-    reason: str | None = None
 
 
 class Api:

@@ -1,7 +1,69 @@
-"""``/openapi.json`` and ``/docs``."""
+"""``/openapi.json`` and ``/docs``: a page that needs nothing from the internet."""
 
-from starlette.routing import BaseRoute
+from importlib.metadata import version
+from importlib.resources import files
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from lockstream.command_api.openapi import openapi_document
+
+_STATIC = {
+    "swagger-ui-bundle.js": "text/javascript",
+    "swagger-ui.css": "text/css",
+    "docs.js": "text/javascript",
+}
+_PAGE_HEADERS = {
+    # Swagger UI styles elements in place and draws its icons from data: URLs.
+    "Content-Security-Policy": (
+        "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
+        "frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+}
+_PAGE = b"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Lockstream API</title>
+<link rel="stylesheet" href="docs/swagger-ui.css">
+<link rel="icon" href="data:,">
+</head>
+<body>
+<div id="docs"></div>
+<script src="docs/swagger-ui-bundle.js"></script>
+<script src="docs/docs.js"></script>
+</body>
+</html>
+"""
 
 
 def description_routes() -> list[BaseRoute]:
-    return []
+    """Reads the page's files once, when the routes are made."""
+    document = msgspec.json.encode(openapi_document(version("lockstream")))
+    folder = files("lockstream.command_api") / "static"
+    static = {name: (folder / name).read_bytes() for name in _STATIC}
+
+    async def openapi(request: Request) -> Response:
+        return Response(document, media_type="application/json")
+
+    async def docs(request: Request) -> Response:
+        return Response(_PAGE, media_type="text/html", headers=_PAGE_HEADERS)
+
+    def file_route(name: str) -> Route:
+        async def send_file(request: Request) -> Response:
+            headers = {"Cache-Control": "max-age=3600", "X-Content-Type-Options": "nosniff"}
+            return Response(static[name], media_type=_STATIC[name], headers=headers)
+
+        return Route(f"/docs/{name}", send_file)
+
+    return [
+        Route("/openapi.json", openapi),
+        Route("/docs", docs),
+        *(file_route(name) for name in _STATIC),
+    ]

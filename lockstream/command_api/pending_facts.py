@@ -6,7 +6,7 @@ from uuid import UUID
 import msgspec
 
 from lockstream.command_api.lookups import Lookups
-from lockstream.eventlog.kafka import Kafka, high_watermarks, start_client, stop_client
+from lockstream.eventlog.kafka import Kafka, connected, high_watermarks
 from lockstream.eventlog.log_reader import LogReader
 from lockstream.runtime.errors import KafkaUnavailable
 from lockstream.schemas.lock_facts import Fact, decode_fact
@@ -37,12 +37,8 @@ class PendingFacts:
             raise KafkaUnavailable("the facts could not be searched in time") from error
 
     async def _search(self, event_id: UUID) -> Fact | None:
-        offsets_client = self._kafka.offsets_client()
-        try:
-            await start_client(offsets_client, "connecting to Kafka")
-            ends = await high_watermarks(offsets_client, self._topic, list(self._partitions))
-        finally:
-            await stop_client(offsets_client)
+        async with connected(self._kafka.offsets_client()) as client:
+            ends = await high_watermarks(client, self._topic, list(self._partitions))
         begins = {p: self._lookups.source_offset(p) + 1 for p in self._partitions}
         wanted = str(event_id).encode()
         async with LogReader.open(self._kafka) as reader:

@@ -25,7 +25,7 @@ LOCKS_KEPT = 100_000
 
 
 class SeenEvent(msgspec.Struct, frozen=True, gc=False):
-    """One record of ``lock-events`` as the tail saw it. ``value`` is decoded when it is asked for."""
+    """One record of ``lock-events`` as the tail saw it; ``value`` is decoded on demand."""
 
     partition: int
     offset: int

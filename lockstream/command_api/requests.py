@@ -92,7 +92,7 @@ def read_lock_id(text: str) -> int | BadField:
     return BadField("id", f"must be an integer from 1 to {MAX_LOCK_ID}")
 
 
-def read_idempotency_key(text: str | None) -> str | None | BadField:
+def read_idempotency_key(text: str | None) -> str | BadField | None:
     """Quoted (RFC 8941 string) and bare spellings of a key are one key."""
     if text is None:
         return None

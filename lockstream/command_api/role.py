@@ -16,7 +16,7 @@ from lockstream.command_api.pending_facts import PendingFacts
 from lockstream.command_api.recent_events import RecentEvents
 from lockstream.command_api.tokens import KeySet, TokenChecker
 from lockstream.eventlog.installation import ensure_installation
-from lockstream.eventlog.kafka import Kafka
+from lockstream.eventlog.kafka import Kafka, beginnings, connected
 from lockstream.eventlog.publisher import FactPublisher
 from lockstream.eventlog.registry import Registry, registry_tail
 from lockstream.eventlog.tail import Tail
@@ -80,14 +80,10 @@ async def _serve(
     parked = await read_model.positions(PARKED_FACTS)
     begin = _next_offsets(folded, settings.partitions)
     recent = RecentEvents(topics, begin, readiness)
-    tail = Tail(
-        kafka,
-        {
-            topics.lock_events: begin,
-            topics.parked_facts: _next_offsets(parked, settings.partitions),
-        },
-        recent.take,
+    parked_begin = await _retained(
+        kafka, topics.parked_facts, _next_offsets(parked, settings.partitions)
     )
+    tail = Tail(kafka, {topics.lock_events: begin, topics.parked_facts: parked_begin}, recent.take)
     registry = Registry()
     followed = registry_tail(kafka, topics.registry, registry)
     lookups = Lookups(read_model, recent, settings.partitions, folded)
@@ -160,6 +156,13 @@ async def _listen(settings: Settings, door: Door, stop: asyncio.Event) -> None:
         raise ConfigurationError(
             f"LOCKSTREAM_API_PORT: {settings.api_host}:{settings.api_port} can't be listened on"
         ) from error
+
+
+async def _retained(kafka: Kafka, topic: str, offsets: dict[int, int]) -> dict[int, int]:
+    """The offsets, or later ones where retention has deleted what stood there."""
+    async with connected(kafka.offsets_client()) as client:
+        first = await beginnings(client, topic, list(offsets))
+    return {p: max(offset, first[p]) for p, offset in offsets.items()}
 
 
 def _next_offsets(positions: dict[int, Position], partitions: int) -> dict[int, int]:

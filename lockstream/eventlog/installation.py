@@ -1,15 +1,13 @@
 """The topics of one installation: made when it is first set up, checked at every start."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import msgspec
 from aiokafka.admin import NewTopic
 from aiokafka.errors import TopicAlreadyExistsError, for_code
 
-from lockstream.eventlog.kafka import REQUEST_TIMEOUT_S, Kafka, kafka_errors, stop_client
+from lockstream.eventlog.kafka import REQUEST_TIMEOUT_S, Kafka, connected, kafka_errors
 from lockstream.runtime.errors import KafkaUnavailable, PartitionsChanged
 from lockstream.runtime.settings import Settings
 from lockstream.schemas.topics import DAY_MS, MAX_RECORD_BYTES
@@ -62,7 +60,7 @@ async def ensure_installation(kafka: Kafka, settings: Settings) -> None:
 
 async def ensure_topics(kafka: Kafka, settings: Settings, topics: list[Topic]) -> None:
     """As ``ensure_installation``, for the topics named."""
-    async with _admin(kafka) as admin:
+    async with connected(kafka.admin()) as admin:
         await _create_missing(admin, settings, topics)
         await _check_partitions(admin, topics)
 
@@ -72,7 +70,7 @@ async def topic_exists(kafka: Kafka, topic: str) -> bool:
     Raises:
         KafkaUnavailable: the broker can't be reached in time.
     """
-    async with _admin(kafka) as admin:
+    async with connected(kafka.admin()) as admin:
         with kafka_errors("listing the topics"):
             return topic in await asyncio.wait_for(admin.list_topics(), REQUEST_TIMEOUT_S)
 
@@ -82,20 +80,9 @@ async def delete_topic(kafka: Kafka, topic: str) -> None:
     Raises:
         KafkaUnavailable: the broker can't be reached or refused.
     """
-    async with _admin(kafka) as admin:
+    async with connected(kafka.admin()) as admin:
         with kafka_errors(f"deleting {topic}"):
             await asyncio.wait_for(admin.delete_topics([topic]), REQUEST_TIMEOUT_S)
-
-
-@asynccontextmanager
-async def _admin(kafka: Kafka) -> AsyncIterator[Any]:
-    admin = kafka.admin()
-    try:
-        with kafka_errors("connecting to Kafka"):
-            await asyncio.wait_for(admin.start(), REQUEST_TIMEOUT_S)
-        yield admin
-    finally:
-        await stop_client(admin)
 
 
 async def _create_missing(admin: Any, settings: Settings, topics: list[Topic]) -> None:

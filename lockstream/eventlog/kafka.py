@@ -4,8 +4,8 @@ chosen on purpose, and its errors become ours here.
 
 import asyncio
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import msgspec
@@ -154,6 +154,20 @@ async def start_client(client: Any, doing: str, timeout_s: float = REQUEST_TIMEO
         raise
 
 
+@asynccontextmanager
+async def connected(client: Any, doing: str = "connecting to Kafka") -> AsyncIterator[Any]:
+    """A started client, for the time of one block.
+
+    Raises:
+        KafkaUnavailable: the broker can't be reached in time.
+    """
+    await start_client(client, doing)
+    try:
+        yield client
+    finally:
+        await stop_client(client)
+
+
 async def stop_client(client: Any, timeout_s: float = 3.0) -> None:
     """Stops a client, by force if it does not end in time (a producer first waits for a broker
     that may never come back)."""
@@ -205,12 +219,8 @@ async def stable_ends(kafka: Kafka, topic: str, partitions: Sequence[int]) -> di
     Raises:
         KafkaUnavailable: no answer in time.
     """
-    client = kafka.reader()
-    try:
-        await start_client(client, "connecting to Kafka")
+    async with connected(kafka.reader()) as client:
         return await high_watermarks(client, topic, partitions)
-    finally:
-        await stop_client(client)
 
 
 async def beginnings(offsets_client: Any, topic: str, partitions: Sequence[int]) -> dict[int, int]:

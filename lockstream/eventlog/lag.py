@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from lockstream.eventlog.kafka import (
     REQUEST_TIMEOUT_S,
     Kafka,
+    connected,
     high_watermarks,
     kafka_errors,
-    start_client,
-    stop_client,
 )
 
 
@@ -20,18 +19,12 @@ async def group_lag(kafka: Kafka, group: str, topic: str, begin: Mapping[int, in
     Raises:
         KafkaUnavailable: the broker can't be reached in time.
     """
-    client, admin = kafka.offsets_client(), kafka.admin()
-    try:
-        await start_client(client, "connecting to Kafka")
+    async with connected(kafka.offsets_client()) as client, connected(kafka.admin()) as admin:
         ends = await high_watermarks(client, topic, list(begin))
         with kafka_errors(f"reading the offsets of {group}"):
-            await asyncio.wait_for(admin.start(), REQUEST_TIMEOUT_S)
             committed = await asyncio.wait_for(
                 admin.list_consumer_group_offsets(group), REQUEST_TIMEOUT_S
             )
-    finally:
-        await stop_client(admin)
-        await stop_client(client)
     reached = {
         tp.partition: at.offset
         for tp, at in committed.items()

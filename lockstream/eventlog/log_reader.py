@@ -8,14 +8,7 @@ from typing import Any
 from aiokafka import TopicPartition
 from aiokafka.errors import OffsetOutOfRangeError
 
-from lockstream.eventlog.kafka import (
-    Kafka,
-    Record,
-    kafka_errors,
-    start_client,
-    stop_client,
-    to_record,
-)
+from lockstream.eventlog.kafka import Kafka, Record, connected, kafka_errors, to_record
 from lockstream.runtime.errors import KafkaUnavailable, PositionLost
 
 STALL_S = 10.0
@@ -35,12 +28,8 @@ class LogReader:
         Raises:
             KafkaUnavailable: the broker can't be reached in time.
         """
-        consumer = kafka.reader()
-        await start_client(consumer, "connecting a reader")
-        try:
+        async with connected(kafka.reader()) as consumer:
             yield cls(consumer)
-        finally:
-            await stop_client(consumer)
 
     async def read(
         self, topic: str, begin: Mapping[int, int], end: Mapping[int, int]

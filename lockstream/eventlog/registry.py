@@ -12,10 +12,9 @@ from lockstream.eventlog.kafka import (
     Kafka,
     Record,
     beginnings,
+    connected,
     high_watermarks,
     kafka_errors,
-    start_client,
-    stop_client,
 )
 from lockstream.eventlog.log_reader import LogReader
 from lockstream.eventlog.tail import Tail
@@ -35,7 +34,7 @@ E = TypeVar("E", Organization, ApiKey, Partner)
 
 
 class Registry:
-    """The latest entry of every key. Keys never change hands, so entries need no order of theirs."""
+    """The latest entry of every key."""
 
     def __init__(self) -> None:
         self._entries: dict[bytes, Entry] = {}
@@ -89,13 +88,9 @@ async def read_registry(kafka: Kafka, topic: str) -> Registry:
         KafkaUnavailable: the broker can't be reached in time.
     """
     registry = Registry()
-    offsets_client = kafka.offsets_client()
-    try:
-        await start_client(offsets_client, "connecting to Kafka")
-        begin = await beginnings(offsets_client, topic, [0])
-        end = await high_watermarks(offsets_client, topic, [0])
-    finally:
-        await stop_client(offsets_client)
+    async with connected(kafka.offsets_client()) as client:
+        begin = await beginnings(client, topic, [0])
+        end = await high_watermarks(client, topic, [0])
     async with LogReader.open(kafka) as reader:
         async for records in reader.read(topic, begin, end):
             registry.take(topic, records)
@@ -108,9 +103,7 @@ async def write_entries(kafka: Kafka, topic: str, entries: Sequence[Entry]) -> N
     Raises:
         KafkaUnavailable: the broker can't be reached in time; some may have been written.
     """
-    producer = kafka.idempotent_producer()
-    try:
-        await start_client(producer, "connecting to Kafka")
+    async with connected(kafka.idempotent_producer()) as producer:
         for entry in entries:
             with kafka_errors(f"writing to {topic}"):
                 await asyncio.wait_for(
@@ -119,5 +112,3 @@ async def write_entries(kafka: Kafka, topic: str, entries: Sequence[Entry]) -> N
                     ),
                     REQUEST_TIMEOUT_S,
                 )
-    finally:
-        await stop_client(producer)

@@ -272,7 +272,7 @@ class Stage:
     # -- one partition -------------------------------------------------------------------------
 
     async def _own(self, owned: _Owned) -> None:
-        """Keeps a partition going until it is revoked. Every error means: fence and restore again."""
+        """Keeps a partition going until it is revoked. Any error means: fence and restore."""
         where = f"{self._name.label} partition {owned.tp.partition}"
         pause = FIRST_PAUSE_S
         while not owned.feed.ended:

@@ -10,10 +10,9 @@ from aiokafka.errors import OffsetOutOfRangeError
 from lockstream.eventlog.kafka import (
     Kafka,
     Record,
+    connected,
     high_watermarks,
     kafka_errors,
-    start_client,
-    stop_client,
     to_record,
 )
 from lockstream.runtime.errors import PositionLost
@@ -41,9 +40,7 @@ class Tail:
             KafkaUnavailable: the broker can't be reached at the start.
             PositionLost: retention has deleted records that were still to be seen.
         """
-        consumer = self._kafka.reader()
-        try:
-            await start_client(consumer, "connecting a tail")
+        async with connected(self._kafka.reader()) as consumer:
             ends = await self._ends()
             partitions = {
                 TopicPartition(topic, p): offset
@@ -57,20 +54,14 @@ class Tail:
                 if not self.caught_up.is_set():
                     await self._check_caught_up(consumer, ends)
                 await self._poll(consumer)
-        finally:
-            await stop_client(consumer)
 
     async def _ends(self) -> dict[Any, int]:
-        offsets_client = self._kafka.offsets_client()
-        try:
-            await start_client(offsets_client, "connecting to Kafka")
+        async with connected(self._kafka.offsets_client()) as client:
             return {
                 TopicPartition(topic, p): end
                 for topic, offsets in self._begin.items()
-                for p, end in (await high_watermarks(offsets_client, topic, list(offsets))).items()
+                for p, end in (await high_watermarks(client, topic, list(offsets))).items()
             }
-        finally:
-            await stop_client(offsets_client)
 
     async def _check_caught_up(self, consumer: Any, ends: Mapping[Any, int]) -> None:
         for tp, end in ends.items():

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from lockstream.eventlog.kafka import Kafka, high_watermarks, start_client, stop_client
+from lockstream.eventlog.kafka import Kafka, connected, high_watermarks
 from lockstream.runtime.errors import KafkaUnavailable
 from lockstream.runtime.readiness import Readiness
 
@@ -13,9 +13,7 @@ OBSTACLE = "kafka"
 
 async def watch_kafka(kafka: Kafka, topic: str, readiness: Readiness, stop: asyncio.Event) -> None:
     """Runs until ``stop`` is set."""
-    client = kafka.offsets_client()
-    try:
-        await start_client(client, "connecting to Kafka")
+    async with connected(kafka.offsets_client()) as client:
         while not stop.is_set():
             try:
                 async with asyncio.timeout(ANSWER_S):
@@ -29,5 +27,3 @@ async def watch_kafka(kafka: Kafka, topic: str, readiness: Readiness, stop: asyn
                     await stop.wait()
             except TimeoutError:
                 continue
-    finally:
-        await stop_client(client)

@@ -130,7 +130,7 @@ def import_locks(
     async def verb() -> Imported:
         async with open_installation() as here:
             await _prepare(here)
-            return await _import(here, file)
+            return await _import(here, file, file.stat().st_size)
 
     imported = run_verb(verb)
     if as_json:
@@ -144,9 +144,9 @@ def import_locks(
         raise typer.Exit(1)
 
 
-async def _import(here: Installation, file: Path) -> Imported:
+async def _import(here: Installation, file: Path, size: int) -> Imported:
+    """``size``: of the file, in bytes."""
     imported = Imported()
-    size = file.stat().st_size
     with file.open(encoding="utf-8", newline="") as lines:
         try:
             # A first look, so that a wrong format is said before anything is recorded.

@@ -17,10 +17,9 @@ from lockstream.eventlog.installation import (
 from lockstream.eventlog.kafka import (
     Kafka,
     beginnings,
+    connected,
     high_watermarks,
     offsets_at_time,
-    start_client,
-    stop_client,
 )
 from lockstream.eventlog.lag import group_lag
 from lockstream.eventlog.registry import read_registry, write_entries
@@ -124,17 +123,13 @@ async def create_partner(
 async def _start_offsets(kafka: Kafka, partitions: int, topic: str, begin: str) -> tuple[int, ...]:
     numbers = list(range(partitions))
     moment = None if begin in (EARLIEST, NOW) else read_moment(begin)
-    client = kafka.offsets_client()
-    try:
-        await start_client(client, "connecting to Kafka")
+    async with connected(kafka.offsets_client()) as client:
         if begin == EARLIEST:
             offsets = await beginnings(client, topic, numbers)
         elif moment is None:
             offsets = await high_watermarks(client, topic, numbers)
         else:
             offsets = await offsets_at_time(client, topic, numbers, epoch_ms(moment))
-    finally:
-        await stop_client(client)
     return tuple(offsets[p] for p in numbers)
 
 

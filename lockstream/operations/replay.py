@@ -1,8 +1,7 @@
 """``lockstream replay`` and ``rebuild``: the whole stream, read again."""
 
 import sys
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol
 
@@ -12,13 +11,11 @@ import pyarrow.parquet as pq
 import typer
 
 from lockstream.eventlog.kafka import (
-    Kafka,
     Record,
     beginnings,
+    connected,
     offsets_at_time,
     stable_ends,
-    start_client,
-    stop_client,
 )
 from lockstream.eventlog.log_reader import LogReader
 from lockstream.operations.console import print_json, progress_bar, say
@@ -189,7 +186,7 @@ async def _plan(here: Installation, begin: str, partition: int | None) -> Stretc
     if partition is not None and not 0 <= partition < count:
         raise ConfigurationError(f"--partition: there are partitions 0 to {count - 1}")
     numbers = list(range(count)) if partition is None else [partition]
-    async with _offsets_client(here.kafka) as client:
+    async with connected(here.kafka.offsets_client()) as client:
         first = await beginnings(client, topic, numbers)
         if begin == START:
             begins = first
@@ -199,16 +196,6 @@ async def _plan(here: Installation, begin: str, partition: int | None) -> Stretc
             moment = epoch_ms(read_moment(begin))
             begins = await offsets_at_time(client, topic, numbers, moment)
     return Stretches(begins, await stable_ends(here.kafka, topic, numbers))
-
-
-@asynccontextmanager
-async def _offsets_client(kafka: Kafka) -> AsyncIterator[Any]:
-    client = kafka.offsets_client()
-    try:
-        await start_client(client, "connecting to Kafka")
-        yield client
-    finally:
-        await stop_client(client)
 
 
 async def _copy(here: Installation, stretches: Stretches, sink: Sink) -> int:

@@ -97,7 +97,5 @@ def broker(
     code = running.poll()
     running.stop()
     if code is not None:
-        say(
-            f"lockstream: Kafka stopped by itself (exit code {code}); see {settings.state_dir}/broker"
-        )
+        say(f"lockstream: Kafka stopped (exit code {code}); see {settings.state_dir}/broker")
         raise typer.Exit(1)

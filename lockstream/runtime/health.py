@@ -15,7 +15,7 @@ Details = Callable[[], dict[str, object]]
 
 
 def health_routes(readiness: Readiness, details: Details) -> list[Route]:
-    """``/livez`` answers as long as the process can; ``/readyz`` says 503 and why if it can't work."""
+    """``/livez`` answers while the process lives; ``/readyz`` is 503, and why, if it can't work."""
 
     async def livez(request: Request) -> Response:
         return JSONResponse({"status": "alive"})

@@ -23,7 +23,7 @@ Version = Annotated[int, msgspec.Meta(ge=1, description="1, 2, 3 … per lock, w
 
 
 class RecordedTempKeyUse(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
-    """``used_count``: how many times this temp key has been used on this lock, this one included."""
+    """``used_count``: how often this temp key has been used on this lock, this time included."""
 
     temp_key_uuid: OpaqueText
     lock_uuid: UUID

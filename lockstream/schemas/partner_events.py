@@ -140,7 +140,7 @@ def decode_envelope(value: bytes) -> Envelope:
 def partner_headers(
     record: Envelope, *, source_offset: int, sequence: int, traceparent: bytes | None
 ) -> Headers:
-    """``source_offset``: of the event in ``lock-events``; ``sequence``: in this output partition."""
+    """``source_offset``: of the event in ``lock-events``; ``sequence``: in this partition."""
     headers: Headers = (
         ("ce_specversion", b"1.0"),
         ("ce_id", str(record.id).encode()),

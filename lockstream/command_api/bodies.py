@@ -1,0 +1,59 @@
+"""The bodies of the answers: what the application sends and what ``/openapi.json`` describes."""
+
+from uuid import UUID
+
+import msgspec
+
+from lockstream.schemas.partner_events import PartnerData
+
+
+class EventBody(msgspec.Struct, frozen=True):
+    id: UUID
+    type: str
+    data: PartnerData
+
+
+class RecordedBody(msgspec.Struct, frozen=True, rename="camel"):
+    success: bool
+    aggregate_id: UUID
+    version: int
+    event: EventBody
+
+
+class PendingBody(msgspec.Struct, frozen=True, rename="camel"):
+    success: bool
+    aggregate_id: UUID
+    event_id: UUID
+    status: str = "pending"
+
+
+class LockBody(msgspec.Struct, frozen=True, rename="camel"):
+    lock_id: int
+    aggregate_id: UUID
+    org_id: str
+    version: int
+    updated_at: str
+
+
+class ListedEvent(msgspec.Struct, frozen=True):
+    id: UUID
+    type: str
+    version: int
+    time: str
+    data: PartnerData
+
+
+class EventPageBody(msgspec.Struct, frozen=True, rename="camel"):
+    lock_id: int
+    aggregate_id: UUID
+    events: list[ListedEvent]
+    next_after_version: int | None
+
+
+class EventStatusBody(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    event_id: UUID
+    status: str
+    lock_id: int | None = None
+    version: int | None = None
+    event: EventBody | None = None
+    reason: str | None = None
