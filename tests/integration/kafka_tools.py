@@ -1,0 +1,67 @@
+"""What integration tests do with topics, through clients of their own."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+
+from lockstream.eventlog.kafka import Kafka, Record, connected, high_watermarks, stable_ends
+from lockstream.eventlog.log_reader import LogReader
+from lockstream.schemas.lock_events import Headers
+from lockstream.schemas.lock_facts import Fact, encode_fact
+from lockstream.schemas.topics import lock_key, partition_of
+
+DEADLINE_S = 30.0
+
+
+async def eventually(
+    condition: Callable[[], Awaitable[bool]], timeout_s: float = DEADLINE_S
+) -> None:
+    """Returns when the condition holds; fails the test if it does not in time."""
+    async with asyncio.timeout(timeout_s):
+        while not await condition():
+            await asyncio.sleep(0.02)
+
+
+async def write_raw(
+    kafka: Kafka,
+    topic: str,
+    partition: int,
+    key: bytes | None,
+    value: bytes | None,
+    headers: Headers = (),
+) -> int:
+    """Writes one record as it is; returns its offset."""
+    async with connected(kafka.idempotent_producer()) as producer:
+        sent = await producer.send_and_wait(
+            topic, value, key=key, partition=partition, headers=list(headers)
+        )
+        return int(sent.offset)
+
+
+async def write_facts(kafka: Kafka, topic: str, partitions: int, facts: Sequence[Fact]) -> None:
+    async with connected(kafka.idempotent_producer()) as producer:
+        futures = [
+            await producer.send(
+                topic,
+                encode_fact(fact),
+                key=lock_key(fact.lock_id),
+                partition=partition_of(fact.lock_id, partitions),
+            )
+            for fact in facts
+        ]
+        await asyncio.gather(*futures)
+
+
+async def read_all(kafka: Kafka, topic: str, partitions: int) -> list[Record]:
+    """All committed records that are there now, partition by partition."""
+    numbers = list(range(partitions))
+    ends = await stable_ends(kafka, topic, numbers)
+    found: list[Record] = []
+    async with LogReader.open(kafka) as reader:
+        async for records in reader.read(topic, dict.fromkeys(numbers, 0), ends):
+            found.extend(records)
+    return sorted(found, key=lambda record: (record.partition, record.offset))
+
+
+async def end_of(kafka: Kafka, topic: str, partition: int) -> int:
+    async with connected(kafka.offsets_client()) as client:
+        return (await high_watermarks(client, topic, [partition]))[partition]

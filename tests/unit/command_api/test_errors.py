@@ -1,0 +1,90 @@
+import json
+
+import pytest
+
+from lockstream.command_api.errors import (
+    STATUS_OF,
+    BadField,
+    Forbidden,
+    InvalidRequest,
+    KeyReused,
+    NotFound,
+    TooLarge,
+    Unauthenticated,
+    UnsupportedMediaType,
+    error_response,
+    status_of,
+)
+from lockstream.runtime.errors import (
+    CommandRefused,
+    KafkaUnavailable,
+    OutcomeUnknown,
+    ReadModelUnavailable,
+)
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (InvalidRequest((BadField("id", "bad"),)), 400),
+        (Unauthenticated("no", token_given=False), 401),
+        (Forbidden("no"), 403),
+        (NotFound(), 404),
+        (TooLarge("no"), 413),
+        (UnsupportedMediaType("no"), 415),
+        (KeyReused(), 422),
+        (KafkaUnavailable("away"), 503),
+        (ReadModelUnavailable("away"), 503),
+        (OutcomeUnknown("away"), 503),
+        (RuntimeError("secret"), 500),
+    ],
+)
+def test_every_error_has_the_seeds_shape(error: Exception, status: int) -> None:
+    response = error_response("*/*", error)
+    body = json.loads(bytes(response.body))
+    assert response.status_code == body["code"] == status
+    assert set(body) <= {"error", "message", "code", "details"}
+    assert body["message"]
+
+
+def test_every_refusal_is_in_the_table() -> None:
+    def leaves(kind: type[Exception]) -> list[type[Exception]]:
+        found = kind.__subclasses__()
+        return [leaf for child in found for leaf in leaves(child)] if found else [kind]
+
+    assert all(leaf in STATUS_OF for leaf in leaves(CommandRefused))
+    assert all(status_of(leaf.__new__(leaf)) < 500 for leaf in leaves(CommandRefused))
+
+
+def test_a_problem_document_is_sent_to_those_that_ask_for_it() -> None:
+    error = InvalidRequest((BadField("id", "bad"),))
+    response = error_response("application/problem+json", error)
+    assert response.media_type == "application/problem+json"
+    body = json.loads(bytes(response.body))
+    assert (body["status"], body["title"]) == (400, "Bad Request")
+    assert body["details"] == [{"field": "id", "message": "bad"}]
+    assert response.headers["vary"] == "Accept"
+
+
+def test_a_challenge_says_what_was_wrong() -> None:
+    without = error_response("", Unauthenticated("no", token_given=False))
+    assert without.headers["www-authenticate"] == 'Bearer realm="lockstream"'
+    with_token = error_response("", Unauthenticated("no", token_given=True))
+    assert 'error="invalid_token"' in with_token.headers["www-authenticate"]
+    scope = error_response("", Forbidden("no", missing_scope="locks:use-temp-key"))
+    assert 'error="insufficient_scope"' in scope.headers["www-authenticate"]
+
+
+def test_our_own_mistakes_and_faults_leak_nothing() -> None:
+    for error in (RuntimeError("/etc/secret"), KafkaUnavailable("10.0.0.7 refused")):
+        body = bytes(error_response("", error).body)
+        assert b"secret" not in body
+        assert b"10.0.0.7" not in body
+
+
+def test_a_caller_learns_whether_a_refused_command_may_be_recorded() -> None:
+    unknown = json.loads(bytes(error_response("", OutcomeUnknown("x")).body))["message"]
+    refused = json.loads(bytes(error_response("", KafkaUnavailable("x")).body))["message"]
+    assert "may have been recorded" in unknown
+    assert "nothing was recorded" in refused
+    assert error_response("", OutcomeUnknown("x")).headers["retry-after"]

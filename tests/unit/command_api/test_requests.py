@@ -1,0 +1,219 @@
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lockstream.command_api.errors import BadField, InvalidRequest, UnsupportedMediaType
+from lockstream.command_api.requests import (
+    Duplicates,
+    UseTempKey,
+    read_event_page,
+    read_idempotency_key,
+    read_lock_id,
+    read_min_version,
+    read_traceparent,
+    read_use_temp_key,
+)
+
+JSON = {"content-type": "application/json"}
+BODY = b'{"tempKeyUuid":"example_string","userId":"example_string"}'
+
+
+def read(
+    body: bytes = BODY, lock_id: str = "123", headers: dict[str, str] | None = None
+) -> UseTempKey:
+    return read_use_temp_key(lock_id, {**JSON, **(headers or {})}, Duplicates(), body)
+
+
+def bad_fields(body: bytes, lock_id: str = "123", **headers: str) -> set[str]:
+    with pytest.raises(InvalidRequest) as caught:
+        read(body, lock_id, {k.replace("_", "-"): v for k, v in headers.items()})
+    return {bad.field for bad in caught.value.details}
+
+
+def test_the_published_example_is_a_command() -> None:
+    command = read()
+    assert (command.lock_id, command.use.temp_key_uuid) == (123, "example_string")
+    assert command.use.user_id == "example_string"
+
+
+@pytest.mark.parametrize("body", [b'{"tempKeyUuid":"x"}', b'{"tempKeyUuid":"x","userId":null}'])
+def test_a_user_may_be_left_out_or_null(body: bytes) -> None:
+    assert read(body).use.user_id is None
+
+
+def test_every_bad_field_of_path_header_and_body_is_named() -> None:
+    body = b'{"tempKeyUuid":5,"userID":"x","userId":""}'
+    assert bad_fields(body, "zero", idempotency_key="\x7f") == {
+        "id",
+        "Idempotency-Key",
+        "tempKeyUuid",
+        "userID",
+        "userId",
+    }
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"null",
+        b"[]",
+        b"{",
+        b'"text"',
+        b"\xff\xfe",
+        b'{"tempKeyUuid":"\xff"}',
+        b'{"tempKeyUuid":"a"}{"tempKeyUuid":"b"}',
+        b"[" * 15000,
+        b'{"tempKeyUuid":"\\ud800"}',
+    ],
+    ids=range(10),
+)
+def test_what_is_no_json_object_in_utf8_is_refused(body: bytes) -> None:
+    assert bad_fields(body)
+
+
+@pytest.mark.parametrize(
+    ("value", "accepted"),
+    [
+        ("a", True),
+        ("x" * 128, True),
+        ("x" * 129, False),
+        ("", False),
+        ("tab\there", False),
+        ("del\x7f", False),
+        ("c1\x85", False),
+        ("line\n", False),
+        ("emoji 🔑", True),
+        ("ñ" * 128, True),
+        ("not-a-uuid at all", True),
+    ],
+)
+def test_identifiers_are_opaque_text_without_control_characters(value: str, accepted: bool) -> None:
+    body = json.dumps({"tempKeyUuid": value, "userId": value}).encode()
+    if accepted:
+        assert read(body).use.temp_key_uuid == value
+    else:
+        assert bad_fields(body) == {"tempKeyUuid", "userId"}
+
+
+@given(st.binary(max_size=200) | st.text(max_size=80).map(str.encode))
+def test_any_body_is_a_command_or_a_refusal_that_names_something(body: bytes) -> None:
+    try:
+        command = read(body)
+    except InvalidRequest as refused:
+        named = bool(refused.details)
+    else:
+        named = 1 <= len(command.use.temp_key_uuid) <= 128
+    assert named
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(["tempKeyUuid", "userId", "userID", "x"]),
+        st.none() | st.integers() | st.text(max_size=140) | st.lists(st.integers(), max_size=2),
+    )
+)
+def test_details_name_exactly_the_fields_that_are_bad(document: dict[str, object]) -> None:
+    def good(name: str) -> bool:
+        value = document[name]
+        if name == "userId" and value is None:
+            return True
+        return (
+            name in ("tempKeyUuid", "userId")
+            and isinstance(value, str)
+            and 1 <= len(value) <= 128
+            and not any(ord(c) < 32 or 127 <= ord(c) < 160 for c in value)
+        )
+
+    expected = {name for name in document if not good(name)}
+    if "tempKeyUuid" not in document:
+        expected.add("tempKeyUuid")
+    body = json.dumps(document).encode()
+    if expected:
+        assert bad_fields(body) == expected
+    else:
+        assert read(body)
+
+
+@pytest.mark.parametrize("text", ["1", "9223372036854775807"])
+def test_lock_ids_are_positive_integers(text: str) -> None:
+    assert read_lock_id(text) == int(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["0", "-1", "1.0", "abc", "", "9223372036854775808", "١٢٣", "1 ", "+1", "0x10", "1_0"]
+)
+def test_what_is_no_lock_id_is_refused(text: str) -> None:
+    assert isinstance(read_lock_id(text), BadField)
+
+
+@pytest.mark.parametrize(
+    ("spelling", "key"),
+    [
+        ("abc", "abc"),
+        ('"abc"', "abc"),
+        ('"a\\"b\\\\c"', 'a"b\\c'),
+        (" abc ", "abc"),
+        ('"', '"'),
+        ("x" * 255, "x" * 255),
+        (None, None),
+    ],
+)
+def test_quoted_and_bare_spellings_are_one_key(spelling: str | None, key: str | None) -> None:
+    assert read_idempotency_key(spelling) == key
+
+
+@pytest.mark.parametrize("spelling", ["", '""', "x" * 256, "é", "a\tb", "   "])
+def test_what_is_no_idempotency_key_is_refused(spelling: str) -> None:
+    assert isinstance(read_idempotency_key(spelling), BadField)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"content-type": "text/plain"},
+        {"content-type": ""},
+        {"content-type": "application/json; charset=latin-1"},
+        {"content-encoding": "gzip"},
+    ],
+)
+def test_only_uncompressed_json_in_utf8_is_taken(headers: dict[str, str]) -> None:
+    with pytest.raises(UnsupportedMediaType):
+        read(headers=headers)
+
+
+@pytest.mark.parametrize("value", ["application/json; charset=UTF-8", "Application/JSON"])
+def test_spellings_of_the_media_type_are_taken(value: str) -> None:
+    assert read(headers={"content-type": value})
+
+
+def test_a_malformed_trace_is_ignored() -> None:
+    good = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    assert read_traceparent(good) == good.encode()
+    assert read_traceparent(good.replace("0af7651916cd43dd8448eb211c80319c", "0" * 32)) is None
+    assert read_traceparent("nonsense") is None
+
+
+@pytest.mark.parametrize(
+    ("query", "bad"),
+    [
+        ({"limit": "0"}, {"limit"}),
+        ({"limit": "1001"}, {"limit"}),
+        ({"limit": "ten", "afterVersion": "-1"}, {"limit", "afterVersion"}),
+        ({"page": "2"}, {"page"}),
+    ],
+)
+def test_bad_query_parameters_are_named(query: dict[str, str], bad: set[str]) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        read_event_page(query)
+    assert {b.field for b in caught.value.details} == bad
+
+
+def test_query_parameters_have_defaults() -> None:
+    page = read_event_page({})
+    assert (page.after_version, page.limit) == (0, 100)
+    assert read_min_version({}) == 0
+    with pytest.raises(InvalidRequest):
+        read_min_version({"minVersion": "0"})
