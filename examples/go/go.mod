@@ -1,0 +1,3 @@
+module lockstream/examples/go
+
+go 1.24
