@@ -10,6 +10,8 @@ trap 'rm -rf "$answer"' EXIT
 
 fail() { echo "$*" >&2; exit 1; }
 
+give_up() { fail "no final answer in time; repeat with the Idempotency-Key $idempotency_key"; }
+
 quoted() { printf '"%s"' "$(printf %s "$1" | sed 's/[\\"]/\\&/g')"; }
 
 # call PATH [CURL OPTIONS…]: sets `status`; the answer lies in the files `headers` and `body`.
@@ -28,8 +30,11 @@ header = "X-API-Key: $API_KEY"
 header = "Content-Type: application/json"
 header = "Idempotency-Key: $idempotency_key"
 END
-    ) || fail "no answer in time; repeat with Idempotency-Key $idempotency_key"
-    [ "$status" -lt 400 ] || fail "$status $(cat "$answer/body")"
+    ) || give_up
+    case $status in
+    429 | 503) give_up ;;
+    [45]*) fail "$status $(cat "$answer/body")" ;;
+    esac
 }
 
 header() {
@@ -42,8 +47,7 @@ location=$(header location)
 give_up_at=$(($(date +%s) + ${TIMEOUT:-30}))
 while grep -q '"status":"pending"' "$answer/body"; do # 202: safe in the log, its version is to come
     pause=$(header retry-after)
-    [ $(($(date +%s) + ${pause:-1})) -le $give_up_at ] ||
-        fail "still pending; ask again for $location, or repeat with Idempotency-Key $idempotency_key"
+    [ $(($(date +%s) + ${pause:-1})) -le $give_up_at ] || give_up
     sleep "${pause:-1}"
     call "$location"
 done

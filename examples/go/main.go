@@ -16,6 +16,8 @@ import (
 	"time"
 )
 
+const firstPause = 500 * time.Millisecond
+
 // The timeout of one attempt is longer than the service takes to say 503 itself.
 var client = http.Client{Timeout: 10 * time.Second}
 
@@ -32,7 +34,7 @@ func main() {
 	})
 	key := crand.Text() // one per door opening: every repeat below carries the same
 	method, path := http.MethodPost, "/locks/"+os.Getenv("LOCK_ID")+"/use-temp-key"
-	for pause := 500 * time.Millisecond; ; pause = min(2*pause, 8*time.Second) {
+	for pause := firstPause; ; pause = min(2*pause, 8*time.Second) {
 		status, header, text, err := attempt(method, path, command, key)
 		var answer struct {
 			Status, Error, Message string
@@ -59,8 +61,11 @@ func main() {
 			return
 		case answer.Status != "pending":
 			log.Fatalf("not recorded: %s", text)
-		case status == http.StatusAccepted: // it is safe in the log; its version will be found here
-			method, path, command = http.MethodGet, header.Get("Location"), nil
+		default:
+			pause = firstPause
+			if status == http.StatusAccepted { // it is safe in the log; its version will be found here
+				method, path, command = http.MethodGet, header.Get("Location"), nil
+			}
 		}
 		wait := time.Duration(float64(pause) * (0.5 + rand.Float64()/2))
 		if seconds, err := strconv.Atoi(header.Get("Retry-After")); err == nil {

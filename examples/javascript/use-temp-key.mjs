@@ -28,6 +28,7 @@ async function main(tempKeyUuid = 'example-temp-key', userId = 'example-user') {
         path = headers.get('Location');
         command = { method: 'GET' };
       }
+      pause = 0.5;
     }
     const retryAfter = headers.get('Retry-After') ?? '';
     const seconds = /^\d+$/.test(retryAfter) ? Number(retryAfter) : pause * (0.5 + Math.random() / 2);

@@ -7,6 +7,7 @@ import time
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, TopicPartition
 
+
 def main(count):
     timeout = float(os.environ.get("TIMEOUT", "30"))
     deadline = time.monotonic() + timeout

@@ -34,6 +34,7 @@ def main(temp_key="example-temp-key", user="example-user"):
                 sys.exit(f"not recorded: {text}")
             if status == 202:  # it is safe in the log; its version will be found here
                 method, path, command = "GET", headers["Location"], None
+            pause = 0.5
         retry_after = headers.get("Retry-After", "")
         seconds = int(retry_after) if retry_after.isdecimal() else pause * random.uniform(0.5, 1)
         pause = min(2 * pause, 8)

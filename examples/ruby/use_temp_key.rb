@@ -24,6 +24,7 @@ def main(temp_key = 'example-temp-key', user = 'example-user')
       if response.code == '202' # it is safe in the log; its version will be found here
         verb, path, command = 'GET', response['Location'], nil
       end
+      pause = 0.5
     when Net::HTTPTooManyRequests, Net::HTTPServiceUnavailable
       warn "trying again after #{response.code}"
     when Net::HTTPResponse then abort describe(response)
@@ -54,7 +55,9 @@ rescue *NO_ANSWER => e
 end
 
 def retry_after(response)
-  Integer(response['Retry-After'], 10, exception: false) if response.is_a?(Net::HTTPResponse) && response['Retry-After']
+  return unless response.is_a?(Net::HTTPResponse)
+
+  Integer(response['Retry-After'].to_s, 10, exception: false)
 end
 
 def describe(response)
