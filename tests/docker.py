@@ -1,64 +1,111 @@
-"""Docker, where there is one: a probe that takes no time where there is none, and Kafka in it."""
+"""Kafka in a container, where a Docker daemon can run it."""
 
 import contextlib
-import os
-import shutil
-import socket
-import subprocess
+import gc
+import time
+import warnings
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-from lockstream.eventlog.local_broker import KAFKA_VERSION, SINGLE_NODE_PROPERTIES
+from lockstream.eventlog.local_broker import (
+    KAFKA_VERSION,
+    SINGLE_NODE_PROPERTIES,
+    answers,
+    free_port,
+)
+
+if TYPE_CHECKING:
+    from testcontainers.core.docker_client import DockerClient
 
 IMAGE = f"apache/kafka:{KAFKA_VERSION}"
+_PROBE_S = 2
+_PULL_S = 180.0
+_START_S = 90.0
 
 
-def docker_answers() -> bool:
-    """Whether a daemon answers and has our Kafka image, or can pull it in a minute."""
-    if shutil.which("docker") is None:
-        return False
-    if not _docker("info", timeout_s=3):
-        return False
-    return _docker("image", "inspect", IMAGE, timeout_s=5) or _docker("pull", IMAGE, timeout_s=60)
-
-
-def _docker(*arguments: str, timeout_s: float) -> bool:
-    try:
-        done = subprocess.run(
-            ["docker", *arguments], capture_output=True, timeout=timeout_s, check=False
-        )
-    except subprocess.TimeoutExpired:
-        return False
-    return done.returncode == 0
+class DockerUnusable(Exception):
+    """Why no container can be had; the embedded broker takes its place."""
 
 
 @contextlib.contextmanager
 def kafka_container() -> Iterator[str]:
-    """Apache Kafka in a container: its bootstrap servers. testcontainers' own Kafka class knows
-    another image only."""
-    os.environ.setdefault("TESTCONTAINERS_RYUK_DISABLED", "true")
-    if os.path.exists("/.dockerenv"):
-        os.environ.setdefault("TESTCONTAINERS_CONNECTION_MODE", "docker_host")
-    from testcontainers.core.container import DockerContainer
-    from testcontainers.core.wait_strategies import LogMessageWaitStrategy
+    """Apache Kafka in a container: its bootstrap servers.
 
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    container = DockerContainer(IMAGE).with_bind_ports(9092, port)
+    Raises:
+        DockerUnusable: no daemon answers, it has no image, or what it starts can't be reached.
+    """
+    import docker.errors
+    import requests
+
+    with contextlib.ExitStack() as stack:
+        try:
+            servers = _start(stack)
+        except (docker.errors.DockerException, requests.RequestException, TimeoutError) as error:
+            reason = " ".join(str(error).split())[:200]
+        else:
+            yield servers
+            return
+    with warnings.catch_warnings():
+        # docker-py forgets to close a socket that no daemon answers.
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
+    raise DockerUnusable(reason)
+
+
+def _start(stack: contextlib.ExitStack) -> str:
+    # Only now: it takes a third of a second.
+    from testcontainers.core.config import testcontainers_config
+    from testcontainers.core.container import DockerContainer
+    from testcontainers.core.docker_client import DockerClient
+
+    # The container that removes containers would itself have to be pulled, and be privileged.
+    testcontainers_config.ryuk_disabled = True
+    daemon = DockerClient(timeout=_PROBE_S)
+    stack.callback(daemon.client.close)
+    _have_image(daemon)
+    host, port = daemon.host().replace("localhost", "127.0.0.1"), free_port(0)
+    # testcontainers' own Kafka class can only start another image.
+    container = DockerContainer(IMAGE, docker_client_kw={"timeout": 60})
+    container.with_bind_ports(9092, port)
+    container.with_envs(**_environment(f"{host}:{port}"))
+    stack.enter_context(container)
+    _wait_until_it_answers(host, port)
+    return f"{host}:{port}"
+
+
+def _have_image(daemon: "DockerClient") -> None:
+    import docker.errors
+
+    try:
+        daemon.client.images.get(IMAGE)
+    except docker.errors.ImageNotFound:
+        deadline = time.monotonic() + _PULL_S
+        daemon.client.api.timeout = 30
+        for event in daemon.client.api.pull(IMAGE, stream=True, decode=True):
+            if "error" in event:
+                raise docker.errors.DockerException(event["error"]) from None
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{IMAGE} could not be pulled in {_PULL_S:.0f} s") from None
+
+
+def _environment(advertised: str) -> dict[str, str]:
     properties = {
         **SINGLE_NODE_PROPERTIES,
         "node.id": "1",
         "process.roles": "broker,controller",
         "listeners": "PLAINTEXT://:9092,CONTROLLER://:9093",
-        "advertised.listeners": f"PLAINTEXT://127.0.0.1:{port}",
+        "advertised.listeners": f"PLAINTEXT://{advertised}",
         "controller.listener.names": "CONTROLLER",
         "controller.quorum.voters": "1@localhost:9093",
         "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
     }
-    for name, value in properties.items():
-        container = container.with_env("KAFKA_" + name.upper().replace(".", "_"), value)
-    container = container.waiting_for(
-        LogMessageWaitStrategy("Kafka Server started").with_startup_timeout(90)
-    )
-    with container:
-        yield f"127.0.0.1:{port}"
+    named = {f"KAFKA_{name.upper().replace('.', '_')}": v for name, v in properties.items()}
+    return {**named, "KAFKA_HEAP_OPTS": "-Xmx512m"}
+
+
+def _wait_until_it_answers(host: str, port: int) -> None:
+    deadline = time.monotonic() + _START_S
+    while not answers(port, host):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"Kafka in a container did not answer at {host}:{port}")
+        time.sleep(0.1)

@@ -267,7 +267,7 @@ def _wait_for_an_answer(process: "subprocess.Popen[bytes]", ports: "_Ports", fol
             raise BrokerUnavailable(
                 f"Apache Kafka exited with {code} as it started: {_why(folder)}"
             )
-        if _answers(ports.client):
+        if answers(ports.client):
             return True
         time.sleep(_POLL_S)
     raise BrokerUnavailable(f"Apache Kafka did not answer in {_START_S:.0f} s: {_why(folder)}")
@@ -457,13 +457,13 @@ def _is_free(port: int) -> bool:
         return True
 
 
-def _answers(port: int) -> bool:
+def answers(port: int, host: str = "127.0.0.1") -> bool:
     """Whether a broker answers ApiVersions (KIP-35), version 0, correlation 1, no client id. It
     listens before it is ready, but answers only when it is.
     """
     request = b"\x00\x12\x00\x00\x00\x00\x00\x01\xff\xff"
     try:
-        with socket.create_connection(("127.0.0.1", port), timeout=1.0) as connection:
+        with socket.create_connection((host, port), timeout=1.0) as connection:
             connection.sendall(len(request).to_bytes(4, "big") + request)
             with connection.makefile("rb") as answer:
                 start = answer.read(10)  # length, correlation, error code

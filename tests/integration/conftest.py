@@ -1,9 +1,7 @@
 """Real Kafka and real databases for the integration tests."""
 
+import contextlib
 import os
-import shutil
-import socket
-import subprocess
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -11,30 +9,47 @@ from pathlib import Path
 import pytest
 
 from lockstream.eventlog.kafka import Kafka
-from lockstream.eventlog.local_broker import LocalBroker
+from lockstream.eventlog.local_broker import LocalBroker, free_port
 from lockstream.read_model.database import Database, read_model_url
 from lockstream.read_model.store import ReadModel
 from lockstream.runtime.settings import Settings
-from tests.docker import docker_answers, kafka_container
+from tests.docker import IMAGE, DockerUnusable, kafka_container
+from tests.postgres import NoPostgres, throw_away_cluster
 
 PARTITIONS = 3
+BROKER = pytest.StashKey[str]()
 
 
 @pytest.fixture(scope="session")
-def bootstrap_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def bootstrap_servers(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
     """A broker that is configured, else one in a container, else the embedded one: real Kafka
-    each time."""
+    each time. The summary of the run says which."""
     configured = os.environ.get("KAFKA_BOOTSTRAP_SERVERS")
     if configured:
+        request.config.stash[BROKER] = "as configured"
         yield configured
         return
-    if docker_answers():
-        with kafka_container() as servers:
-            yield servers
-        return
-    broker = LocalBroker.start(tmp_path_factory.mktemp("kafka") / "broker")
-    yield broker.bootstrap_servers
-    broker.stop()
+    with contextlib.ExitStack() as stack:
+        try:
+            servers = stack.enter_context(kafka_container())
+            request.config.stash[BROKER] = f"{IMAGE} in a container"
+        except DockerUnusable as error:
+            request.config.stash[BROKER] = f"embedded, because of Docker: {error}"
+            broker = LocalBroker.start(
+                tmp_path_factory.mktemp("kafka") / "broker", port=free_port(0)
+            )
+            stack.callback(broker.stop)
+            servers = broker.bootstrap_servers
+        yield servers
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    if BROKER in config.stash:
+        terminalreporter.write_line(f"Kafka: {config.stash[BROKER]}")
 
 
 @pytest.fixture
@@ -55,43 +70,18 @@ def kafka(settings: Settings) -> Kafka:
 
 
 @pytest.fixture(scope="session")
-def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgres_url() -> Iterator[str]:
     """``LOCKSTREAM_TEST_POSTGRES_URL``, or a throw-away cluster of the server installed here."""
     configured = os.environ.get("LOCKSTREAM_TEST_POSTGRES_URL")
     if configured:
         yield configured
         return
-    binaries = sorted(Path("/usr/lib/postgresql").glob("*/bin")) if shutil.which("sh") else []
-    if not binaries:
-        pytest.skip("no PostgreSQL server is installed here (Debian: apt-get install postgresql)")
-    yield from _throw_away_cluster(binaries[-1], tmp_path_factory.mktemp("postgres"))
-
-
-def _throw_away_cluster(binaries: Path, folder: Path) -> Iterator[str]:
-    as_owner: list[str] = []
-    if os.geteuid() == 0:
-        # The server refuses to run as root.
-        shutil.chown(folder, "postgres", "postgres")
-        for parent in folder.parents:
-            if parent.stat().st_uid == 0 and parent != Path("/"):
-                parent.chmod(parent.stat().st_mode | 0o011)
-        as_owner = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
-    data = str(folder / "data")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-
-    def run(*command: str) -> None:
-        subprocess.run([*as_owner, *command], check=True, capture_output=True, timeout=60)
-
-    run(str(binaries / "initdb"), "-D", data, "-U", "lockstream", "--auth=trust", "--no-sync")
-    options = f"-p {port} -c listen_addresses=127.0.0.1 -c fsync=off -k {folder}"
-    control = [str(binaries / "pg_ctl"), "-D", data, "-w"]
-    run(*control, "-l", str(folder / "log"), "-o", options, "start")
-    try:
-        yield f"postgresql://lockstream@127.0.0.1:{port}/postgres"
-    finally:
-        run(*control, "-m", "immediate", "stop")
+    with contextlib.ExitStack() as stack:
+        try:
+            url = stack.enter_context(throw_away_cluster())
+        except NoPostgres as error:
+            pytest.skip(str(error))
+        yield url
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -1,5 +1,6 @@
 """The local broker as a supervisor uses it: one real Kafka per test, in a folder of its own."""
 
+import asyncio
 import os
 import signal
 import socket
@@ -60,16 +61,16 @@ async def read(broker: LocalBroker) -> bytes:
 
 
 async def test_what_was_written_survives_a_restart_which_is_quick(start: Start) -> None:
-    broker = start()
+    broker = await asyncio.to_thread(start)
     admin = AIOKafkaAdminClient(bootstrap_servers=broker.bootstrap_servers)
     await admin.start()
     await admin.create_topics([NewTopic("kept", 1, 1)])
     await admin.close()
     await write(broker, b"one")
-    broker.stop(10.0)
+    await asyncio.to_thread(broker.stop, 10.0)
 
     began = time.monotonic()
-    again = start(int(broker.bootstrap_servers.rpartition(":")[2]))
+    again = await asyncio.to_thread(start, int(broker.bootstrap_servers.rpartition(":")[2]))
     took_s = time.monotonic() - began
 
     assert again.bootstrap_servers == broker.bootstrap_servers

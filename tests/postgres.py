@@ -1,0 +1,81 @@
+"""A PostgreSQL of the tests' own, from the server that is installed here."""
+
+import contextlib
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from lockstream.eventlog.local_broker import free_port
+
+_STEP_S = 60
+
+
+class NoPostgres(Exception):
+    """Why none can be had."""
+
+
+@contextlib.contextmanager
+def throw_away_cluster() -> Iterator[str]:
+    """The URL of an empty cluster, which is gone afterwards. Durable it is not, but quick.
+
+    Raises:
+        NoPostgres: no server is installed, or it does not start.
+    """
+    binaries = _find_binaries()
+    # Not below pytest's own folder: only its owner may enter that, and the server refuses to run
+    # as root.
+    with tempfile.TemporaryDirectory(prefix="lockstream-postgres-") as folder:
+        owner = _unprivileged() if os.geteuid() == 0 else None
+        if owner is not None:
+            os.chown(folder, owner.pw_uid, owner.pw_gid)
+        port = free_port(0)
+
+        def run(program: str, *arguments: str) -> None:
+            try:
+                subprocess.run(
+                    [binaries / program, "-D", f"{folder}/data", *arguments],
+                    check=True,
+                    cwd=folder,
+                    user=owner.pw_uid if owner else None,
+                    group=owner.pw_gid if owner else None,
+                    extra_groups=[] if owner else None,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,  # a pipe would stay open with the server
+                    stderr=subprocess.DEVNULL,
+                    timeout=_STEP_S,
+                )
+            except (subprocess.SubprocessError, OSError) as error:
+                log = Path(folder, "log")
+                said = log.read_text()[-300:] if log.exists() else ""
+                raise NoPostgres(f"{program} failed: {error} {said}") from error
+
+        run("initdb", "-U", "lockstream", "--auth=trust", "--no-sync", "-E", "UTF8", "--locale=C")
+        options = f"-F -p {port} -k {folder} -c listen_addresses=127.0.0.1 -c full_page_writes=off"
+        run("pg_ctl", "-w", "-t", "30", "-l", f"{folder}/log", "-o", options, "start")
+        try:
+            yield f"postgresql://lockstream@127.0.0.1:{port}/postgres"
+        finally:
+            run("pg_ctl", "-w", "-m", "immediate", "stop")
+
+
+def _find_binaries() -> Path:
+    """Debian keeps the server's programs out of PATH, a folder for each major version."""
+    found = sorted(
+        Path("/usr/lib/postgresql").glob("*/bin/initdb"),
+        key=lambda initdb: int(initdb.parts[-3]) if initdb.parts[-3].isdecimal() else 0,
+    )
+    initdb = found[-1] if found else shutil.which("initdb")
+    if initdb is None:
+        raise NoPostgres("no PostgreSQL server is installed (Debian: apt-get install postgresql)")
+    return Path(initdb).resolve().parent
+
+
+def _unprivileged() -> pwd.struct_passwd:
+    for name in ("postgres", "nobody"):
+        with contextlib.suppress(KeyError):
+            return pwd.getpwnam(name)
+    raise NoPostgres("there is no user postgres or nobody to run the server as")
