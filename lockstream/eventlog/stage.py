@@ -154,6 +154,7 @@ class Stage:
         self._instance_id = instance_id
         self._owned: dict[int, _Owned] = {}
         self._closing: set[asyncio.Task[None]] = set()
+        self._leaving = False
         self._consumer: Any = None
         self._offsets: Any = None
         self._workers: asyncio.TaskGroup | None = None
@@ -178,6 +179,7 @@ class Stage:
                 try:
                     await self._pump(stop)
                 finally:
+                    self._leaving = True
                     checkpoints.cancel()
                     await self._revoked(())
                     await self._checkpoint_all()
@@ -246,6 +248,8 @@ class Stage:
         # First of all: records of a new partition may arrive before its owner has restored.
         self._consumer.pause(*assigned)
         assert self._workers is not None
+        if self._leaving:
+            return
         self._readiness.clear(self._name.label)
         for tp in assigned:
             owned = _Owned(tp)

@@ -45,10 +45,13 @@ class QuietServer(uvicorn.Server):
         """
         serving = asyncio.create_task(self._serve(None))
         stopping = asyncio.create_task(stop.wait())
-        await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
-        self.should_exit = True
-        stopping.cancel()
-        await serving
+        try:
+            await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            # Cancelled or not: it must close its sockets.
+            self.should_exit = True
+            stopping.cancel()
+            await serving
 
 
 async def serve_health(

@@ -1,0 +1,336 @@
+"""The projector on a real broker: versions, duplicates, parking, restoring, stopping."""
+
+from pathlib import Path
+from uuid import uuid4
+
+import msgspec
+import pytest
+
+from lockstream.eventlog.kafka import Kafka, Record, connected
+from lockstream.eventlog.transactional_writer import TransactionalWriter
+from lockstream.projector.role import run_projector
+from lockstream.read_model.store import ReadModel
+from lockstream.runtime.errors import PartitionsChanged
+from lockstream.runtime.settings import Settings
+from lockstream.schemas.lock_events import (
+    Event,
+    EventHeaders,
+    TempKeyUsedEvent,
+    decode_event,
+    encode_event,
+)
+from lockstream.schemas.lock_facts import Fact, encode_fact
+from lockstream.schemas.parked_facts import ParkedHeaders
+from lockstream.schemas.topics import lock_key, partition_of
+from tests.examples_of import (
+    lock_created,
+    organization_set,
+    temp_key_used,
+    used_event,
+)
+from tests.integration.conftest import open_read_model
+from tests.integration.kafka_tools import eventually, read_all, write_facts, write_raw
+from tests.integration.roles import install, running
+
+
+class Log:
+    """The topics of one installation, as the tests write and read them."""
+
+    def __init__(self, kafka: Kafka, settings: Settings) -> None:
+        self.kafka, self.settings, self.topics = kafka, settings, settings.topics
+
+    async def record(self, *facts: Fact) -> None:
+        await write_facts(self.kafka, self.topics.lock_facts, self.settings.partitions, facts)
+
+    async def events(self) -> list[Event]:
+        return [decode_event(r.value or b"") for r in await self.event_records()]
+
+    async def event_records(self) -> list[Record]:
+        return await read_all(self.kafka, self.topics.lock_events, self.settings.partitions)
+
+    async def parked(self) -> list[Record]:
+        return await read_all(self.kafka, self.topics.parked_facts, self.settings.partitions)
+
+    async def until_events(self, count: int) -> list[Event]:
+        async def enough() -> bool:
+            return len(await self.events()) >= count
+
+        await eventually(enough)
+        return await self.events()
+
+
+@pytest.fixture
+async def log(kafka: Kafka, settings: Settings) -> Log:
+    await install(kafka, settings)
+    return Log(kafka, settings)
+
+
+async def test_every_fact_becomes_one_event_with_a_gapless_version(log: Log) -> None:
+    locks = range(1, 8)
+    await log.record(*(lock_created(n) for n in locks))
+    await log.record(*(temp_key_used(n, f"key-{i % 2}") for i in range(20) for n in locks))
+    async with running(run_projector, log.settings):
+        events = await log.until_events(7 * 21)
+    for n in locks:
+        mine = [e for e in events if e.lock_id == n]
+        assert [e.version for e in mine] == list(range(1, 22))
+        uses = [e for e in mine if isinstance(e, TempKeyUsedEvent)]
+        for key in ("key-0", "key-1"):
+            counts = [e.data.used_count for e in uses if e.data.temp_key_uuid == key]
+            assert counts == list(range(1, 11))
+
+
+async def test_headers_say_all_that_routing_needs(log: Log) -> None:
+    fact = temp_key_used(user_id="u")
+    trace = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    await log.record(lock_created())
+    partition = partition_of(7, log.settings.partitions)
+    offset = await write_raw(
+        log.kafka,
+        log.topics.lock_facts,
+        partition,
+        b"7",
+        encode_fact(fact),
+        (("traceparent", trace),),
+    )
+    async with running(run_projector, log.settings):
+        await log.until_events(2)
+    record = (await log.event_records())[-1]
+    assert record.key == lock_key(7)
+    assert record.partition == partition
+    assert EventHeaders.from_kafka(record.headers) == EventHeaders(
+        str(fact.event_id), "TempKeyUsed", "acme", 2, offset, trace
+    )
+
+
+async def test_a_repeated_event_id_is_dropped_for_ever(log: Log) -> None:
+    first = temp_key_used()
+    await log.record(lock_created(), first, first, temp_key_used(), first)
+    async with running(run_projector, log.settings):
+        await log.until_events(3)
+    await log.record(first, temp_key_used())
+    async with running(run_projector, log.settings):
+        await log.until_events(4)
+    (log.settings.state_dir / "read_model.db").unlink()
+    await log.record(first, temp_key_used())
+    async with running(run_projector, log.settings):
+        events = await log.until_events(5)
+    assert [e.version for e in events] == [1, 2, 3, 4, 5]
+    assert [e.event_id for e in events].count(first.event_id) == 1
+    assert await log.parked() == []
+
+
+async def test_a_fact_that_cannot_become_an_event_is_parked_and_delays_nobody(log: Log) -> None:
+    partitions = log.settings.partitions
+    home = partition_of(7, partitions)
+    foreign = next(n for n in range(8, 100) if partition_of(n, partitions) != home)
+    good = encode_fact(temp_key_used())
+    poison: list[tuple[bytes | None, bytes | None, str]] = [
+        (b"7", b"\xffnot json", "undecodable"),
+        (b"7", None, "undecodable"),
+        (b"7", good.replace(b"TempKeyUsed", b"DoorEaten"), "undecodable"),
+        (b"7", b'{"type":"TempKeyUsed"}', "undecodable"),
+        (b"7", b"x" * 1_048_000, "undecodable"),
+        (b"8", good, "key-mismatch"),
+        (None, good, "key-mismatch"),
+        (b"07", good, "key-mismatch"),
+        (b"%d" % foreign, encode_fact(temp_key_used(foreign)), "wrong-partition"),
+        (b"7", encode_fact(lock_created()), "lock-exists"),
+        (b"7", encode_fact(temp_key_used(org_id="thief")), "organization-mismatch"),
+    ]
+    await log.record(lock_created())
+    for key, value, _ in poison:
+        await write_raw(
+            log.kafka, log.topics.lock_facts, home, key, value, (("their-own", b"\xff"),)
+        )
+    stranger = next(n for n in range(8, 100) if partition_of(n, partitions) == home)
+    await log.record(temp_key_used(stranger), temp_key_used())
+    async with running(run_projector, log.settings):
+        events = await log.until_events(2)
+    assert [e.version for e in events] == [1, 2]
+    parked = await log.parked()
+    headers = [ParkedHeaders.from_kafka(record.headers) for record in parked]
+    assert [h.reason for h in headers] == [*(reason for *_, reason in poison), "unknown-lock"]
+    assert [(r.key, r.value) for r in parked[:-1]] == [(key, value) for key, value, _ in poison]
+    assert all(r.headers[0] == ("their-own", b"\xff") for r in parked[:-1])
+    assert [h.source_offset for h in headers] == list(range(1, len(poison) + 2))
+
+
+async def test_parked_facts_are_not_parked_again_after_a_restart(log: Log) -> None:
+    await log.record(temp_key_used())
+    async with running(run_projector, log.settings):
+        await eventually(lambda: _has(log, 1))
+    async with running(run_projector, log.settings):
+        await log.record(lock_created())
+        await log.until_events(1)
+    assert len(await log.parked()) == 1
+
+
+async def _has(log: Log, parked: int) -> bool:
+    return len(await log.parked()) == parked
+
+
+async def test_a_projector_that_is_abandoned_anywhere_repeats_and_loses_nothing(log: Log) -> None:
+    await log.record(lock_created())
+    total = 400
+    await log.record(*(temp_key_used(event_id=uuid4()) for _ in range(total)))
+    for count in (1, 50, 200, 300):
+        async with running(run_projector, log.settings) as projector:
+            await log.until_events(min(count, total))
+            await projector.abandon()
+        await log.record(temp_key_used())
+    async with running(run_projector, log.settings):
+        events = await log.until_events(total + 5)
+    assert [e.version for e in events] == list(range(1, total + 6))
+    assert len({e.event_id for e in events}) == total + 5
+
+
+async def test_two_projectors_share_the_partitions_and_take_over_from_each_other(log: Log) -> None:
+    locks = range(1, 13)
+    await log.record(*(lock_created(n) for n in locks))
+    async with running(run_projector, log.settings) as first:
+        await log.until_events(12)
+        async with running(run_projector, log.settings):
+            await log.record(*(temp_key_used(n) for n in locks))
+            await log.until_events(24)
+            await first.stop()
+            await log.record(*(temp_key_used(n) for n in locks))
+            events = await log.until_events(36)
+    for n in locks:
+        assert [e.version for e in events if e.lock_id == n] == [1, 2, 3]
+
+
+async def test_the_read_model_equals_the_fold_of_the_stream(
+    log: Log, read_model: ReadModel, request: pytest.FixtureRequest
+) -> None:
+    url = read_model._database._url.render_as_string(hide_password=False)
+    settings = msgspec.structs.replace(log.settings, read_model_url=url)
+    await log.record(
+        lock_created(), temp_key_used(), organization_set(), temp_key_used(org_id=None)
+    )
+    async with running(run_projector, settings):
+        await log.until_events(4)
+    home = partition_of(7, settings.partitions)
+    row, position = await read_model.lock(7, home)
+    assert row is not None
+    assert (row.version, row.org_id) == (4, "other")
+    records = await log.event_records()
+    assert position.next_offset == records[-1].offset + 1
+    stored = await read_model.events_of(7, "acme", 0, 10)
+    assert [s.value for s in stored] == [r.value for r in records[:2]]
+    known = await read_model.known([], [(7, "key-1")], [])
+    assert known.used_counts == {(7, "key-1"): 2}
+
+
+async def test_a_read_model_whose_file_is_gone_is_rebuilt(log: Log) -> None:
+    await log.record(lock_created(), temp_key_used())
+    async with running(run_projector, log.settings):
+        await log.until_events(2)
+    Path(log.settings.state_dir / "read_model.db").unlink()
+    async with running(run_projector, log.settings):
+        model = open_read_model(log.settings)
+        await model.prepare()
+        home = partition_of(7, log.settings.partitions)
+
+        async def rebuilt() -> bool:
+            row, _ = await model.lock(7, home)
+            return row is not None and row.version == 2
+
+        await eventually(rebuilt)
+        await model.close()
+
+
+async def test_a_read_model_of_another_log_stops_the_partition(
+    log: Log, logged_errors: list[str], kafka: Kafka
+) -> None:
+    await log.record(lock_created(), temp_key_used())
+    async with running(run_projector, log.settings):
+        await log.until_events(2)
+    other = msgspec.structs.replace(log.settings, topic_prefix=log.settings.topic_prefix + "b-")
+    await install(kafka, other)
+    async with running(run_projector, other):
+        await eventually(lambda: _said(logged_errors, "run `lockstream rebuild`"))
+    logged_errors.clear()
+
+
+async def _said(lines: list[str], text: str) -> bool:
+    return any(text in line for line in lines)
+
+
+async def test_a_foreign_record_in_the_stream_stops_its_partition_and_no_other(
+    log: Log, logged_errors: list[str]
+) -> None:
+    partitions = log.settings.partitions
+    home = partition_of(7, partitions)
+    other = next(n for n in range(8, 100) if partition_of(n, partitions) != home)
+    await log.record(lock_created(), lock_created(other))
+    async with running(run_projector, log.settings):
+        await log.until_events(2)
+    forged = used_event(version=9)
+    headers = EventHeaders(str(forged.event_id), "TempKeyUsed", "acme", 9, 500)
+    await write_raw(
+        log.kafka,
+        log.topics.lock_events,
+        home,
+        b"7",
+        encode_event(forged),
+        headers.to_kafka(),
+    )
+    async with running(run_projector, log.settings):
+        await eventually(lambda: _said(logged_errors, "lock 7 is at version 1"))
+        await log.record(temp_key_used(), temp_key_used(other))
+        await log.until_events(4)
+    assert [e.lock_id for e in await log.events()].count(7) == 2
+    logged_errors.clear()
+
+
+async def test_facts_deleted_before_they_were_processed_stop_the_partition(
+    log: Log, logged_errors: list[str]
+) -> None:
+    await log.record(lock_created())
+    async with running(run_projector, log.settings):
+        await log.until_events(1)
+    await log.record(temp_key_used(), temp_key_used(), temp_key_used())
+    await _delete_before(log, offset=3)
+    async with running(run_projector, log.settings):
+        await eventually(lambda: _said(logged_errors, "2 records were never processed"))
+    logged_errors.clear()
+
+
+async def test_duplicates_deleted_by_retention_stop_nothing(log: Log) -> None:
+    fact = temp_key_used()
+    await log.record(lock_created(), fact, fact, fact)
+    async with running(run_projector, log.settings):
+        await log.until_events(2)
+    await _delete_before(log, offset=4)
+    async with running(run_projector, log.settings):
+        await log.record(temp_key_used())
+        assert [e.version for e in await log.until_events(3)] == [1, 2, 3]
+
+
+async def _delete_before(log: Log, offset: int) -> None:
+    from aiokafka import TopicPartition
+    from aiokafka.admin import RecordsToDelete
+
+    tp = TopicPartition(log.topics.lock_facts, partition_of(7, log.settings.partitions))
+    async with connected(log.kafka.admin()) as admin:
+        await admin.delete_records({tp: RecordsToDelete(before_offset=offset)})
+
+
+async def test_another_partition_count_is_refused(log: Log) -> None:
+    wrong = msgspec.structs.replace(log.settings, partitions=log.settings.partitions + 1)
+    with pytest.raises(PartitionsChanged, match="LOCKSTREAM_PARTITIONS"):
+        await install(log.kafka, wrong)
+
+
+async def test_a_fenced_projector_restores_and_goes_on_by_itself(log: Log) -> None:
+    home = partition_of(7, log.settings.partitions)
+    await log.record(lock_created())
+    async with running(run_projector, log.settings):
+        await log.until_events(1)
+        thief = await TransactionalWriter.fence(
+            log.kafka, f"projector.{log.topics.lock_facts}.{home}", home
+        )
+        await log.record(temp_key_used(), temp_key_used())
+        assert [e.version for e in await log.until_events(3)] == [1, 2, 3]
+        await thief.discard()
