@@ -66,8 +66,10 @@ def _start(stack: contextlib.ExitStack) -> str:
     host, port = daemon.host().replace("localhost", "127.0.0.1"), free_port(0)
     # testcontainers' own Kafka class can only start another image.
     container = DockerContainer(IMAGE, docker_client_kw={"timeout": 60})
-    container.with_bind_ports(9092, port)
-    container.with_envs(**_environment(f"{host}:{port}"))
+    # The same port inside and outside: the broker writes transaction markers to itself through
+    # the address that it advertises.
+    container.with_bind_ports(port, port)
+    container.with_envs(**_environment(host, port))
     stack.enter_context(container)
     _wait_until_it_answers(host, port)
     return f"{host}:{port}"
@@ -88,13 +90,13 @@ def _have_image(daemon: "DockerClient") -> None:
                 raise TimeoutError(f"{IMAGE} could not be pulled in {_PULL_S:.0f} s") from None
 
 
-def _environment(advertised: str) -> dict[str, str]:
+def _environment(host: str, port: int) -> dict[str, str]:
     properties = {
         **SINGLE_NODE_PROPERTIES,
         "node.id": "1",
         "process.roles": "broker,controller",
-        "listeners": "PLAINTEXT://:9092,CONTROLLER://:9093",
-        "advertised.listeners": f"PLAINTEXT://{advertised}",
+        "listeners": f"PLAINTEXT://:{port},CONTROLLER://:9093",
+        "advertised.listeners": f"PLAINTEXT://{host}:{port}",
         "controller.listener.names": "CONTROLLER",
         "controller.quorum.voters": "1@localhost:9093",
         "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",

@@ -51,6 +51,11 @@ class Feed:
         self._bytes += sum(_size(record) for record in records)
         self._changed.set()
 
+    def put_back(self, records: Sequence[Record]) -> None:
+        """Records that were taken and not processed: they come first again."""
+        self._records.extendleft(reversed(records))
+        self._bytes += sum(_size(record) for record in records)
+
     def fail(self, error: Exception) -> None:
         """Makes the owner's next ``take`` raise ``error``."""
         self._failure = error

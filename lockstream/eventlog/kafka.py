@@ -190,6 +190,20 @@ async def _close_by_force(client: Any) -> None:
         await asyncio.wait((asyncio.ensure_future(connection.close()),), timeout=1.0)
 
 
+def forget_failures(producer: Any) -> None:
+    """A producer that broke fails futures of its own that nobody awaits: for a commit that was
+    never begun, for batches that were never sent. asyncio would report them as lost."""
+    waiters = [
+        batch._drain_waiter
+        for batches in producer._message_accumulator._batches.values()
+        for batch in batches
+    ]
+    waiters.append(producer._txn_manager.wait_for_transaction_end())
+    for waiter in waiters:
+        if waiter is not None and waiter.done() and not waiter.cancelled():
+            waiter.exception()
+
+
 def to_record(message: Any) -> Record:
     return Record(
         message.partition,

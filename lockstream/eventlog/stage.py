@@ -93,16 +93,24 @@ class OutputLog:
         return await self._reader.last(topic, self.partition, end, await self.beginning(topic))
 
 
+class Decided(msgspec.Struct, frozen=True):
+    """The outputs that follow from the first ``taken`` of the records that were to be processed;
+    at least one was. The rest is asked for again."""
+
+    outputs: Sequence[Output]
+    taken: int
+
+
 class StagePartition(Protocol):
     """The decisions and the state of one partition. Made afresh each time it is taken."""
 
     async def restore(self, output: OutputLog) -> int:
         """Rebuilds the state from the output; returns the input offset to go on at."""
 
-    async def process(self, records: Sequence[Record]) -> Sequence[Output]:
-        """What follows from these input records. The state is that after they are written."""
+    async def process(self, records: Sequence[Record]) -> "Decided":
+        """What follows from these input records, or from the first of them."""
 
-    async def committed(self, outputs: Sequence[Output], offsets: Sequence[int]) -> None:
+    async def committed(self, offsets: Sequence[int]) -> None:
         """The outputs of the last ``process`` stand at ``offsets``, for good."""
 
     @property
@@ -333,10 +341,11 @@ class Stage:
                 owned.paused = False
                 with kafka_errors(f"resuming {self._name.input_topic}"):
                     self._consumer.resume(owned.tp)
-            outputs = await state.process(records)
-            offsets = await writer.write(outputs) if outputs else []
-            await state.committed(outputs, offsets)
-            owned.checkpoint = Checkpoint(records[-1].offset + 1, state.note)
+            decided = await state.process(records)
+            owned.feed.put_back(records[decided.taken :])
+            offsets = await writer.write(decided.outputs) if decided.outputs else []
+            await state.committed(offsets)
+            owned.checkpoint = Checkpoint(records[decided.taken - 1].offset + 1, state.note)
 
     async def _restore(self, state: StagePartition, owned: _Owned) -> int:
         checkpoint = await self._read_checkpoint(owned.tp)

@@ -12,7 +12,7 @@ from typing import Any
 
 from aiokafka.errors import KafkaError
 
-from lockstream.eventlog.kafka import Kafka, Output, start_client, stop_client
+from lockstream.eventlog.kafka import Kafka, Output, forget_failures, start_client, stop_client
 from lockstream.runtime.errors import OutputUncertain
 
 log = logging.getLogger(__name__)
@@ -92,6 +92,7 @@ class TransactionalWriter:
     async def discard(self) -> None:
         """Closes the connections. Aborts nothing: the next one to fence does."""
         await stop_client(self._producer, timeout_s=1.0)
+        forget_failures(self._producer)
 
 
 def _append(batch: Any, output: Output) -> bool:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import msgspec
 
 from lockstream.eventlog.kafka import Output, Record
-from lockstream.eventlog.stage import OutputLog
+from lockstream.eventlog.stage import Decided, OutputLog
 from lockstream.fanout.decisions import delivers
 from lockstream.runtime.errors import StreamViolation
 from lockstream.schemas.lock_events import EventHeaders, decode_event
@@ -80,20 +80,24 @@ class FanoutPartition:
                 f"{self._topic}[{self._partition}] offset {record.offset}: {error}"
             ) from error
 
-    async def process(self, records: Sequence[Record]) -> Sequence[Output]:
+    async def process(self, records: Sequence[Record]) -> Decided:
         """The partner's records that follow from these events. Values are decoded only to be
-        delivered.
+        delivered. What stands before a record that no projector wrote is still delivered.
 
         Raises:
-            StreamViolation: a record that no projector wrote: it goes to nobody.
+            StreamViolation: the first record is one that no projector wrote: it goes to nobody.
         """
         outputs: list[Output] = []
-        for record in records:
-            headers = self._check(record)
-            if delivers(headers, self._partner):
-                self._sequence += 1
-                outputs.append(self._deliver(record, headers))
-        return outputs
+        for taken, record in enumerate(records):
+            try:
+                headers = self._check(record)
+                if delivers(headers, self._partner):
+                    outputs.append(self._deliver(record, headers))
+            except StreamViolation:
+                if taken == 0:
+                    raise
+                return Decided(outputs, taken)
+        return Decided(outputs, len(records))
 
     def _check(self, record: Record) -> EventHeaders:
         try:
@@ -114,6 +118,7 @@ class FanoutPartition:
         except msgspec.DecodeError as error:
             raise StreamViolation(f"{self._where(record)}: {error}") from error
         delivered = envelope(event, self._partner.id)
+        self._sequence += 1
         return Output(
             self._topic,
             record.key,
@@ -129,5 +134,5 @@ class FanoutPartition:
     def _where(self, record: Record) -> str:
         return f"{self._topics.lock_events}[{self._partition}] offset {record.offset}"
 
-    async def committed(self, outputs: Sequence[Output], offsets: Sequence[int]) -> None:
+    async def committed(self, offsets: Sequence[int]) -> None:
         """Nothing to do: the output is the state."""

@@ -12,6 +12,7 @@ from lockstream.read_model.fold import Stretch
 from lockstream.read_model.store import ReadModel, ReadModelMoved
 from lockstream.read_model.tables import LOCK_EVENTS
 from lockstream.runtime.errors import LockstreamError, ReadModelUnavailable, StreamViolation
+from lockstream.runtime.process import first_of
 from lockstream.runtime.readiness import Readiness
 
 log = logging.getLogger(__name__)
@@ -71,25 +72,14 @@ class FoldQueue:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Folds until ``stop`` is set and the queue is empty, or the read model is away then."""
-        stopping = asyncio.create_task(stop.wait())
-        try:
-            while not (stop.is_set() and not self._pending):
-                if not self._pending:
-                    self._changed.clear()
-                    waiting = asyncio.create_task(self._changed.wait())
-                    await asyncio.wait(
-                        (waiting, stopping),
-                        timeout=WATCH_EVERY_S,
-                        return_when=asyncio.FIRST_COMPLETED,
-                    )
-                    waiting.cancel()
-                    await self._watch()
-                    continue
-                if not await self._fold_next() and stop.is_set():
-                    log.warning("the read model is away: it will be caught up at the next start")
-                    return
-        finally:
-            stopping.cancel()
+        while not (stop.is_set() and not self._pending):
+            if not self._pending:
+                self._changed.clear()
+                await first_of(self._changed, stop, timeout_s=WATCH_EVERY_S)
+                await self._watch()
+            elif not await self._fold_next() and stop.is_set():
+                log.warning("the read model is away: it will be caught up at the next start")
+                return
 
     async def _fold_next(self) -> bool:
         """Folds the oldest of what is pending; False if the read model is away."""

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from lockstream.eventlog.kafka import Output, Record
-from lockstream.eventlog.stage import Fail, OutputLog
+from lockstream.eventlog.stage import Decided, Fail, OutputLog
 from lockstream.projector.decisions import Decision, Duplicate, Parked, decide
 from lockstream.projector.fold_queue import FoldQueue, Pending
 from lockstream.projector.lock_states import LockStates
@@ -113,7 +113,7 @@ class ProjectorPartition:
 
     # -- process -------------------------------------------------------------------------------
 
-    async def process(self, records: Sequence[Record]) -> Sequence[Output]:
+    async def process(self, records: Sequence[Record]) -> Decided:
         """The events and parked facts that follow from these facts. Duplicates leave nothing."""
         read = [self._read(record) for record in records]
         facts = [fact for fact in read if not isinstance(fact, Parked)]
@@ -136,7 +136,7 @@ class ProjectorPartition:
                 case event:
                     self._states.record(event)
                     outputs.append(self._publish(record, event))
-        return outputs
+        return Decided(outputs, len(records))
 
     def _read(self, record: Record) -> Fact | Parked:
         if record.value is None:
@@ -201,7 +201,7 @@ class ProjectorPartition:
             record.headers + headers.to_kafka(),
         )
 
-    async def committed(self, outputs: Sequence[Output], offsets: Sequence[int]) -> None:
+    async def committed(self, offsets: Sequence[int]) -> None:
         """Hands what was committed to the fold. Waits while the fold is too far behind."""
         events: list[CommittedEvent] = []
         parked: list[ParkedFact] = []

@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from lockstream.runtime.process import first_of
 from lockstream.runtime.readiness import Readiness
 
 Details = Callable[[], dict[str, object]]
@@ -43,14 +44,14 @@ class QuietServer(uvicorn.Server):
         Raises:
             SystemExit: the port can't be bound (uvicorn has logged why).
         """
+        ended = asyncio.Event()
         serving = asyncio.create_task(self._serve(None))
-        stopping = asyncio.create_task(stop.wait())
+        serving.add_done_callback(lambda _: ended.set())
         try:
-            await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
+            await first_of(ended, stop)
         finally:
             # Cancelled or not: it must close its sockets.
             self.should_exit = True
-            stopping.cancel()
             await serving
 
 

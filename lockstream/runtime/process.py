@@ -53,6 +53,16 @@ async def _with_signals(role: Role) -> None:
     await role(stop)
 
 
+async def first_of(*events: asyncio.Event, timeout_s: float | None = None) -> None:
+    """Returns when one of the events is set or the time is over."""
+    waits = [asyncio.create_task(event.wait()) for event in events]
+    try:
+        await asyncio.wait(waits, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()
+
+
 async def until_stopped(stop: asyncio.Event, work: Coroutine[object, object, None]) -> None:
     """Runs ``work`` until it ends or ``stop`` is set, then cancels it. Its error is raised."""
     task = asyncio.create_task(work)

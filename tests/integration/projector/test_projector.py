@@ -1,6 +1,5 @@
 """The projector on a real broker: versions, duplicates, parking, restoring, stopping."""
 
-from pathlib import Path
 from uuid import uuid4
 
 import msgspec
@@ -226,7 +225,7 @@ async def test_a_read_model_whose_file_is_gone_is_rebuilt(log: Log) -> None:
     await log.record(lock_created(), temp_key_used())
     async with running(run_projector, log.settings):
         await log.until_events(2)
-    Path(log.settings.state_dir / "read_model.db").unlink()
+    (log.settings.state_dir / "read_model.db").unlink()
     async with running(run_projector, log.settings):
         model = open_read_model(log.settings)
         await model.prepare()

@@ -22,7 +22,7 @@ def stretch(begin: int, events: Sequence[Event], partition: int = 0) -> Stretch:
     return Stretch(partition, begin, begin + len(events), events=committed)
 
 
-HISTORY = [created_event(), used_event(version=2), used_event(version=3, used_count=2)]
+HISTORY: list[Event] = [created_event(), used_event(version=2), used_event(version=3, used_count=2)]
 
 
 async def test_rows_and_position_move_together(read_model: ReadModel) -> None:
@@ -56,7 +56,7 @@ async def test_a_version_gap_is_refused_whole(read_model: ReadModel) -> None:
 
 
 async def test_one_transaction_takes_stretches_of_several_partitions(read_model: ReadModel) -> None:
-    other = [created_event(lock_id=8), used_event(lock_id=8, version=2)]
+    other: list[Event] = [created_event(lock_id=8), used_event(lock_id=8, version=2)]
     await read_model.apply(
         [stretch(0, HISTORY[:1]), stretch(0, other, partition=1), stretch(1, HISTORY[1:])]
     )
@@ -88,7 +88,7 @@ async def test_an_event_is_found_by_its_id(read_model: ReadModel) -> None:
 async def test_events_are_paged_by_version_and_only_for_their_organisation(
     read_model: ReadModel,
 ) -> None:
-    moved = used_event(version=4, org_id="other")
+    moved: Event = used_event(version=4, org_id="other")
     await read_model.apply([stretch(0, [*HISTORY, moved])])
     page = await read_model.events_of(7, "acme", 1, 1)
     assert [event.version for event in page] == [2]

@@ -81,12 +81,13 @@ def test_versions_have_no_gaps_whatever_comes(steps: list[str]) -> None:
     last = temp_key_used(org_id=None)
     versions = []
     for step in ["create", *steps]:
-        fact: Fact = {
+        choices: dict[str, Fact] = {
             "use": temp_key_used(org_id=None, event_id=uuid4()),
             "move": organization_set(),
             "again": last,
             "create": lock_created(),
-        }[step]
+        }
+        fact = choices[step]
         decision = decide(fact, lock, used_before=0, seen=fact.event_id in seen, recorded_at=TIME)
         if isinstance(decision, Duplicate | Parked):
             continue

@@ -1,0 +1,262 @@
+"""Fan-out on a real broker: each partner gets exactly its own events, once, in order, provably."""
+
+from collections.abc import Sequence
+
+import msgspec
+import pytest
+from aiokafka import TopicPartition
+from aiokafka.admin import RecordsToDelete
+
+from lockstream.eventlog.kafka import Kafka, Output, Record, connected
+from lockstream.eventlog.registry import write_entries
+from lockstream.eventlog.transactional_writer import TransactionalWriter
+from lockstream.fanout.role import run_fanout
+from lockstream.runtime.settings import Settings
+from lockstream.schemas.lock_events import Event, EventHeaders, encode_event, event_type
+from lockstream.schemas.partner_events import PartnerPosition, decode_envelope
+from lockstream.schemas.topics import lock_key, partition_of
+from tests.examples_of import created_event, used_event
+from tests.integration.kafka_tools import eventually, read_all, write_raw
+from tests.integration.roles import add_partner, install, running
+
+
+class Stream:
+    """Writes ``lock-events`` as a projector does, and reads partners' topics."""
+
+    def __init__(self, kafka: Kafka, settings: Settings) -> None:
+        self.kafka, self.settings, self.topics = kafka, settings, settings.topics
+        self._facts = 0
+
+    async def publish(self, *events: Event) -> None:
+        by_partition: dict[int, list[Output]] = {}
+        for event in events:
+            partition = partition_of(event.lock_id, self.settings.partitions)
+            by_partition.setdefault(partition, []).append(self._output(event))
+        for partition, outputs in by_partition.items():
+            name = f"projector.{self.topics.lock_facts}.{partition}"
+            writer = await TransactionalWriter.fence(self.kafka, name, partition)
+            await writer.write(outputs)
+            await writer.discard()
+
+    def _output(self, event: Event) -> Output:
+        self._facts += 1
+        headers = EventHeaders(
+            str(event.event_id), event_type(event), event.org_id, event.version, self._facts
+        )
+        return Output(
+            self.topics.lock_events,
+            lock_key(event.lock_id),
+            encode_event(event),
+            headers.to_kafka(),
+        )
+
+    async def delivered(self, partner_id: str) -> list[Record]:
+        topic = self.topics.partner_events(partner_id)
+        return await read_all(self.kafka, topic, self.settings.partitions)
+
+    async def until_delivered(self, partner_id: str, count: int) -> list[Record]:
+        async def enough() -> bool:
+            return len(await self.delivered(partner_id)) >= count
+
+        await eventually(enough)
+        return await self.delivered(partner_id)
+
+
+@pytest.fixture
+async def stream(kafka: Kafka, settings: Settings) -> Stream:
+    await install(kafka, settings)
+    return Stream(kafka, settings)
+
+
+def check_sequences(records: Sequence[Record]) -> None:
+    """What a partner can check by itself: 1, 2, 3 … in every partition."""
+    by_partition: dict[int, list[int]] = {}
+    for record in records:
+        position = PartnerPosition.from_kafka(record.headers)
+        by_partition.setdefault(record.partition, []).append(position.sequence)
+    for sequences in by_partition.values():
+        assert sequences == list(range(1, len(sequences) + 1))
+
+
+def versions(records: Sequence[Record], lock_id: int) -> list[int]:
+    found = [decode_envelope(r.value or b"") for r in records if r.key == lock_key(lock_id)]
+    return [record.detail.version for record in found]
+
+
+async def test_a_partner_gets_its_organisations_events_and_nobody_elses(stream: Stream) -> None:
+    await add_partner(stream.kafka, stream.settings, "a", "acme")
+    await add_partner(stream.kafka, stream.settings, "b", "bolt")
+    await add_partner(stream.kafka, stream.settings, "c", "acme", types=("LockCreated",))
+    await stream.publish(created_event(1), created_event(2, "bolt"))
+    for version in range(2, 12):
+        await stream.publish(
+            used_event(1, version),
+            used_event(2, version, org_id="bolt"),
+            created_event(version + 1),
+        )
+    async with running(run_fanout, stream.settings):
+        a = await stream.until_delivered("a", 21)
+        b = await stream.until_delivered("b", 11)
+        c = await stream.until_delivered("c", 11)
+    assert versions(a, 1) == list(range(1, 12))
+    assert versions(b, 2) == list(range(1, 12))
+    assert {r.key for r in b} == {b"2"}
+    assert len(a) == 21
+    assert {decode_envelope(r.value or b"").detail_type for r in c} == {"LockCreated"}
+    for records in (a, b, c):
+        check_sequences(records)
+
+
+async def test_a_partner_is_added_paused_resumed_and_removed_without_a_restart(
+    stream: Stream,
+) -> None:
+    await stream.publish(created_event(1))
+    async with running(run_fanout, stream.settings):
+        partner = await add_partner(stream.kafka, stream.settings, "a", "acme")
+        await stream.until_delivered("a", 1)
+        await _set(stream, msgspec.structs.replace(partner, status="paused"))
+        other = await add_partner(stream.kafka, stream.settings, "b", "acme")
+        await stream.publish(used_event(1, 2))
+        await stream.until_delivered("b", 2)
+        assert len(await stream.delivered("a")) == 1
+        await _set(stream, partner)
+        a = await stream.until_delivered("a", 2)
+        await _set(stream, msgspec.structs.replace(other, status="removed"))
+        await stream.publish(used_event(1, 3))
+        a = await stream.until_delivered("a", 3)
+    assert versions(a, 1) == [1, 2, 3]
+    check_sequences(a)
+
+
+async def _set(stream: Stream, partner: msgspec.Struct) -> None:
+    await write_entries(stream.kafka, stream.topics.registry, [partner])  # type: ignore[list-item]
+
+
+async def test_a_partner_begins_where_its_entry_says(stream: Stream) -> None:
+    partitions = stream.settings.partitions
+    home = partition_of(1, partitions)
+    await stream.publish(created_event(1), used_event(1, 2), used_event(1, 3))
+    start = tuple(2 if p == home else 0 for p in range(partitions))
+    await add_partner(stream.kafka, stream.settings, "late", "acme", start_offsets=start)
+    async with running(run_fanout, stream.settings):
+        records = await stream.until_delivered("late", 1)
+    assert versions(records, 1) == [3]
+    check_sequences(records)
+
+
+async def test_a_fanout_that_is_abandoned_anywhere_repeats_and_loses_nothing(
+    stream: Stream,
+) -> None:
+    await add_partner(stream.kafka, stream.settings, "a", "acme")
+    locks = range(1, 7)
+    await stream.publish(*(created_event(n) for n in locks))
+    version = 1
+    for _ in range(4):
+        for _ in range(20):
+            version += 1
+            await stream.publish(used_event(1, version))
+        async with running(run_fanout, stream.settings) as fanout:
+            await stream.until_delivered("a", version // 2)
+            await fanout.abandon()
+    async with running(run_fanout, stream.settings):
+        records = await stream.until_delivered("a", version + 5)
+    assert versions(records, 1) == list(range(1, version + 1))
+    assert len(records) == version + 5
+    check_sequences(records)
+
+
+async def test_two_fanouts_share_a_partners_partitions(stream: Stream) -> None:
+    await add_partner(stream.kafka, stream.settings, "a", "acme")
+    locks = range(1, 9)
+    async with running(run_fanout, stream.settings) as first:
+        await stream.publish(*(created_event(n) for n in locks))
+        await stream.until_delivered("a", 8)
+        async with running(run_fanout, stream.settings):
+            await stream.publish(*(used_event(n, 2) for n in locks))
+            await stream.until_delivered("a", 16)
+            await first.stop()
+            await stream.publish(*(used_event(n, 3) for n in locks))
+            records = await stream.until_delivered("a", 24)
+    for n in locks:
+        assert versions(records, n) == [1, 2, 3]
+    check_sequences(records)
+
+
+async def test_a_topic_that_retention_has_emptied_goes_on_where_it_was(stream: Stream) -> None:
+    """The output no longer knows its position: the checkpoint does."""
+    await add_partner(stream.kafka, stream.settings, "a", "acme")
+    home = partition_of(1, stream.settings.partitions)
+    await stream.publish(created_event(1), used_event(1, 2))
+    async with running(run_fanout, stream.settings):
+        await stream.until_delivered("a", 2)
+    tp = TopicPartition(stream.topics.partner_events("a"), home)
+    async with connected(stream.kafka.admin()) as admin:
+        await admin.delete_records({tp: RecordsToDelete(before_offset=-1)})
+    async with running(run_fanout, stream.settings):
+        await stream.publish(used_event(1, 3))
+        await eventually(lambda: _next_is(stream, 3))
+
+
+async def _next_is(stream: Stream, version: int) -> bool:
+    client = stream.kafka.reader()
+    async with connected(client):
+        home = partition_of(1, stream.settings.partitions)
+        tp = TopicPartition(stream.topics.partner_events("a"), home)
+        client.assign([tp])
+        await client.seek_to_beginning(tp)
+        batches = await client.getmany(timeout_ms=300)
+    found = batches.get(tp, [])
+    if not found:
+        return False
+    assert [decode_envelope(m.value).detail.version for m in found] == [version]
+    assert PartnerPosition.from_kafka(found[0].headers).sequence == 3
+    return True
+
+
+async def test_a_broken_partner_delays_nobody_else(
+    stream: Stream, logged_errors: list[str]
+) -> None:
+    home = partition_of(1, stream.settings.partitions)
+    await add_partner(stream.kafka, stream.settings, "broken", "acme")
+    await add_partner(stream.kafka, stream.settings, "fine", "acme")
+    await write_raw(stream.kafka, stream.topics.partner_events("broken"), home, b"1", b"not ours")
+    await stream.publish(created_event(1), used_event(1, 2))
+    async with running(run_fanout, stream.settings):
+        await stream.until_delivered("fine", 2)
+        await eventually(lambda: _said(logged_errors, "source-offset"))
+    assert len(await stream.delivered("broken")) == 1
+    logged_errors.clear()
+
+
+async def _said(lines: list[str], text: str) -> bool:
+    return any(text in line for line in lines)
+
+
+async def test_a_foreign_record_in_the_stream_reaches_no_partner(
+    stream: Stream, logged_errors: list[str]
+) -> None:
+    home = partition_of(1, stream.settings.partitions)
+    await add_partner(stream.kafka, stream.settings, "a", "acme")
+    await stream.publish(created_event(1))
+    await write_raw(stream.kafka, stream.topics.lock_events, home, b"1", b"{}")
+    await stream.publish(used_event(1, 2))
+    async with running(run_fanout, stream.settings):
+        await eventually(lambda: _said(logged_errors, "header"))
+    assert versions(await stream.delivered("a"), 1) == [1]
+    logged_errors.clear()
+
+
+async def test_an_idle_partner_remembers_what_it_has_skipped(stream: Stream) -> None:
+    """Its checkpoint moves on, so that a restart does not read everything again."""
+    await add_partner(stream.kafka, stream.settings, "idle", "nobody")
+    await stream.publish(created_event(1), *(used_event(1, v) for v in range(2, 50)))
+    async with running(run_fanout, stream.settings):
+        await eventually(lambda: _checkpoint_reaches(stream, 49), timeout_s=15)
+
+
+async def _checkpoint_reaches(stream: Stream, offset: int) -> bool:
+    home = partition_of(1, stream.settings.partitions)
+    async with connected(stream.kafka.admin()) as admin:
+        found = await admin.list_consumer_group_offsets(stream.topics.group("fanout.idle"))
+    at = found.get(TopicPartition(stream.topics.lock_events, home))
+    return at is not None and at.offset >= offset and at.metadata == "sequence=0"
