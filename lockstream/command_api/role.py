@@ -26,6 +26,7 @@ from lockstream.read_model.store import Position, ReadModel
 from lockstream.read_model.tables import LOCK_EVENTS, PARKED_FACTS
 from lockstream.runtime.errors import ConfigurationError
 from lockstream.runtime.health import QuietServer, health_routes
+from lockstream.runtime.process import first_of
 from lockstream.runtime.readiness import Readiness
 from lockstream.runtime.settings import Settings
 
@@ -115,6 +116,8 @@ async def _serve(
     ended = asyncio.Event()
 
     async def serve() -> None:
+        # Before the registry is read, every key would be refused as unknown.
+        await first_of(followed.caught_up, stop)
         await _listen(settings, door, stop)
         ended.set()
 

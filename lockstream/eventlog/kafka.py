@@ -135,7 +135,7 @@ def kafka_errors(doing: str) -> Iterator[None]:
     try:
         yield
     except KafkaError as error:
-        raise KafkaUnavailable(f"{doing}: {error!r}") from error
+        raise KafkaUnavailable(f"{doing}: {str(error) or type(error).__name__}") from error
     except TimeoutError as error:
         raise KafkaUnavailable(f"{doing}: no answer in time") from error
 

@@ -1,6 +1,7 @@
 """What most verbs need: the settings and, for the time of one call, the clients."""
 
 import asyncio
+import logging
 import os
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
@@ -14,7 +15,12 @@ from lockstream.eventlog.kafka import Kafka
 from lockstream.operations.console import say
 from lockstream.read_model.database import Database, read_model_url
 from lockstream.read_model.store import ReadModel
-from lockstream.runtime.errors import ConfigurationError, LockstreamError, PartitionsChanged
+from lockstream.runtime.errors import (
+    ConfigurationError,
+    KafkaUnavailable,
+    LockstreamError,
+    PartitionsChanged,
+)
 from lockstream.runtime.settings import Settings, read_settings
 
 DOTENV = Path(".env")
@@ -77,8 +83,13 @@ async def open_installation() -> AsyncIterator[Installation]:
 
 def run_verb(verb: Callable[[], Coroutine[Any, Any, T]]) -> T:
     """Runs one verb. An error of ours is one line on stderr, and the exit code tells its kind."""
+    # It logs each failed attempt; a verb says once what came of them.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     try:
         return asyncio.run(verb())
+    except KafkaUnavailable as error:
+        servers = load_settings().kafka_bootstrap_servers
+        raise fail(KafkaUnavailable(f"{error}; is Kafka running at {servers}?")) from error
     except LockstreamError as error:
         raise fail(error) from error
     except KeyboardInterrupt as error:
