@@ -1,0 +1,1 @@
+"""Measures the running product, with every guarantee on. ``make bench`` repeats it."""
