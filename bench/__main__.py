@@ -74,7 +74,8 @@ def measure(folder: Path, quick: bool) -> Results:
         locks.write_text("id,org\n" + "".join(f"{lock},demo\n" for lock in LOCKS))
         system.lockstream("lock", "import", str(locks))
         seconds = 5.0 if quick else 20.0
-        load(system, 16, 3.0)  # warms up
+        # The JVM compiles what is hot in its first half minute, at the cost of everything else.
+        load(system, 256, 20.0 if quick else 30.0)
         commands = {}
         for in_flight in (1, 16, 64, 256):
             commands[str(in_flight)] = load(system, in_flight, seconds)

@@ -76,7 +76,8 @@ class FoldQueue:
             if not self._pending:
                 self._changed.clear()
                 await first_of(self._changed, stop, timeout_s=WATCH_EVERY_S)
-                await self._watch()
+                if not self._pending:
+                    await self._watch()
             elif not await self._fold_next() and stop.is_set():
                 log.warning("the read model is away: it will be caught up at the next start")
                 return

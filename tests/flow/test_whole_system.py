@@ -1,11 +1,14 @@
 """From HTTP to the partner's record and the replay, as a user runs it; and what happens to it."""
 
+import asyncio
 import json
 import os
 import signal
 import socket
+import time
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -116,6 +119,88 @@ def test_while_the_projector_is_away_commands_are_pending_and_later_recorded(
     assert answer.json()["version"] == 2
     assert answer.headers["idempotent-replayed"] == "true"
     assert caller.get(pending.headers["location"]).json()["status"] == "recorded"
+    caller.close()
+
+
+def test_while_kafka_is_away_commands_get_503_and_the_retry_is_answered(
+    own_system: RunningSystem,
+) -> None:
+    own_system.start()
+    caller = Caller(own_system.env)
+    assert caller.use().status_code == 200
+    broker = int(own_system.env["BROKER_PID"])
+    os.kill(broker, signal.SIGSTOP)
+    try:
+        begun = time.monotonic()
+        away = caller.use(key="opening-2")
+        assert time.monotonic() - begun < 10
+        assert (away.status_code, away.json()["code"]) == (503, 503)
+        assert away.headers["retry-after"]
+        assert "kafka" in _until_not_ready(caller)
+    finally:
+        os.kill(broker, signal.SIGCONT)
+    answer = _until_answered(caller, "opening-2")
+    assert answer["version"] == 3
+    own_system.kill("BROKER")
+    assert _until_answered(caller, "opening-3")["version"] == 4
+    caller.close()
+
+
+def _until_not_ready(caller: Caller) -> dict[str, str]:
+    deadline = time.monotonic() + 15
+    while (ready := caller.get("/readyz")).status_code != 503:
+        assert time.monotonic() < deadline
+    return dict(ready.json()["obstacles"])
+
+
+def _until_answered(caller: Caller, key: str) -> dict[str, Any]:
+    deadline = time.monotonic() + 30
+    while (answer := caller.use(key=key)).status_code != 200:
+        assert answer.status_code in (202, 503)
+        assert time.monotonic() < deadline
+    return dict(answer.json())
+
+
+def test_locks_are_imported_again_without_harm_and_bad_lines_are_named(
+    own_system: RunningSystem,
+) -> None:
+    own_system.start()
+    file = own_system.folder / "locks.csv"
+    file.write_text("id,org\n" + "".join(f"{n},demo\n" for n in range(1, 5001)) + "x,demo\n7\n")
+    first = own_system.try_lockstream("lock", "import", str(file), "--json")
+    assert first.returncode == 1
+    # Lock 123 is the demo's own.
+    assert json.loads(first.stdout) == {"created": 4999, "existing": 1, "bad": 2}
+    assert "line 5002: " in first.stderr
+    assert "line 5003: " in first.stderr
+    again = own_system.try_lockstream("lock", "import", str(file), "--json")
+    assert json.loads(again.stdout) == {"created": 0, "existing": 5000, "bad": 2}
+    shown = json.loads(own_system.lockstream("lock", "show", "5000", "--json"))
+    assert (shown["version"], shown["orgId"]) == (1, "demo")
+
+
+def test_a_partner_that_is_added_now_gets_only_what_comes_after(
+    own_system: RunningSystem,
+) -> None:
+    own_system.start()
+    caller = Caller(own_system.env)
+    caller.use()
+    own_system.lockstream("partner", "add", "--id", "late", "--org", "demo", "--from", "now")
+    version = caller.use().json()["version"]
+    kafka = kafka_of(own_system)
+
+    async def delivered() -> list[int]:
+        async def any_yet() -> bool:
+            return bool(await read_all(kafka, "partner.late.lock-events", PARTITIONS))
+
+        await eventually(any_yet)
+        records = await read_all(kafka, "partner.late.lock-events", PARTITIONS)
+        return [decode_envelope(r.value or b"").detail.version for r in records]
+
+    assert asyncio.run(delivered()) == [version]
+    twice = own_system.try_lockstream("partner", "add", "--id", "late", "--org", "other")
+    assert twice.returncode == 2
+    assert "exists already" in twice.stderr
     caller.close()
 
 
