@@ -149,6 +149,9 @@ async def start_client(client: Any, doing: str, timeout_s: float = REQUEST_TIMEO
     try:
         with kafka_errors(doing):
             await asyncio.wait_for(client.start(), timeout_s)
+            # Lets its tasks begin: from Python 3.12 on `wait_for` makes no turn of the loop, and a
+            # consumer can't be stopped whose task was cancelled before its first step.
+            await asyncio.sleep(0)
     except BaseException:
         await stop_client(client)
         raise
