@@ -2,10 +2,11 @@
 
 import contextlib
 import gc
+import subprocess
 import time
 import warnings
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, TypeVar
 
 from lockstream.eventlog.local_broker import (
     KAFKA_VERSION,
@@ -16,6 +17,8 @@ from lockstream.eventlog.local_broker import (
 
 if TYPE_CHECKING:
     from testcontainers.core.docker_client import DockerClient
+
+T = TypeVar("T")
 
 IMAGE = f"apache/kafka:{KAFKA_VERSION}"
 _PROBE_S = 2
@@ -34,35 +37,71 @@ def kafka_container() -> Iterator[str]:
     Raises:
         DockerUnusable: no daemon answers, it has no image, or what it starts can't be reached.
     """
+    with contextlib.ExitStack() as stack:
+        yield _try(lambda: _start(stack))
+
+
+def check_compose(*images: str) -> None:
+    """
+    Raises:
+        DockerUnusable: no daemon answers, it has no Compose, or it can't have one of the images.
+    """
+    with contextlib.ExitStack() as stack:
+        _try(lambda: _look_for_compose(stack, images))
+
+
+def _look_for_compose(stack: contextlib.ExitStack, images: Sequence[str]) -> None:
+    import docker.errors
+
+    daemon = _connect(stack)
+    version = ["docker", "compose", "version", "--short"]
+    try:
+        done = subprocess.run(version, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        raise docker.errors.DockerException("there is no `docker compose`") from None
+    if done.stdout.startswith("1."):
+        raise docker.errors.DockerException(f"docker compose {done.stdout.strip()} is too old")
+    for image in images:
+        _have_image(daemon, image)
+
+
+def _try(attempt: Callable[[], T]) -> T:
+    """
+    Raises:
+        DockerUnusable: for all that Docker's client raises.
+    """
     import docker.errors
     import requests
 
-    with contextlib.ExitStack() as stack:
-        try:
-            servers = _start(stack)
-        except (docker.errors.DockerException, requests.RequestException, TimeoutError) as error:
-            reason = " ".join(str(error).split())[:200]
-        else:
-            yield servers
-            return
+    try:
+        return attempt()
+    except (docker.errors.DockerException, requests.RequestException, TimeoutError) as error:
+        reason = " ".join(str(error).split())[:200]
+    # Not inside `except`: docker-py forgets to close a socket that no daemon answers, and the
+    # error holds on to it.
     with warnings.catch_warnings():
-        # docker-py forgets to close a socket that no daemon answers.
         warnings.simplefilter("ignore", ResourceWarning)
         gc.collect()
     raise DockerUnusable(reason)
 
 
-def _start(stack: contextlib.ExitStack) -> str:
+def _connect(stack: contextlib.ExitStack) -> "DockerClient":
     # Only now: it takes a third of a second.
     from testcontainers.core.config import testcontainers_config
-    from testcontainers.core.container import DockerContainer
     from testcontainers.core.docker_client import DockerClient
 
     # The container that removes containers would itself have to be pulled, and be privileged.
     testcontainers_config.ryuk_disabled = True
     daemon = DockerClient(timeout=_PROBE_S)
     stack.callback(daemon.client.close)
-    _have_image(daemon)
+    return daemon
+
+
+def _start(stack: contextlib.ExitStack) -> str:
+    from testcontainers.core.container import DockerContainer
+
+    daemon = _connect(stack)
+    _have_image(daemon, IMAGE)
     host, port = daemon.host().replace("localhost", "127.0.0.1"), free_port(0)
     # testcontainers' own Kafka class can only start another image.
     container = DockerContainer(IMAGE, docker_client_kw={"timeout": 60})
@@ -75,19 +114,19 @@ def _start(stack: contextlib.ExitStack) -> str:
     return f"{host}:{port}"
 
 
-def _have_image(daemon: "DockerClient") -> None:
+def _have_image(daemon: "DockerClient", image: str) -> None:
     import docker.errors
 
     try:
-        daemon.client.images.get(IMAGE)
+        daemon.client.images.get(image)
     except docker.errors.ImageNotFound:
         deadline = time.monotonic() + _PULL_S
         daemon.client.api.timeout = 30
-        for event in daemon.client.api.pull(IMAGE, stream=True, decode=True):
+        for event in daemon.client.api.pull(image, stream=True, decode=True):
             if "error" in event:
                 raise docker.errors.DockerException(event["error"]) from None
             if time.monotonic() > deadline:
-                raise TimeoutError(f"{IMAGE} could not be pulled in {_PULL_S:.0f} s") from None
+                raise TimeoutError(f"{image} could not be pulled in {_PULL_S:.0f} s") from None
 
 
 def _environment(host: str, port: int) -> dict[str, str]:
