@@ -12,6 +12,7 @@ from lockstream.operations.partners import partner
 from lockstream.operations.replay import rebuild, replay
 from lockstream.operations.services import api, broker, fanout, projector
 from lockstream.operations.up import up
+from lockstream.operations.verify import verify
 from lockstream.runtime.settings import Settings
 
 RUNNING, OPERATING, STREAM = "Running it", "Operating it", "The event stream"
@@ -60,6 +61,7 @@ def make_command() -> typer.Typer:
     command.command(rich_help_panel=OPERATING)(settings)
     command.command(rich_help_panel=STREAM)(replay)
     command.command(rich_help_panel=STREAM)(rebuild)
+    command.command(rich_help_panel=STREAM)(verify)
     return command
 
 

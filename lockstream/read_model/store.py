@@ -294,6 +294,22 @@ class ReadModel:
             ).first()
             return _event_row(row) if row is not None else None
 
+    async def event_values(self, pairs: Sequence[tuple[int, int]]) -> dict[tuple[int, int], bytes]:
+        """The stored values of the events with these ``(lock id, version)``.
+
+        Raises:
+            ReadModelUnavailable: the database can't be reached or is too slow.
+        """
+        found: dict[tuple[int, int], bytes] = {}
+        async with self._database.reading() as connection:
+            for begin in range(0, len(pairs), _CHUNK):
+                query = select(events.c.lock_id, events.c.version, events.c.value).where(
+                    tuple_(events.c.lock_id, events.c.version).in_(pairs[begin : begin + _CHUNK])
+                )
+                for row in await connection.execute(query):
+                    found[row.lock_id, row.version] = row.value
+        return found
+
     async def parked_fact(self, event_id: UUID) -> ParkedRow | None:
         """The latest parked fact with this event id.
 

@@ -1,0 +1,1 @@
+"""The auditor: reads the log, the registry and the read model, and says which promise is broken."""
