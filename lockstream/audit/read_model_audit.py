@@ -51,7 +51,7 @@ class ReadModelAudit:
         lock_ids = list(self._last)
         for begin in range(0, len(lock_ids), CHUNK):
             chunk = lock_ids[begin : begin + CHUNK]
-            rows = (await self._read_model.known(chunk, [], [])).locks
+            rows = (await self._read_model.known(self._partition, chunk, [], [])).locks
             for lock_id in chunk:
                 read, row = self._last[lock_id], rows.get(lock_id)
                 event = read.event

@@ -120,6 +120,7 @@ class Api:
         lock_id = _lock_id(request)
         page = read_event_page(request.query_params)
         lock = await self._lookups.lock_of(lock_id, principal.org_id)
+        await self._lookups.check_history(lock_id)
         rows = await self._read_model.events_of(
             lock_id, principal.org_id, page.after_version, page.limit + 1
         )

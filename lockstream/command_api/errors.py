@@ -120,7 +120,10 @@ def _message_of(error: Exception, status: int) -> str:
             "Repeat it with the same Idempotency-Key to learn"
         )
     if isinstance(error, Unavailable):
-        return "The service can't do this now, nothing was recorded; try again"
+        return (
+            "The service can't do this now: this attempt recorded nothing. Try again, with the "
+            "same Idempotency-Key if it had one"
+        )
     return "Something went wrong on our side" if status == 500 else HTTPStatus(status).description
 
 

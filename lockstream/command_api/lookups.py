@@ -32,11 +32,14 @@ class Lookups:
         recent: RecentEvents,
         partitions: int,
         positions: dict[int, Position],
+        caught_up: asyncio.Event,
     ) -> None:
+        """``caught_up``: set once ``recent`` has seen all that was there when it began."""
         self._read_model = read_model
         self._recent = recent
         self._partitions = partitions
         self._positions = positions
+        self._caught_up = caught_up
 
     async def watch(self, readiness: Readiness, stop: asyncio.Event) -> None:
         """Keeps track of how far the read model is, until ``stop`` is set."""
@@ -86,10 +89,21 @@ class Lookups:
         return lock
 
     def _check_covered(self, partition: int, position: Position) -> None:
+        if not self._caught_up.is_set():
+            raise ReadModelUnavailable("the end of the stream has not been read yet")
         if position.next_offset < self._recent.covered_from(partition):
             raise ReadModelUnavailable(
                 f"the read model is behind: at {position.next_offset} of partition {partition}"
             )
+
+    async def check_history(self, lock_id: int) -> None:
+        """
+        Raises:
+            ReadModelUnavailable: the lock's events are not all folded in, as in a rebuild.
+        """
+        partition = partition_of(lock_id, self._partitions)
+        _, position = await self._read_model.lock(lock_id, partition)
+        self._check_covered(partition, position)
 
     async def event(self, event_id: UUID) -> FoundEvent | None:
         """The event with this id, wherever in the stream it stands.

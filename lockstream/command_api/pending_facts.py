@@ -6,7 +6,7 @@ from uuid import UUID
 import msgspec
 
 from lockstream.command_api.lookups import Lookups
-from lockstream.eventlog.kafka import Kafka, connected, high_watermarks
+from lockstream.eventlog.kafka import Kafka, beginnings, connected, high_watermarks
 from lockstream.eventlog.log_reader import LogReader
 from lockstream.runtime.errors import KafkaUnavailable
 from lockstream.schemas.lock_facts import Fact, decode_fact
@@ -39,7 +39,8 @@ class PendingFacts:
     async def _search(self, event_id: UUID) -> Fact | None:
         async with connected(self._kafka.offsets_client()) as client:
             ends = await high_watermarks(client, self._topic, list(self._partitions))
-        begins = {p: self._lookups.source_offset(p) + 1 for p in self._partitions}
+            retained = await beginnings(client, self._topic, list(self._partitions))
+        begins = {p: max(retained[p], self._lookups.source_offset(p) + 1) for p in self._partitions}
         wanted = str(event_id).encode()
         async with LogReader.open(self._kafka) as reader:
             async for records in reader.read(self._topic, begins, ends):

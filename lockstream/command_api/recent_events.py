@@ -14,7 +14,7 @@ import msgspec
 
 from lockstream.eventlog.kafka import Record
 from lockstream.runtime.readiness import Readiness
-from lockstream.schemas.lock_events import Event, EventHeaders, LockCreatedEvent, decode_event
+from lockstream.schemas.lock_events import Event, EventHeaders, decode_event
 from lockstream.schemas.parked_facts import ParkedHeaders
 from lockstream.schemas.topics import TopicNames
 
@@ -94,8 +94,8 @@ class RecentEvents:
             self._answer(headers.event_id, SeenParked(headers.source_offset, headers))
 
     def _take_lock(self, event: Event) -> None:
-        if isinstance(event, LockCreatedEvent) or event.lock_id in self._locks:
-            self.remember_lock(event.lock_id, LockView(event.aggregate_id, event.org_id))
+        """Remembered or not: the read model may still say what was before."""
+        self.remember_lock(event.lock_id, LockView(event.aggregate_id, event.org_id))
 
     def _remember(self, event_id: str, seen: SeenEvent) -> None:
         self._events[event_id] = seen

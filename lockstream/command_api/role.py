@@ -87,7 +87,7 @@ async def _serve(
     tail = Tail(kafka, {topics.lock_events: begin, topics.parked_facts: parked_begin}, recent.take)
     registry = Registry()
     followed = registry_tail(kafka, topics.registry, registry)
-    lookups = Lookups(read_model, recent, settings.partitions, folded)
+    lookups = Lookups(read_model, recent, settings.partitions, folded, tail.caught_up)
     handler = UseTempKeyHandler(lookups, recent, publisher, readiness, settings.answer_timeout)
     tokens = TokenChecker(
         keys,

@@ -48,6 +48,7 @@ from lockstream.runtime.readiness import Readiness
 log = logging.getLogger(__name__)
 
 POLL_MS = 200
+POLL_DEADLINE_S = 1.0
 BATCH_RECORDS = 1_000
 BATCH_BYTES = 2 * 1024 * 1024
 DRAIN_S = 6.0
@@ -230,7 +231,14 @@ class Stage:
         """One poll. Everything fetched is taken out at once: what is left behind would hold up
         the fetches of all other partitions on that broker."""
         try:
-            batches: Mapping[Any, Sequence[Any]] = await self._consumer.getmany(timeout_ms=POLL_MS)
+            async with asyncio.timeout(POLL_DEADLINE_S):
+                batches: Mapping[Any, Sequence[Any]] = await self._consumer.getmany(
+                    timeout_ms=POLL_MS
+                )
+        except TimeoutError:
+            # During a rebalance it waits for an assignment, for as long as that takes. It takes
+            # records out only after its last wait, so none is lost here.
+            return {}
         except NoOffsetForPartitionError:
             # A new partition whose owner has not sought to its position yet.
             return {}
@@ -341,11 +349,22 @@ class Stage:
                 owned.paused = False
                 with kafka_errors(f"resuming {self._name.input_topic}"):
                     self._consumer.resume(owned.tp)
-            decided = await state.process(records)
+            decided = await self._process(state, records)
             owned.feed.put_back(records[decided.taken :])
             offsets = await writer.write(decided.outputs) if decided.outputs else []
             await state.committed(offsets)
             owned.checkpoint = Checkpoint(records[decided.taken - 1].offset + 1, state.note)
+
+    async def _process(self, state: StagePartition, records: Sequence[Record]) -> Decided:
+        """An error that nobody foresaw stops this partition and no other."""
+        try:
+            return await state.process(records)
+        except (Unavailable, StageStopped):
+            raise
+        except Exception as error:
+            place = f"{self._name.input_topic} offsets {records[0].offset} to {records[-1].offset}"
+            log.exception("%s: %s", self._name.label, place)
+            raise StageStopped(f"{place} can't be processed: {error!r}") from error
 
     async def _restore(self, state: StagePartition, owned: _Owned) -> int:
         checkpoint = await self._read_checkpoint(owned.tp)

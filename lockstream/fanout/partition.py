@@ -1,8 +1,7 @@
 """One partition of one partner's fan-out."""
 
+import re
 from collections.abc import Sequence
-
-import msgspec
 
 from lockstream.eventlog.kafka import Output, Record
 from lockstream.eventlog.stage import Decided, OutputLog
@@ -33,8 +32,9 @@ class FanoutPartition:
 
     @property
     def note(self) -> str:
-        """A checkpoint is believed only if the output still ends at the sequence it names."""
-        return f"sequence={self._sequence}"
+        """A checkpoint is believed only if the output still ends at the sequence it names, and it
+        is of this registration: a partner's id may have been used before."""
+        return _note(self._sequence, self._partner)
 
     async def restore(self, output: OutputLog) -> int:
         """
@@ -50,7 +50,8 @@ class FanoutPartition:
             position = self._read_position(last)
             self._sequence = position.sequence
             next_offset = position.source_offset + 1
-        elif await output.high_watermark(self._topic) == 0:
+        elif await output.beginning(self._topic) == 0:
+            # Retention has deleted nothing: there has never been a committed record.
             self._sequence = 0
             next_offset = start
         else:
@@ -62,10 +63,11 @@ class FanoutPartition:
     def _restore_emptied(self, output: OutputLog, start: int) -> int:
         """The output has held records (or markers), and none is left."""
         checkpoint = output.checkpoint
-        name, _, value = (checkpoint.note if checkpoint else "").partition("=")
-        if checkpoint is not None and name == "sequence" and value.isdigit():
-            self._sequence = int(value)
-            return max(start, checkpoint.next_offset)
+        sequence = _sequence_of(checkpoint.note) if checkpoint is not None else None
+        if checkpoint is not None and sequence is not None:
+            self._sequence = sequence
+            if checkpoint.note == self.note:
+                return max(start, checkpoint.next_offset)
         raise StreamViolation(
             f"{self._topic}[{self._partition}] holds no record any more and no checkpoint says how "
             "far it had come: going on could repeat events; "
@@ -114,10 +116,9 @@ class FanoutPartition:
 
     def _deliver(self, record: Record, headers: EventHeaders) -> Output:
         try:
-            event = decode_event(record.value or b"")
-        except msgspec.DecodeError as error:
+            delivered = envelope(decode_event(record.value or b""), self._partner.id)
+        except (ValueError, OverflowError) as error:
             raise StreamViolation(f"{self._where(record)}: {error}") from error
-        delivered = envelope(event, self._partner.id)
         self._sequence += 1
         return Output(
             self._topic,
@@ -136,3 +137,12 @@ class FanoutPartition:
 
     async def committed(self, offsets: Sequence[int]) -> None:
         """Nothing to do: the output is the state."""
+
+
+def _note(sequence: int, partner: Partner) -> str:
+    return f"sequence={sequence};since={partner.created_at}"
+
+
+def _sequence_of(note: str) -> int | None:
+    match = re.match(r"^sequence=(\d+);", note)
+    return int(match.group(1)) if match is not None else None

@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 10.0
+STOP_S = 30.0
 
 
 class _Running(msgspec.Struct):
@@ -60,7 +61,7 @@ class Fanout:
                     log.info("partner %s: stopping", partner_id)
                     running.stop.set()
                     if running.task is not None:
-                        await asyncio.wait((running.task,))
+                        await asyncio.wait((running.task,), timeout=STOP_S)
                     del self._running[partner_id]
             for partner_id, partner in wanted.items():
                 if partner_id not in self._running:

@@ -4,6 +4,7 @@ several partitions have piled up. Behind the answers to commands, not in their w
 
 import asyncio
 import logging
+import time
 from typing import Protocol
 
 import msgspec
@@ -28,8 +29,8 @@ OBSTACLE = "read model"
 class Owner(Protocol):
     """The partition that a stretch comes from."""
 
-    def folded(self, batch: int) -> None:
-        """The read model holds everything up to this batch."""
+    def folded(self, batch: int, stretch: Stretch) -> None:
+        """The read model holds everything up to this batch, whose stretch this was."""
 
     def fold_failed(self, error: LockstreamError) -> None:
         """Its stretch can't be folded in; nothing of it after this one will be either."""
@@ -55,6 +56,7 @@ class FoldQueue:
         self._room = asyncio.Event()
         self._room.set()
         self._reached: dict[int, tuple[Owner, int]] = {}
+        self._watched_at = 0.0
 
     @property
     def size(self) -> int:
@@ -70,15 +72,20 @@ class FoldQueue:
             self._room.clear()
         self._changed.set()
 
+    def watch(self, partition: int, owner: Owner, folded_to: int) -> None:
+        """From now on the owner is told if the model no longer holds what it held up to here."""
+        self._reached[partition] = (owner, folded_to)
+
     async def run(self, stop: asyncio.Event) -> None:
         """Folds until ``stop`` is set and the queue is empty, or the read model is away then."""
         while not (stop.is_set() and not self._pending):
             if not self._pending:
                 self._changed.clear()
                 await first_of(self._changed, stop, timeout_s=WATCH_EVERY_S)
-                if not self._pending:
-                    await self._watch()
-            elif not await self._fold_next() and stop.is_set():
+            if time.monotonic() - self._watched_at >= WATCH_EVERY_S:
+                self._watched_at = time.monotonic()
+                await self._watch()
+            if self._pending and not await self._fold_next() and stop.is_set():
                 log.warning("the read model is away: it will be caught up at the next start")
                 return
 
@@ -86,11 +93,7 @@ class FoldQueue:
         """Folds the oldest of what is pending; False if the read model is away."""
         taken, size = self._oldest()
         try:
-            await self._apply(taken)
-        except ReadModelMoved:
-            await self._apply_one_by_one(taken)
-        except StreamViolation:
-            await self._apply_one_by_one(taken)
+            await self._apply_or_blame(taken)
         except ReadModelUnavailable as error:
             self._readiness.block(OBSTACLE, str(error))
             await asyncio.sleep(RETRY_S)
@@ -101,6 +104,12 @@ class FoldQueue:
         if self._size < PENDING_EVENTS // 2:
             self._room.set()
         return True
+
+    async def _apply_or_blame(self, taken: list[Pending]) -> None:
+        try:
+            await self._apply(taken)
+        except (ReadModelMoved, StreamViolation):
+            await self._apply_one_by_one(taken)
 
     def _oldest(self) -> tuple[list[Pending], int]:
         taken: list[Pending] = []
@@ -133,7 +142,7 @@ class FoldQueue:
         if with_parked:
             await self._read_model.apply_parked(with_parked)
         for pending in taken:
-            pending.owner.folded(pending.batch)
+            pending.owner.folded(pending.batch, pending.stretch)
             if pending.stretch.events:
                 self._reached[pending.stretch.partition] = (pending.owner, pending.stretch.end)
 

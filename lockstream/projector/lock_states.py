@@ -86,6 +86,7 @@ class LockStates:
         self._ids: RecentlyUsed[UUID, None] = RecentlyUsed(EVENT_IDS_KEPT)
         self._newest_forgotten_ms = newest_forgotten_ms
         self._batch = 0
+        self._folded_batch = 0
 
     def begin_batch(self) -> int:
         """A number for the changes that follow, to be given to ``folded``."""
@@ -141,8 +142,13 @@ class LockStates:
             self._used.put(use, event.data.used_count, self._batch)
 
     def folded(self, batch: int) -> None:
-        """The read model holds all changes up to ``batch``: they may be forgotten."""
-        self._locks.forget(batch)
-        self._used.forget(batch)
-        for event_id in self._ids.forget(batch):
+        """The read model holds all changes up to ``batch``: they may be forgotten, later."""
+        self._folded_batch = max(self._folded_batch, batch)
+
+    def forget(self) -> None:
+        """Forgets the oldest entries that the read model holds. Only between batches: what a batch
+        found remembered when it was looked at must still be there when it is decided."""
+        self._locks.forget(self._folded_batch)
+        self._used.forget(self._folded_batch)
+        for event_id in self._ids.forget(self._folded_batch):
             self._newest_forgotten_ms = max(self._newest_forgotten_ms, id_time_ms(event_id))

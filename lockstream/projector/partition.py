@@ -11,7 +11,7 @@ from lockstream.projector.decisions import Decision, Duplicate, Parked, decide
 from lockstream.projector.fold_queue import FoldQueue, Pending
 from lockstream.projector.lock_states import LockStates
 from lockstream.read_model.fold import CommittedEvent, ParkedFact, Stretch
-from lockstream.read_model.store import Position, ReadModel
+from lockstream.read_model.store import Position, ReadModel, ReadModelMoved
 from lockstream.read_model.tables import LOCK_EVENTS, PARKED_FACTS
 from lockstream.runtime.errors import LockstreamError, StreamViolation
 from lockstream.schemas.lock_events import (
@@ -23,7 +23,7 @@ from lockstream.schemas.lock_events import (
 )
 from lockstream.schemas.lock_facts import TRACEPARENT, Fact, TempKeyUsed, decode_fact
 from lockstream.schemas.parked_facts import ParkedHeaders
-from lockstream.schemas.primitives import write_time
+from lockstream.schemas.primitives import printable, write_time
 from lockstream.schemas.topics import TopicNames, lock_key, partition_of
 
 
@@ -51,6 +51,7 @@ class ProjectorPartition:
         self._batch = 0
         self._next_event_offset = 0
         self._next_parked_offset = 0
+        self._folded_to = 0
         self._written: list[CommittedEvent | ParkedHeaders] = []
 
     @property
@@ -69,6 +70,8 @@ class ProjectorPartition:
         events_at = await self._restore_events(output)
         parked_source = await self._restore_parked(output)
         self._states = LockStates(events_at.newest_id_ms)
+        self._folded_to = events_at.next_offset
+        self._fold_queue.watch(self._partition, self, self._folded_to)
         return max(events_at.source_offset, parked_source) + 1
 
     async def _restore_events(self, output: OutputLog) -> Position:
@@ -115,11 +118,19 @@ class ProjectorPartition:
 
     async def process(self, records: Sequence[Record]) -> Decided:
         """The events and parked facts that follow from these facts. Duplicates leave nothing."""
+        self._states.forget()
         read = [self._read(record) for record in records]
         facts = [fact for fact in read if not isinstance(fact, Parked)]
         asked = self._states.lookups(facts)
         if asked:
-            known = await self._read_model.known(asked.locks, asked.temp_keys, asked.event_ids)
+            known = await self._read_model.known(
+                self._partition, asked.locks, asked.temp_keys, asked.event_ids
+            )
+            if known.position.next_offset < self._folded_to:
+                raise ReadModelMoved(
+                    f"the read model of partition {self._partition} has gone back to "
+                    f"{known.position.next_offset}: it is being rebuilt"
+                )
             self._states.learn(asked, known)
         self._batch = self._states.begin_batch()
         recorded_at = write_time(self._now())
@@ -144,7 +155,7 @@ class ProjectorPartition:
         try:
             fact = decode_fact(record.value)
         except msgspec.DecodeError as error:
-            return Parked("undecodable", str(error)[:500])
+            return Parked("undecodable", printable(str(error))[:500])
         if record.key != lock_key(fact.lock_id):
             return Parked("key-mismatch", f"the record's key is not the lock id {fact.lock_id}")
         if partition_of(fact.lock_id, self._partitions) != self._partition:
@@ -223,8 +234,10 @@ class ProjectorPartition:
 
     # -- fold_queue.Owner ------------------------------------------------------------------------
 
-    def folded(self, batch: int) -> None:
+    def folded(self, batch: int, stretch: Stretch) -> None:
         self._states.folded(batch)
+        if stretch.events:
+            self._folded_to = max(self._folded_to, stretch.end)
 
     def fold_failed(self, error: LockstreamError) -> None:
         self._fail(error)

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, event, make_url, text
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DataError, IntegrityError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from lockstream.read_model.tables import metadata
-from lockstream.runtime.errors import ConfigurationError, ReadModelUnavailable
+from lockstream.runtime.errors import ConfigurationError, ReadModelUnavailable, StreamViolation
 from lockstream.runtime.settings import Settings
 
 _DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg"}
@@ -65,6 +65,11 @@ class Database:
             options["connect_args"] = {
                 "timeout": self._timeout_s,
                 "command_timeout": self._timeout_s,
+                # A process that is paused inside a transaction must not hold up its successor.
+                "server_settings": {
+                    "idle_in_transaction_session_timeout": str(int(self._timeout_s * 1000)),
+                    "lock_timeout": str(int(self._timeout_s * 1000)),
+                },
             }
             return create_async_engine(self._url, **options)
         engine = create_async_engine(self._url, **options)
@@ -120,7 +125,8 @@ class Database:
             try:
                 async with self.writing() as connection:
                     await connection.run_sync(metadata.create_all)
-            except ReadModelUnavailable:
+            except (ReadModelUnavailable, StreamViolation):
+                # Two that create the same table at once: one of them is refused.
                 if attempt == SCHEMA_ATTEMPTS:
                     raise
                 await asyncio.sleep(0.1 * attempt)
@@ -165,6 +171,12 @@ def _read_model_errors() -> Iterator[None]:
     """Turns the drivers' errors and time-outs into ``ReadModelUnavailable``."""
     try:
         yield
+    except (DataError, IntegrityError) as error:
+        # To try again is no use: what is to be written does not fit.
+        raise StreamViolation(f"the read model refuses a row: {_first_line(error)}") from error
     except (SQLAlchemyError, OSError, TimeoutError) as error:
-        first_line = str(error).partition("\n")[0] or type(error).__name__
-        raise ReadModelUnavailable(f"the read model: {first_line}") from error
+        raise ReadModelUnavailable(f"the read model: {_first_line(error)}") from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0] or type(error).__name__

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from uuid import UUID
 
 import msgspec
-from sqlalchemy import Table, delete, select, tuple_, update
+from sqlalchemy import Table, delete, select, text, tuple_, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -20,6 +20,7 @@ from lockstream.read_model.tables import (
     temp_keys,
 )
 from lockstream.runtime.errors import ReadModelUnavailable
+from lockstream.schemas.primitives import printable
 
 _CHUNK = 400
 """Values in one IN list; below every driver's limit on bound parameters."""
@@ -63,8 +64,10 @@ class ParkedRow(msgspec.Struct, frozen=True):
 
 
 class Known(msgspec.Struct, frozen=True):
-    """What the model knows of the locks, temp keys and event ids that it was asked for."""
+    """What the model knows of the locks, temp keys and event ids that it was asked for, and how
+    far the partition was folded in then."""
 
+    position: Position
     locks: dict[int, LockRow]
     used_counts: dict[tuple[int, str], int]
     event_ids: set[UUID]
@@ -155,7 +158,8 @@ class ReadModel:
                             "lock_id": fact.headers.lock_id,
                             "org_id": fact.headers.org_id,
                             "reason": fact.headers.reason,
-                            "detail": fact.headers.detail,
+                            # PostgreSQL takes no NUL in text, and the log may hold some.
+                            "detail": printable(fact.headers.detail),
                         }
                     )
                 current[stretch.partition] = Position(
@@ -172,8 +176,14 @@ class ReadModel:
             ReadModelUnavailable: the database can't be reached or is locked.
         """
         async with self._database.writing() as connection:
+            # First of all, so that nobody folds anything in between.
+            order = (positions.c.stream, positions.c.partition)
+            await connection.execute(select(positions).order_by(*order).with_for_update())
             for table in (events, temp_keys, locks, parked):
-                await connection.execute(delete(table))
+                if self._database.is_sqlite:
+                    await connection.execute(delete(table))
+                else:
+                    await connection.execute(text(f"TRUNCATE {table.name}"))
             await connection.execute(update(positions).values(**msgspec.structs.asdict(Position())))
 
     async def _lock_positions(
@@ -330,6 +340,7 @@ class ReadModel:
 
     async def known(
         self,
+        partition: int,
         lock_ids: Sequence[int],
         temp_keys_used: Sequence[tuple[int, str]],
         event_ids: Sequence[UUID],
@@ -341,6 +352,7 @@ class ReadModel:
         """
         async with self._database.reading() as connection:
             return Known(
+                position=await _position_of(connection, LOCK_EVENTS, partition),
                 locks=await _locks(connection, lock_ids),
                 used_counts=await _used_counts(connection, temp_keys_used),
                 event_ids=await _existing_ids(connection, event_ids),

@@ -10,7 +10,15 @@ from uuid import UUID
 
 import msgspec
 
-from lockstream.schemas.primitives import LockId, Name, OpaqueText, Subject, Timestamp, read_time
+from lockstream.schemas.primitives import (
+    LockId,
+    Name,
+    OpaqueText,
+    Subject,
+    Timestamp,
+    read_time,
+    write_time,
+)
 
 TRACEPARENT = "traceparent"
 
@@ -82,8 +90,8 @@ def decode_fact(value: bytes) -> Fact:
     """
     fact = _decoder.decode(value)
     try:
-        read_time(fact.occurred_at)
-    except ValueError as error:
+        write_time(read_time(fact.occurred_at))
+    except (ValueError, OverflowError) as error:
         raise msgspec.ValidationError(f"{error} - at `$.occurredAt`") from error
     return fact
 

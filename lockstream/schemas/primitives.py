@@ -62,9 +62,12 @@ def default_lock_uuid(lock_id: int) -> UUID:
 
 
 def write_time(moment: datetime) -> str:
-    """An aware datetime as RFC 3339 in UTC with milliseconds: ``2026-11-23T10:00:00.123Z``."""
-    utc = moment.astimezone(UTC)
-    return f"{utc:%Y-%m-%dT%H:%M:%S}.{utc.microsecond // 1000:03d}Z"
+    """An aware datetime as RFC 3339 in UTC with milliseconds: ``2026-11-23T10:00:00.123Z``.
+
+    Raises:
+        OverflowError: in UTC it is before the year 1 or after 9999.
+    """
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def read_time(text: str) -> datetime:
@@ -77,6 +80,11 @@ def read_time(text: str) -> datetime:
     if moment.tzinfo is None:
         raise ValueError(f"{text!r} has no time zone")
     return moment
+
+
+def printable(text: str) -> str:
+    """Text that every log, header and database takes: control characters are escaped."""
+    return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text)
 
 
 def epoch_ms(moment: datetime) -> int:

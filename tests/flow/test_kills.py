@@ -116,6 +116,7 @@ async def test_kills_lose_repeat_and_misorder_nothing(own_system: RunningSystem)
     await eventually(delivered, timeout_s=60)
     delivered_records = await read_all(kafka, own_system.env["PARTNER_TOPIC"], PARTITIONS)
     check_partner(delivered_records, events)
+    await asyncio.to_thread(own_system.lockstream, "verify")
 
 
 async def progress(callers: Callers, calling: "asyncio.Task[None]") -> None:

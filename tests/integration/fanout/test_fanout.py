@@ -7,6 +7,7 @@ import pytest
 from aiokafka import TopicPartition
 from aiokafka.admin import RecordsToDelete
 
+from lockstream.eventlog.installation import delete_topic, topic_exists
 from lockstream.eventlog.kafka import Kafka, Output, Record, connected
 from lockstream.eventlog.registry import write_entries
 from lockstream.eventlog.transactional_writer import TransactionalWriter
@@ -213,6 +214,43 @@ async def _next_is(stream: Stream, version: int) -> bool:
     return True
 
 
+async def test_a_partner_whose_first_transaction_was_aborted_starts_all_the_same(
+    stream: Stream,
+) -> None:
+    await add_partner(stream.kafka, stream.settings, "a", "acme")
+    home = partition_of(1, stream.settings.partitions)
+    name = f"fanout.a.{stream.topics.lock_events}.{home}"
+    dead = stream.kafka.transactional_producer(name)
+    async with connected(dead):
+        await dead.begin_transaction()
+        topic = stream.topics.partner_events("a")
+        await dead.send_and_wait(topic, b"never committed", key=b"1", partition=home)
+        await dead.abort_transaction()
+    await stream.publish(created_event(1))
+    async with running(run_fanout, stream.settings):
+        check_sequences(await stream.until_delivered("a", 1))
+
+
+async def test_a_partner_that_is_added_again_gets_everything_again(stream: Stream) -> None:
+    """Its id had another life, whose checkpoints are still there."""
+    first = await add_partner(stream.kafka, stream.settings, "a", "acme", types=("LockCreated",))
+    await stream.publish(created_event(1), used_event(1, 2), used_event(1, 3))
+    async with running(run_fanout, stream.settings):
+        await stream.until_delivered("a", 1)
+    await delete_topic(stream.kafka, stream.topics.partner_events("a"))
+    again = msgspec.structs.replace(first, types=("*",), created_at="2026-11-24T00:00:00.000Z")
+
+    async def gone() -> bool:
+        return not await topic_exists(stream.kafka, stream.topics.partner_events("a"))
+
+    await eventually(gone)
+    await _set(stream, again)
+    async with running(run_fanout, stream.settings):
+        records = await stream.until_delivered("a", 3)
+    assert versions(records, 1) == [1, 2, 3]
+    check_sequences(records)
+
+
 async def test_a_broken_partner_delays_nobody_else(
     stream: Stream, logged_errors: list[str]
 ) -> None:
@@ -259,4 +297,4 @@ async def _checkpoint_reaches(stream: Stream, offset: int) -> bool:
     async with connected(stream.kafka.admin()) as admin:
         found = await admin.list_consumer_group_offsets(stream.topics.group("fanout.idle"))
     at = found.get(TopicPartition(stream.topics.lock_events, home))
-    return at is not None and at.offset >= offset and at.metadata == "sequence=0"
+    return at is not None and at.offset >= offset and at.metadata.startswith("sequence=0;")

@@ -217,7 +217,7 @@ async def test_the_read_model_equals_the_fold_of_the_stream(
     assert position.next_offset == records[-1].offset + 1
     stored = await read_model.events_of(7, "acme", 0, 10)
     assert [s.value for s in stored] == [r.value for r in records[:2]]
-    known = await read_model.known([], [(7, "key-1")], [])
+    known = await read_model.known(home, [], [(7, "key-1")], [])
     assert known.used_counts == {(7, "key-1"): 2}
 
 
@@ -237,6 +237,66 @@ async def test_a_read_model_whose_file_is_gone_is_rebuilt(log: Log) -> None:
 
         await eventually(rebuilt)
         await model.close()
+
+
+async def test_a_read_model_that_is_emptied_under_way_corrupts_no_decision(log: Log) -> None:
+    """A rebuild while facts come: versions and counts go on as if nothing had happened."""
+    others = [n for n in range(100, 200) if partition_of(n, log.settings.partitions) == 0][:5]
+    await log.record(*(lock_created(n) for n in others))
+    await log.record(*(temp_key_used(n) for n in others))
+    async with running(run_projector, log.settings):
+        await log.until_events(10)
+    async with running(run_projector, log.settings):
+        await log.record(lock_created(7))
+        await log.until_events(11)
+        model = open_read_model(log.settings)
+        await model.prepare()
+        for round_ in range(3):
+            await model.reset()
+            await log.record(*(temp_key_used(n) for n in others))
+            await log.until_events(11 + 5 * (round_ + 1))
+        await model.close()
+    events = await log.events()
+    assert await log.parked() == []
+    for n in others:
+        uses = [e for e in events if e.lock_id == n and isinstance(e, TempKeyUsedEvent)]
+        assert [e.version for e in uses] == [2, 3, 4, 5]
+        assert [e.data.used_count for e in uses] == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    "time", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-01:00", "0999-01-01T00:00:00Z"]
+)
+async def test_a_time_at_the_edge_of_the_calendar_stops_nobody(log: Log, time: str) -> None:
+    odd = msgspec.structs.replace(temp_key_used(), occurred_at=time)
+    await log.record(lock_created(), odd, temp_key_used())
+    async with running(run_projector, log.settings):
+
+        async def all_decided() -> bool:
+            return len(await log.events()) + len(await log.parked()) == 3
+
+        await eventually(all_decided)
+    for event in await log.events():
+        assert len(event.occurred_at) == 24
+
+
+async def test_a_control_character_in_a_parked_fact_blocks_no_folding(
+    log: Log, read_model: ReadModel
+) -> None:
+    url = read_model._database._url.render_as_string(hide_password=False)
+    settings = msgspec.structs.replace(log.settings, read_model_url=url)
+    nul = encode_fact(temp_key_used()).replace(b'"data":{', b'"data":{"a\\u0000b":1,')
+    home = partition_of(7, settings.partitions)
+    await write_raw(log.kafka, log.topics.lock_facts, home, b"7", nul)
+    await log.record(lock_created())
+    async with running(run_projector, settings):
+
+        async def folded() -> bool:
+            return bool(await read_model.known_lock_ids([7]))
+
+        await eventually(folded)
+    parked = ParkedHeaders.from_kafka((await log.parked())[0].headers)
+    assert "\\u0000" in parked.detail
 
 
 async def test_a_read_model_of_another_log_stops_the_partition(

@@ -68,7 +68,7 @@ async def test_one_transaction_takes_stretches_of_several_partitions(read_model:
 async def test_the_projector_finds_all_that_it_asks_for(read_model: ReadModel) -> None:
     await read_model.apply([stretch(0, HISTORY)])
     known = await read_model.known(
-        [7, 8], [(7, "key-1"), (7, "key-2")], [HISTORY[1].event_id, uuid4()]
+        0, [7, 8], [(7, "key-1"), (7, "key-2")], [HISTORY[1].event_id, uuid4()]
     )
     assert known.locks[7].version == 3
     assert set(known.locks) == {7}

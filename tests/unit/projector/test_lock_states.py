@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from lockstream.projector import lock_states
 from lockstream.projector.lock_states import LockStates, RecentlyUsed
 from lockstream.read_model.fold import id_time_ms
-from lockstream.read_model.store import Known, LockRow
+from lockstream.read_model.store import Known, LockRow, Position
 from tests.examples_of import LOCK_UUID, TIME, temp_key_used, used_event
 
-NOTHING = Known({}, {}, set())
+NOTHING = Known(Position(), {}, {}, set())
 
 
 def uuid7(time_ms: int, tail: int = 0) -> UUID:
@@ -45,7 +45,9 @@ def test_what_the_read_model_knows_is_known() -> None:
     fact = temp_key_used()
     asked = states.lookups([fact])
     use = (7, "key-1")
-    known = Known({7: LockRow(7, LOCK_UUID, "acme", 4, TIME)}, {use: 3}, {fact.event_id})
+    known = Known(
+        Position(), {7: LockRow(7, LOCK_UUID, "acme", 4, TIME)}, {use: 3}, {fact.event_id}
+    )
     states.learn(asked, known)
     lock = states.lock(7)
     assert lock is not None
@@ -82,6 +84,21 @@ def test_nothing_is_forgotten_that_the_read_model_does_not_hold(
             assert (found if found is not None else folded.get(wanted)) == value
 
 
+def test_what_a_batch_found_remembered_stays_until_it_is_decided() -> None:
+    """The fold may finish while the read model is being asked for the rest of the batch."""
+    states = LockStates(-1)
+    batch = states.begin_batch()
+    for lock_id in range(1, lock_states.LOCKS_KEPT + 100):
+        states.record(used_event(lock_id=lock_id, version=5, used_count=4))
+    oldest = temp_key_used(1)
+    assert states.lookups([oldest]).locks == []
+    states.folded(batch)
+    lock = states.lock(1)
+    assert lock is not None
+    assert lock.version == 5
+    assert states.used(1, "key-1") == 4
+
+
 def test_ids_are_bounded_and_forgotten_ones_are_looked_up_again() -> None:
     states = LockStates(-1)
     ids = [uuid7(1000 + i) for i in range(lock_states.EVENT_IDS_KEPT + 10)]
@@ -90,6 +107,8 @@ def test_ids_are_bounded_and_forgotten_ones_are_looked_up_again() -> None:
         states.record(used_event(event_id=event_id))
     assert states.seen(ids[0])
     states.folded(batch)
+    assert states.seen(ids[0])
+    states.forget()
     assert not states.seen(ids[0])
     assert states.seen(ids[-1])
     again = temp_key_used(event_id=ids[0])

@@ -1,0 +1,101 @@
+"""What the API remembers of the stream's end, and what it must not claim to know."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from lockstream.command_api.errors import NotFound
+from lockstream.command_api.lookups import Lookups
+from lockstream.command_api.recent_events import LockView, RecentEvents
+from lockstream.eventlog.kafka import Record
+from lockstream.read_model.database import Database, read_model_url
+from lockstream.read_model.store import Position, ReadModel
+from lockstream.runtime.errors import ReadModelUnavailable
+from lockstream.runtime.readiness import Readiness
+from lockstream.runtime.settings import Settings
+from lockstream.schemas.lock_events import Event, EventHeaders, encode_event, event_type
+from lockstream.schemas.topics import TopicNames, lock_key
+from tests.examples_of import LOCK_UUID, created_event, used_event
+
+TOPICS = TopicNames()
+
+
+def record(event: Event, offset: int) -> Record:
+    headers = EventHeaders(
+        str(event.event_id), event_type(event), event.org_id, event.version, offset
+    )
+    key, value = lock_key(event.lock_id), encode_event(event)
+    return Record(0, offset, 0, key, value, headers.to_kafka())
+
+
+def recent_from(begin: int) -> RecentEvents:
+    return RecentEvents(TOPICS, {0: begin}, Readiness())
+
+
+async def test_an_expected_event_is_answered_to_all_that_wait() -> None:
+    recent = recent_from(0)
+    event = used_event()
+    waits = [recent.expect(str(event.event_id)) for _ in range(2)]
+    recent.take(TOPICS.lock_events, [record(event, 5)])
+    outcomes = [await wait for wait in waits]
+    assert all(outcome.source_offset == 5 for outcome in outcomes)
+    assert recent.waiting == 0
+
+
+async def test_giving_up_leaves_nothing_behind() -> None:
+    recent = recent_from(0)
+    recent.give_up("id", recent.expect("id"))
+    assert recent.waiting == 0
+
+
+def test_a_transfer_is_remembered_before_the_read_model_knows_it() -> None:
+    from tests.examples_of import organization_set
+
+    recent = recent_from(0)
+    fact = organization_set(7, "other")
+    from lockstream.schemas.lock_events import OrganizationSetEvent
+
+    moved = OrganizationSetEvent(
+        event_id=fact.event_id,
+        lock_id=7,
+        occurred_at=fact.occurred_at,
+        actor=fact.actor,
+        aggregate_id=LOCK_UUID,
+        org_id="other",
+        version=2,
+        recorded_at=fact.occurred_at,
+        data=fact.data,
+    )
+    recent.take(TOPICS.lock_events, [record(moved, 3)])
+    assert recent.lock(7) == LockView(LOCK_UUID, "other")
+
+
+def test_a_record_that_can_not_be_read_is_reported_and_holds_nobody_up() -> None:
+    readiness = Readiness()
+    recent = RecentEvents(TOPICS, {0: 0}, readiness)
+    bad = Record(0, 1, 0, b"7", b"x", ())
+    event = created_event()
+    recent.take(TOPICS.lock_events, [bad, record(event, 2)])
+    assert recent.event(str(event.event_id)) is not None
+    assert "offset 1" in readiness.obstacles["lock-events"]
+
+
+@pytest.mark.parametrize(
+    ("begin", "caught_up", "error"),
+    [(0, True, NotFound), (0, False, ReadModelUnavailable), (5, True, ReadModelUnavailable)],
+)
+async def test_a_lock_is_not_said_to_be_missing_unless_that_is_known(
+    tmp_path: Path, begin: int, caught_up: bool, error: type[Exception]
+) -> None:
+    """The model is empty: folded up to 0. ``begin``: where memory begins."""
+    settings = Settings(state_dir=tmp_path, partitions=1)
+    model = ReadModel(Database(read_model_url(settings), 5.0), 1)
+    await model.prepare()
+    seen = asyncio.Event()
+    if caught_up:
+        seen.set()
+    lookups = Lookups(model, recent_from(begin), 1, {0: Position()}, seen)
+    with pytest.raises(error):
+        await lookups.lock_of(7, "acme")
+    await model.close()
