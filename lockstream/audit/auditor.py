@@ -13,7 +13,8 @@ from lockstream.audit.violations import Violation
 from lockstream.eventlog.kafka import Kafka
 from lockstream.eventlog.log_reader import LogReader
 from lockstream.eventlog.registry import read_registry
-from lockstream.read_model.store import Position, ReadModel
+from lockstream.read_model.rows import Position
+from lockstream.read_model.store import ReadModel
 from lockstream.read_model.tables import LOCK_EVENTS
 from lockstream.runtime.settings import Settings
 from lockstream.schemas.lock_events import EventHeaders

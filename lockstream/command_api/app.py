@@ -38,7 +38,8 @@ from lockstream.command_api.requests import (
     read_min_version,
     read_use_temp_key,
 )
-from lockstream.read_model.store import LockRow, ReadModel
+from lockstream.read_model.rows import LockRow
+from lockstream.read_model.store import ReadModel
 from lockstream.runtime.errors import LockstreamError, ReadModelUnavailable
 from lockstream.schemas.lock_events import Event, decode_event, event_type
 from lockstream.schemas.partner_events import partner_data

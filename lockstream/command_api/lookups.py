@@ -7,7 +7,8 @@ import msgspec
 
 from lockstream.command_api.errors import NotFound
 from lockstream.command_api.recent_events import LockView, RecentEvents
-from lockstream.read_model.store import ParkedRow, Position, ReadModel
+from lockstream.read_model.rows import ParkedRow, Position
+from lockstream.read_model.store import ReadModel
 from lockstream.read_model.tables import LOCK_EVENTS
 from lockstream.runtime.errors import ReadModelUnavailable
 from lockstream.runtime.readiness import Readiness

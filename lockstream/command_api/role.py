@@ -22,7 +22,8 @@ from lockstream.eventlog.registry import Registry, registry_tail
 from lockstream.eventlog.tail import Tail
 from lockstream.eventlog.watch import watch_kafka
 from lockstream.read_model.database import Database, read_model_url
-from lockstream.read_model.store import Position, ReadModel
+from lockstream.read_model.rows import Position
+from lockstream.read_model.store import ReadModel
 from lockstream.read_model.tables import LOCK_EVENTS, PARKED_FACTS
 from lockstream.runtime.errors import ConfigurationError
 from lockstream.runtime.health import QuietServer, health_routes

@@ -8,9 +8,9 @@ work: what makes a late or paused process harmless is the fence, and that restor
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 from aiokafka import ConsumerRebalanceListener, TopicPartition
@@ -25,7 +25,6 @@ from lockstream.eventlog.feed import Feed
 from lockstream.eventlog.kafka import (
     REQUEST_TIMEOUT_S,
     Kafka,
-    Output,
     Record,
     beginnings,
     high_watermarks,
@@ -35,6 +34,13 @@ from lockstream.eventlog.kafka import (
     to_record,
 )
 from lockstream.eventlog.log_reader import LogReader
+from lockstream.eventlog.stage_partition import (
+    Checkpoint,
+    Decided,
+    MakePartition,
+    OutputLog,
+    StagePartition,
+)
 from lockstream.eventlog.transactional_writer import TransactionalWriter
 from lockstream.runtime.errors import (
     KafkaUnavailable,
@@ -56,72 +62,6 @@ DRAIN_S = 6.0
 CHECKPOINT_EVERY_S = 5.0
 FIRST_PAUSE_S = 0.05
 LONGEST_PAUSE_S = 3.0
-
-
-class Checkpoint(msgspec.Struct, frozen=True):
-    """An advisory group offset: ``next_offset`` of the input, and the stage's note on its output
-    at that moment, by which a later owner can tell whether to believe it."""
-
-    next_offset: int
-    note: str
-
-
-class OutputLog:
-    """What the fenced owner of a partition may rely on when it restores."""
-
-    def __init__(
-        self, reader: LogReader, offsets_client: Any, partition: int, checkpoint: Checkpoint | None
-    ) -> None:
-        self._reader = reader
-        self._offsets = offsets_client
-        self.partition = partition
-        self.checkpoint = checkpoint
-
-    async def high_watermark(self, topic: str) -> int:
-        ends = await high_watermarks(self._offsets, topic, [self.partition])
-        return ends[self.partition]
-
-    async def beginning(self, topic: str) -> int:
-        begins = await beginnings(self._offsets, topic, [self.partition])
-        return begins[self.partition]
-
-    def read(self, topic: str, begin: int, end: int) -> AsyncIterator[list[Record]]:
-        return self._reader.read(topic, {self.partition: begin}, {self.partition: end})
-
-    async def last(self, topic: str) -> Record | None:
-        """The last committed record that is still there."""
-        end = await self.high_watermark(topic)
-        return await self._reader.last(topic, self.partition, end, await self.beginning(topic))
-
-
-class Decided(msgspec.Struct, frozen=True):
-    """The outputs that follow from the first ``taken`` of the records that were to be processed;
-    at least one was. The rest is asked for again."""
-
-    outputs: Sequence[Output]
-    taken: int
-
-
-class StagePartition(Protocol):
-    """The decisions and the state of one partition. Made afresh each time it is taken."""
-
-    async def restore(self, output: OutputLog) -> int:
-        """Rebuilds the state from the output; returns the input offset to go on at."""
-
-    async def process(self, records: Sequence[Record]) -> "Decided":
-        """What follows from these input records, or from the first of them."""
-
-    async def committed(self, offsets: Sequence[int]) -> None:
-        """The outputs of the last ``process`` stand at ``offsets``, for good."""
-
-    @property
-    def note(self) -> str:
-        """For the checkpoint: what tells that the output has not moved on since."""
-
-
-Fail = Callable[[Exception], None]
-"""Makes a partition's worker stop what it does with this error, when it next looks."""
-MakePartition = Callable[[int, Fail], StagePartition]
 
 
 class StageName(msgspec.Struct, frozen=True):

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 
 from lockstream.eventlog.kafka import Output, Record
-from lockstream.eventlog.stage import Decided, OutputLog
+from lockstream.eventlog.stage_partition import Decided, OutputLog
 from lockstream.fanout.decisions import delivers
 from lockstream.runtime.errors import StreamViolation
 from lockstream.schemas.lock_events import EventHeaders, decode_event
@@ -19,8 +19,8 @@ from lockstream.schemas.topics import TopicNames
 
 
 class FanoutPartition:
-    """Implements ``eventlog.stage.StagePartition``. Its whole state is the last sequence, and the
-    ``source-offset`` of the last input, which must increase."""
+    """Implements ``eventlog.stage_partition.StagePartition``. Its whole state is the last sequence,
+    and the ``source-offset`` of the last input, which must increase."""
 
     def __init__(self, topics: TopicNames, partner: Partner, partition: int) -> None:
         self._topics = topics

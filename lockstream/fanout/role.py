@@ -8,7 +8,8 @@ import msgspec
 from lockstream.eventlog.installation import ensure_installation, ensure_topics, partner_topic
 from lockstream.eventlog.kafka import Kafka
 from lockstream.eventlog.registry import Registry, registry_tail
-from lockstream.eventlog.stage import Fail, Stage, StageName, StagePartition
+from lockstream.eventlog.stage import Stage, StageName
+from lockstream.eventlog.stage_partition import Fail, StagePartition
 from lockstream.fanout.partition import FanoutPartition
 from lockstream.runtime.errors import StageStopped, Unavailable
 from lockstream.runtime.health import serve_health

@@ -13,7 +13,7 @@ import msgspec
 
 from lockstream.projector.decisions import LockState
 from lockstream.read_model.fold import id_time_ms
-from lockstream.read_model.store import Known
+from lockstream.read_model.rows import Known
 from lockstream.schemas.lock_events import Event, TempKeyUsedEvent
 from lockstream.schemas.lock_facts import Fact, TempKeyUsed
 

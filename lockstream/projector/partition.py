@@ -6,12 +6,13 @@ from datetime import UTC, datetime
 import msgspec
 
 from lockstream.eventlog.kafka import Output, Record
-from lockstream.eventlog.stage import Decided, Fail, OutputLog
+from lockstream.eventlog.stage_partition import Decided, Fail, OutputLog
 from lockstream.projector.decisions import Decision, Duplicate, Parked, decide
 from lockstream.projector.fold_queue import FoldQueue, Pending
 from lockstream.projector.lock_states import LockStates
 from lockstream.read_model.fold import CommittedEvent, ParkedFact, Stretch
-from lockstream.read_model.store import Position, ReadModel, ReadModelMoved
+from lockstream.read_model.rows import Position
+from lockstream.read_model.store import ReadModel, ReadModelMoved
 from lockstream.read_model.tables import LOCK_EVENTS, PARKED_FACTS
 from lockstream.runtime.errors import LockstreamError, StreamViolation
 from lockstream.schemas.lock_events import (
@@ -28,7 +29,7 @@ from lockstream.schemas.topics import TopicNames, lock_key, partition_of
 
 
 class ProjectorPartition:
-    """Implements ``eventlog.stage.StagePartition``."""
+    """Implements ``eventlog.stage_partition.StagePartition``."""
 
     def __init__(
         self,

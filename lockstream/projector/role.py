@@ -5,7 +5,8 @@ import logging
 
 from lockstream.eventlog.installation import ensure_installation
 from lockstream.eventlog.kafka import Kafka
-from lockstream.eventlog.stage import Fail, Stage, StageName, StagePartition
+from lockstream.eventlog.stage import Stage, StageName
+from lockstream.eventlog.stage_partition import Fail, StagePartition
 from lockstream.projector.fold_queue import FoldQueue
 from lockstream.projector.partition import ProjectorPartition
 from lockstream.read_model.database import Database, read_model_url

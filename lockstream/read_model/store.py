@@ -10,6 +10,18 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from lockstream.read_model.database import Database
 from lockstream.read_model.fold import Row, Rows, Stretch, fold, id_time_ms
+from lockstream.read_model.queries import (
+    CHUNK,
+    existing_event_ids,
+    locks_by_id,
+    position_of,
+    to_event_row,
+    to_position,
+    used_counts_of,
+    versions_by_id,
+    write_positions,
+)
+from lockstream.read_model.rows import EventRow, Known, LockRow, ParkedRow, Position
 from lockstream.read_model.tables import (
     LOCK_EVENTS,
     PARKED_FACTS,
@@ -22,55 +34,9 @@ from lockstream.read_model.tables import (
 from lockstream.runtime.errors import ReadModelUnavailable
 from lockstream.schemas.primitives import printable
 
-_CHUNK = 400
-"""Values in one IN list; below every driver's limit on bound parameters."""
-
 
 class ReadModelMoved(ReadModelUnavailable):
     """The model's position is not where the writer left it: it was rebuilt or replaced."""
-
-
-class Position(msgspec.Struct, frozen=True):
-    """How far a stream's partition is folded in. ``source_offset`` is -1 before the first record.
-    ``newest_id_ms``: the largest time inside a folded UUIDv7 event id, -1 before the first."""
-
-    next_offset: int = 0
-    source_offset: int = -1
-    newest_id_ms: int = -1
-
-
-class LockRow(msgspec.Struct, frozen=True):
-    lock_id: int
-    lock_uuid: UUID
-    org_id: str
-    version: int
-    updated_at: str
-
-
-class EventRow(msgspec.Struct, frozen=True):
-    """``value``: the ``lock-events`` value, bytes."""
-
-    version: int
-    org_id: str
-    source_offset: int
-    value: bytes
-
-
-class ParkedRow(msgspec.Struct, frozen=True):
-    lock_id: int | None
-    org_id: str | None
-    reason: str
-    detail: str
-
-
-class Known(msgspec.Struct, frozen=True):
-    """What the model knows of the locks, temp keys and event ids that it was asked for, and how
-    far the partition was folded in then."""
-
-    position: Position
-    locks: dict[int, LockRow]
-    used_counts: dict[tuple[int, str], int]
-    event_ids: set[UUID]
 
 
 class ReadModel:
@@ -131,9 +97,9 @@ class ReadModel:
                         at.newest_id_ms, *(id_time_ms(e.event.event_id) for e in left), -1
                     ),
                 )
-            versions = await _versions(connection, {e.event.lock_id for e in fresh})
+            versions = await versions_by_id(connection, {e.event.lock_id for e in fresh})
             await self._write_rows(connection, fold(fresh, versions))
-            await _write_positions(connection, LOCK_EVENTS, current)
+            await write_positions(connection, LOCK_EVENTS, current)
 
     async def apply_parked(self, stretches: Sequence[Stretch]) -> None:
         """As ``apply``, for stretches of ``lock-facts.parked``. A gap is no error here: retention
@@ -167,7 +133,7 @@ class ReadModel:
                     source_offset=left[-1].headers.source_offset if left else at.source_offset,
                 )
             await self._insert(connection, parked, rows, replace=False)
-            await _write_positions(connection, PARKED_FACTS, current)
+            await write_positions(connection, PARKED_FACTS, current)
 
     async def reset(self) -> None:
         """Empties everything; running projectors notice and fold the log in again.
@@ -201,7 +167,7 @@ class ReadModel:
             .order_by(positions.c.partition)
             .with_for_update()
         )
-        current = {row.partition: _position(row) for row in found}
+        current = {row.partition: to_position(row) for row in found}
         reached = {p: at.next_offset for p, at in current.items()}
         for stretch in stretches:
             if stretch.partition not in current:
@@ -249,7 +215,7 @@ class ReadModel:
         """
         async with self._database.reading() as connection:
             rows = await connection.execute(select(positions).where(positions.c.stream == stream))
-            return {row.partition: _position(row) for row in rows}
+            return {row.partition: to_position(row) for row in rows}
 
     async def lock(self, lock_id: int, partition: int) -> tuple[LockRow | None, Position]:
         """A lock, and how far its partition was folded in when it was looked up.
@@ -258,8 +224,8 @@ class ReadModel:
             ReadModelUnavailable: the database can't be reached or is too slow.
         """
         async with self._database.reading() as connection:
-            found = (await _locks(connection, [lock_id])).get(lock_id)
-            return found, await _position_of(connection, LOCK_EVENTS, partition)
+            found = (await locks_by_id(connection, [lock_id])).get(lock_id)
+            return found, await position_of(connection, LOCK_EVENTS, partition)
 
     async def known_lock_ids(self, lock_ids: Iterable[int]) -> set[int]:
         """Those of ``lock_ids`` that exist.
@@ -268,7 +234,7 @@ class ReadModel:
             ReadModelUnavailable: the database can't be reached or is too slow.
         """
         async with self._database.reading() as connection:
-            return set(await _locks(connection, list(lock_ids)))
+            return set(await locks_by_id(connection, list(lock_ids)))
 
     async def events_of(
         self, lock_id: int, org_id: str, after_version: int, limit: int
@@ -289,7 +255,7 @@ class ReadModel:
             .limit(limit)
         )
         async with self._database.reading() as connection:
-            return [_event_row(row) for row in await connection.execute(query)]
+            return [to_event_row(row) for row in await connection.execute(query)]
 
     async def event(self, event_id: UUID) -> EventRow | None:
         """
@@ -302,7 +268,7 @@ class ReadModel:
                     select(events).where(events.c.event_id == event_id.bytes).limit(1)
                 )
             ).first()
-            return _event_row(row) if row is not None else None
+            return to_event_row(row) if row is not None else None
 
     async def event_values(self, pairs: Sequence[tuple[int, int]]) -> dict[tuple[int, int], bytes]:
         """The stored values of the events with these ``(lock id, version)``.
@@ -312,9 +278,9 @@ class ReadModel:
         """
         found: dict[tuple[int, int], bytes] = {}
         async with self._database.reading() as connection:
-            for begin in range(0, len(pairs), _CHUNK):
+            for begin in range(0, len(pairs), CHUNK):
                 query = select(events.c.lock_id, events.c.version, events.c.value).where(
-                    tuple_(events.c.lock_id, events.c.version).in_(pairs[begin : begin + _CHUNK])
+                    tuple_(events.c.lock_id, events.c.version).in_(pairs[begin : begin + CHUNK])
                 )
                 for row in await connection.execute(query):
                     found[row.lock_id, row.version] = row.value
@@ -352,79 +318,8 @@ class ReadModel:
         """
         async with self._database.reading() as connection:
             return Known(
-                position=await _position_of(connection, LOCK_EVENTS, partition),
-                locks=await _locks(connection, lock_ids),
-                used_counts=await _used_counts(connection, temp_keys_used),
-                event_ids=await _existing_ids(connection, event_ids),
+                position=await position_of(connection, LOCK_EVENTS, partition),
+                locks=await locks_by_id(connection, lock_ids),
+                used_counts=await used_counts_of(connection, temp_keys_used),
+                event_ids=await existing_event_ids(connection, event_ids),
             )
-
-
-async def _locks(connection: AsyncConnection, lock_ids: Sequence[int]) -> dict[int, LockRow]:
-    found: dict[int, LockRow] = {}
-    for begin in range(0, len(lock_ids), _CHUNK):
-        chunk = lock_ids[begin : begin + _CHUNK]
-        for row in await connection.execute(select(locks).where(locks.c.lock_id.in_(chunk))):
-            found[row.lock_id] = LockRow(
-                row.lock_id, UUID(bytes=row.lock_uuid), row.org_id, row.version, row.updated_at
-            )
-    return found
-
-
-async def _versions(connection: AsyncConnection, lock_ids: Iterable[int]) -> dict[int, int]:
-    wanted = sorted(lock_ids)
-    found: dict[int, int] = {}
-    for begin in range(0, len(wanted), _CHUNK):
-        chunk = wanted[begin : begin + _CHUNK]
-        query = select(locks.c.lock_id, locks.c.version).where(locks.c.lock_id.in_(chunk))
-        found.update({row.lock_id: row.version for row in await connection.execute(query)})
-    return found
-
-
-async def _used_counts(
-    connection: AsyncConnection, pairs: Sequence[tuple[int, str]]
-) -> dict[tuple[int, str], int]:
-    found: dict[tuple[int, str], int] = {}
-    for begin in range(0, len(pairs), _CHUNK):
-        chunk = pairs[begin : begin + _CHUNK]
-        query = select(temp_keys).where(
-            tuple_(temp_keys.c.lock_id, temp_keys.c.temp_key_uuid).in_(chunk)
-        )
-        for row in await connection.execute(query):
-            found[row.lock_id, row.temp_key_uuid] = row.used_count
-    return found
-
-
-async def _existing_ids(connection: AsyncConnection, event_ids: Sequence[UUID]) -> set[UUID]:
-    found: set[UUID] = set()
-    for begin in range(0, len(event_ids), _CHUNK):
-        chunk = [event_id.bytes for event_id in event_ids[begin : begin + _CHUNK]]
-        query = select(events.c.event_id).where(events.c.event_id.in_(chunk))
-        found.update(UUID(bytes=row.event_id) for row in await connection.execute(query))
-    return found
-
-
-async def _position_of(connection: AsyncConnection, stream: str, partition: int) -> Position:
-    query = select(positions).where(
-        positions.c.stream == stream, positions.c.partition == partition
-    )
-    row = (await connection.execute(query)).first()
-    return _position(row) if row is not None else Position()
-
-
-async def _write_positions(
-    connection: AsyncConnection, stream: str, current: dict[int, Position]
-) -> None:
-    for partition, at in current.items():
-        await connection.execute(
-            update(positions)
-            .where(positions.c.stream == stream, positions.c.partition == partition)
-            .values(**msgspec.structs.asdict(at))
-        )
-
-
-def _position(row: object) -> Position:
-    return msgspec.convert(row, Position, from_attributes=True)
-
-
-def _event_row(row: object) -> EventRow:
-    return msgspec.convert(row, EventRow, from_attributes=True)

@@ -10,7 +10,8 @@ from lockstream.command_api.lookups import Lookups
 from lockstream.command_api.recent_events import LockView, RecentEvents
 from lockstream.eventlog.kafka import Record
 from lockstream.read_model.database import Database, read_model_url
-from lockstream.read_model.store import Position, ReadModel
+from lockstream.read_model.rows import Position
+from lockstream.read_model.store import ReadModel
 from lockstream.runtime.errors import ReadModelUnavailable
 from lockstream.runtime.readiness import Readiness
 from lockstream.runtime.settings import Settings

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from lockstream.projector import lock_states
 from lockstream.projector.lock_states import LockStates, RecentlyUsed
 from lockstream.read_model.fold import id_time_ms
-from lockstream.read_model.store import Known, LockRow, Position
+from lockstream.read_model.rows import Known, LockRow, Position
 from tests.examples_of import LOCK_UUID, TIME, temp_key_used, used_event
 
 NOTHING = Known(Position(), {}, {}, set())

@@ -1,0 +1,75 @@
+"""What a stage and the one that decides for a partition know of each other."""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any, Protocol
+
+import msgspec
+
+from lockstream.eventlog.kafka import Output, Record, beginnings, high_watermarks
+from lockstream.eventlog.log_reader import LogReader
+
+
+class Checkpoint(msgspec.Struct, frozen=True):
+    """An advisory group offset: ``next_offset`` of the input, and the stage's note on its output
+    at that moment, by which a later owner can tell whether to believe it."""
+
+    next_offset: int
+    note: str
+
+
+class OutputLog:
+    """What the fenced owner of a partition may rely on when it restores."""
+
+    def __init__(
+        self, reader: LogReader, offsets_client: Any, partition: int, checkpoint: Checkpoint | None
+    ) -> None:
+        self._reader = reader
+        self._offsets = offsets_client
+        self.partition = partition
+        self.checkpoint = checkpoint
+
+    async def high_watermark(self, topic: str) -> int:
+        ends = await high_watermarks(self._offsets, topic, [self.partition])
+        return ends[self.partition]
+
+    async def beginning(self, topic: str) -> int:
+        begins = await beginnings(self._offsets, topic, [self.partition])
+        return begins[self.partition]
+
+    def read(self, topic: str, begin: int, end: int) -> AsyncIterator[list[Record]]:
+        return self._reader.read(topic, {self.partition: begin}, {self.partition: end})
+
+    async def last(self, topic: str) -> Record | None:
+        """The last committed record that is still there."""
+        end = await self.high_watermark(topic)
+        return await self._reader.last(topic, self.partition, end, await self.beginning(topic))
+
+
+class Decided(msgspec.Struct, frozen=True):
+    """The outputs that follow from the first ``taken`` of the records that were to be processed;
+    at least one was. The rest is asked for again."""
+
+    outputs: Sequence[Output]
+    taken: int
+
+
+class StagePartition(Protocol):
+    """The decisions and the state of one partition. Made afresh each time it is taken."""
+
+    async def restore(self, output: OutputLog) -> int:
+        """Rebuilds the state from the output; returns the input offset to go on at."""
+
+    async def process(self, records: Sequence[Record]) -> "Decided":
+        """What follows from these input records, or from the first of them."""
+
+    async def committed(self, offsets: Sequence[int]) -> None:
+        """The outputs of the last ``process`` stand at ``offsets``, for good."""
+
+    @property
+    def note(self) -> str:
+        """For the checkpoint: what tells that the output has not moved on since."""
+
+
+Fail = Callable[[Exception], None]
+"""Makes a partition's worker stop what it does with this error, when it next looks."""
+MakePartition = Callable[[int, Fail], StagePartition]

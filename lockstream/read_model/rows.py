@@ -1,0 +1,48 @@
+"""What the read model answers with."""
+
+from uuid import UUID
+
+import msgspec
+
+
+class Position(msgspec.Struct, frozen=True):
+    """How far a stream's partition is folded in. ``source_offset`` is -1 before the first record.
+    ``newest_id_ms``: the largest time inside a folded UUIDv7 event id, -1 before the first."""
+
+    next_offset: int = 0
+    source_offset: int = -1
+    newest_id_ms: int = -1
+
+
+class LockRow(msgspec.Struct, frozen=True):
+    lock_id: int
+    lock_uuid: UUID
+    org_id: str
+    version: int
+    updated_at: str
+
+
+class EventRow(msgspec.Struct, frozen=True):
+    """``value``: the ``lock-events`` value, bytes."""
+
+    version: int
+    org_id: str
+    source_offset: int
+    value: bytes
+
+
+class ParkedRow(msgspec.Struct, frozen=True):
+    lock_id: int | None
+    org_id: str | None
+    reason: str
+    detail: str
+
+
+class Known(msgspec.Struct, frozen=True):
+    """What the model knows of the locks, temp keys and event ids that it was asked for, and how
+    far the partition was folded in then."""
+
+    position: Position
+    locks: dict[int, LockRow]
+    used_counts: dict[tuple[int, str], int]
+    event_ids: set[UUID]
