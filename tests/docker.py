@@ -8,12 +8,10 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
-from lockstream.eventlog.local_broker import (
-    KAFKA_VERSION,
-    SINGLE_NODE_PROPERTIES,
-    answers,
-    free_port,
-)
+from lockstream.eventlog.broker_properties import SINGLE_NODE_PROPERTIES
+from lockstream.eventlog.kafka_download import KAFKA_VERSION
+from lockstream.eventlog.local_broker import answers
+from lockstream.runtime.ports import free_port
 
 if TYPE_CHECKING:
     from testcontainers.core.docker_client import DockerClient

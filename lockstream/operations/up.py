@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import fcntl
 import os
 import signal
 import socket
@@ -10,7 +9,6 @@ import sys
 import urllib.error
 import urllib.request
 import zlib
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
@@ -23,7 +21,6 @@ from lockstream.eventlog.kafka import Kafka
 from lockstream.eventlog.local_broker import LocalBroker
 from lockstream.eventlog.registry import Registry, read_registry
 from lockstream.operations.console import say
-from lockstream.operations.files import write_atomically
 from lockstream.operations.installation import (
     DEMO_ENV,
     DOTENV,
@@ -39,6 +36,8 @@ from lockstream.operations.supervisor import Command, Supervised
 from lockstream.read_model.database import Database, read_model_url
 from lockstream.read_model.store import ReadModel
 from lockstream.runtime.errors import ConfigurationError, Unavailable
+from lockstream.runtime.files import locked, write_atomically
+from lockstream.runtime.ports import free_port
 from lockstream.runtime.process import until_stopped
 from lockstream.runtime.settings import Settings, read_settings, variable_of
 from lockstream.schemas.primitives import default_lock_uuid
@@ -70,28 +69,15 @@ def up(
 async def _up(demo: bool) -> None:
     settings = read_settings(os.environ, DOTENV)
     settings.state_dir.mkdir(parents=True, exist_ok=True)
-    with _only_one(settings.state_dir):
+    taken = ConfigurationError(
+        f"another `lockstream up` runs on {settings.state_dir.absolute()}; stop it first"
+    )
+    with locked(settings.state_dir / "up.lock", 0.0, taken):
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, stop.set)
         await _System(settings).run(demo, stop)
-
-
-@contextlib.contextmanager
-def _only_one(state_dir: Path) -> Iterator[None]:
-    """
-    Raises:
-        ConfigurationError: another ``lockstream up`` runs on this state folder.
-    """
-    with (state_dir / "up.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise ConfigurationError(
-                f"another `lockstream up` runs on {state_dir.absolute()}; stop it first"
-            ) from error
-        yield
 
 
 class _System:
@@ -167,9 +153,9 @@ class _System:
         names = f"{socket.gethostname()}:{settings.state_dir}".encode()
         wished = _read_ports(settings.state_dir, settings)
         ports = _Ports(
-            api=_free_port(settings.api_host, wished.api),
-            projector=_free_port(settings.health_host, wished.projector),
-            fanout=_free_port(settings.health_host, wished.fanout),
+            api=free_port(wished.api, host=settings.api_host),
+            projector=free_port(wished.projector, host=settings.health_host),
+            fanout=free_port(wished.fanout, host=settings.health_host),
         )
         if ports.api != settings.api_port:
             say(f"port {settings.api_port} is not used: the API listens on {ports.api}")
@@ -312,19 +298,6 @@ def _read_ports(state_dir: Path, settings: Settings) -> _Ports:
     except (OSError, msgspec.DecodeError):
         return wished
     return _Ports(wished.api, wished.projector or last.projector, wished.fanout or last.fanout)
-
-
-def _free_port(host: str, wish: int) -> int:
-    for port in (wish, 0):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((host, port))
-            except OSError:
-                continue
-            found: int = probe.getsockname()[1]
-            return found
-    raise ConfigurationError(f"no free port on {host}")
 
 
 def _shown_url(settings: Settings) -> str:

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from lockstream.eventlog.kafka import Kafka
-from lockstream.eventlog.local_broker import LocalBroker, free_port
+from lockstream.eventlog.local_broker import LocalBroker
 from lockstream.read_model.database import Database, read_model_url
 from lockstream.read_model.store import ReadModel
+from lockstream.runtime.ports import free_port
 from lockstream.runtime.settings import Settings
 from tests.docker import IMAGE, DockerUnusable, kafka_container
 from tests.postgres import NoPostgres, throw_away_cluster

@@ -15,8 +15,9 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-from lockstream.eventlog.local_broker import LocalBroker, free_port
+from lockstream.eventlog.local_broker import LocalBroker
 from lockstream.runtime.errors import BrokerUnavailable
+from lockstream.runtime.ports import free_port
 
 Start = Callable[..., LocalBroker]
 

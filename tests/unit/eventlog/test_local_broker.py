@@ -8,17 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from lockstream.eventlog.local_broker import (
-    KAFKA_VERSION,
+from lockstream.eventlog.broker_properties import (
     SINGLE_NODE_PROPERTIES,
-    LocalBroker,
-    fetch_kafka,
-    free_port,
-    left_behind,
     node_properties,
     render_properties,
 )
+from lockstream.eventlog.kafka_download import KAFKA_VERSION, fetch_kafka
+from lockstream.eventlog.local_broker import LocalBroker, left_behind
 from lockstream.runtime.errors import BrokerUnavailable
+from lockstream.runtime.ports import free_port
 
 
 @pytest.fixture
