@@ -13,8 +13,9 @@ from lockstream.eventlog.kafka import (
 
 
 async def group_lag(kafka: Kafka, group: str, topic: str, begin: Mapping[int, int]) -> int:
-    """Records between the group's checkpoints and the end of the topic; ``begin``: the position of
-    partitions without a checkpoint.
+    """Records between the group's checkpoints and the end of a topic that is written in
+    transactions: at most so many, as each transaction's marker takes an offset too. ``begin``: the
+    position of partitions without a checkpoint.
 
     Raises:
         KafkaUnavailable: the broker can't be reached in time.
@@ -30,4 +31,5 @@ async def group_lag(kafka: Kafka, group: str, topic: str, begin: Mapping[int, in
         for tp, at in committed.items()
         if tp.topic == topic and at.offset >= 0
     }
-    return sum(max(0, end - reached.get(p, begin[p])) for p, end in ends.items())
+    # What a partition ends with is a marker, and nothing to be read.
+    return sum(max(0, end - 1 - reached.get(p, begin[p])) for p, end in ends.items())
