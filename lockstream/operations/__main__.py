@@ -8,6 +8,7 @@ import typer
 from lockstream.operations.console import print_json, print_table
 from lockstream.operations.locks import lock
 from lockstream.operations.organizations import key, org, token
+from lockstream.operations.parked import parked
 from lockstream.operations.partners import partner
 from lockstream.operations.replay import rebuild, replay
 from lockstream.operations.services import api, broker, fanout, projector
@@ -56,6 +57,7 @@ def make_command() -> typer.Typer:
         (key, "key"),
         (token, "token"),
         (partner, "partner"),
+        (parked, "parked"),
     ):
         command.add_typer(group, name=name, rich_help_panel=OPERATING)
     command.command(rich_help_panel=OPERATING)(settings)

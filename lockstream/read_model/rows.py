@@ -36,6 +36,7 @@ class ParkedRow(msgspec.Struct, frozen=True):
     org_id: str | None
     reason: str
     detail: str
+    source_offset: int
 
 
 class Known(msgspec.Struct, frozen=True):

@@ -126,6 +126,7 @@ class ReadModel:
                             "reason": fact.headers.reason,
                             # PostgreSQL takes no NUL in text, and the log may hold some.
                             "detail": printable(fact.headers.detail),
+                            "source_offset": fact.headers.source_offset,
                         }
                     )
                 current[stretch.partition] = Position(
@@ -302,7 +303,7 @@ class ReadModel:
             row = (await connection.execute(query)).first()
         if row is None:
             return None
-        return ParkedRow(row.lock_id, row.org_id, row.reason, row.detail)
+        return ParkedRow(row.lock_id, row.org_id, row.reason, row.detail, row.source_offset)
 
     async def known(
         self,

@@ -70,6 +70,7 @@ parked = Table(
     Column("org_id", Text),
     Column("reason", Text, nullable=False),
     Column("detail", Text, nullable=False),
+    Column("source_offset", BigInteger, nullable=False),
     Index("parked_by_id", "event_id"),
     sqlite_with_rowid=False,
 )

@@ -55,10 +55,7 @@ class ParkedHeaders(msgspec.Struct, frozen=True):
         Raises:
             ValueError: a header is missing or is not what it should be.
         """
-        names = [name for name, _ in headers]
-        if "parked-reason" not in names:
-            raise ValueError("the header 'parked-reason' is missing")
-        begin = len(names) - 1 - names[::-1].index("parked-reason")
+        begin = _own_begin(headers)
         own = {name: value.decode() for name, value in headers[begin:]}
         try:
             return msgspec.convert(
@@ -77,3 +74,19 @@ class ParkedHeaders(msgspec.Struct, frozen=True):
             )
         except KeyError as missing:
             raise ValueError(f"the header {missing} is missing") from missing
+
+
+def original_headers(headers: Headers) -> Headers:
+    """The headers that the fact had before it was parked.
+
+    Raises:
+        ValueError: this is no parked record.
+    """
+    return headers[: _own_begin(headers)]
+
+
+def _own_begin(headers: Headers) -> int:
+    names = [name for name, _ in headers]
+    if "parked-reason" not in names:
+        raise ValueError("the header 'parked-reason' is missing")
+    return len(names) - 1 - names[::-1].index("parked-reason")

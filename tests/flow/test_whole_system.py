@@ -15,10 +15,13 @@ import pytest
 
 from lockstream.eventlog.kafka import Kafka
 from lockstream.runtime.settings import Settings
+from lockstream.schemas.lock_facts import encode_fact
 from lockstream.schemas.partner_events import PartnerPosition, decode_envelope
+from lockstream.schemas.topics import partition_of
+from tests.examples_of import temp_key_used
 from tests.flow.client import Caller
 from tests.flow.conftest import RunningSystem
-from tests.integration.kafka_tools import eventually, read_all
+from tests.integration.kafka_tools import eventually, read_all, write_facts, write_raw
 
 pytestmark = pytest.mark.timeout(240)
 PARTITIONS = 12
@@ -177,6 +180,38 @@ def test_locks_are_imported_again_without_harm_and_bad_lines_are_named(
     assert json.loads(again.stdout) == {"created": 0, "existing": 5000, "bad": 2}
     shown = json.loads(own_system.lockstream("lock", "show", "5000", "--json"))
     assert (shown["version"], shown["orgId"]) == (1, "demo")
+
+
+def test_a_parked_fact_is_retried_and_becomes_one_event(own_system: RunningSystem) -> None:
+    own_system.start()
+    early = temp_key_used(900, org_id="demo")
+    odd = encode_fact(early).replace(b"tempKeyUuid", b"tempKeyID")
+    kafka, partition = kafka_of(own_system), partition_of(900, PARTITIONS)
+    asyncio.run(write_facts(kafka, "lock-facts", PARTITIONS, [early]))
+    asyncio.run(write_raw(kafka, "lock-facts", partition, b"900", odd))
+
+    def parked() -> list[dict[str, Any]]:
+        return list(json.loads(own_system.lockstream("parked", "list", "--json")))
+
+    deadline = time.monotonic() + 20
+    while len(listed := parked()) < 2:
+        assert time.monotonic() < deadline
+    assert [row["reason"] for row in listed] == ["unknown-lock", "undecodable"]
+    places = [row["place"] for row in listed]
+    again = own_system.try_lockstream("parked", "retry", places[0])
+    assert (again.returncode, "unknown-lock" in again.stderr) == (1, True)
+    own_system.lockstream("lock", "add", "--id", "900", "--org", "demo")
+    for _ in range(2):
+        retried = own_system.lockstream("parked", "retry", places[0], "--json")
+        assert json.loads(retried) == {"place": places[0], "status": "recorded", "version": 2}
+    unread = own_system.try_lockstream("parked", "retry", places[1])
+    assert (unread.returncode, "--value" in unread.stderr) == (2, True)
+    assert own_system.lockstream("parked", "show", places[1]).encode().strip() == odd
+    repaired = own_system.folder / "repaired.json"
+    repaired.write_bytes(encode_fact(temp_key_used(900, org_id="demo")))
+    mended = own_system.lockstream("parked", "retry", places[1], "--value", str(repaired), "--json")
+    assert json.loads(mended)["version"] == 3
+    own_system.lockstream("verify")
 
 
 def test_a_partner_that_is_added_now_gets_only_what_comes_after(
