@@ -165,7 +165,9 @@ class Stage:
                 owned.feed.offer([to_record(m) for m in messages])
                 if owned.feed.is_full:
                     owned.paused = True
-                    self._consumer.pause(tp)
+                    # A partition that is being revoked can't be paused any more, and need not.
+                    with suppress(KafkaError):
+                        self._consumer.pause(tp)
 
     async def _fetch(self) -> Mapping[Any, Sequence[Any]]:
         """One poll. Everything fetched is taken out at once: what is left behind would hold up
