@@ -9,6 +9,7 @@ from aiokafka.errors import TopicAlreadyExistsError, for_code
 
 from lockstream.eventlog.kafka import REQUEST_TIMEOUT_S, Kafka, connected, kafka_errors
 from lockstream.runtime.errors import KafkaUnavailable, PartitionsChanged
+from lockstream.runtime.process import within
 from lockstream.runtime.settings import Settings
 from lockstream.schemas.topics import DAY_MS, MAX_RECORD_BYTES
 
@@ -72,7 +73,7 @@ async def topic_exists(kafka: Kafka, topic: str) -> bool:
     """
     async with connected(kafka.admin()) as admin:
         with kafka_errors("listing the topics"):
-            return topic in await asyncio.wait_for(admin.list_topics(), REQUEST_TIMEOUT_S)
+            return topic in await within(admin.list_topics(), REQUEST_TIMEOUT_S)
 
 
 async def delete_topic(kafka: Kafka, topic: str) -> None:
@@ -82,12 +83,12 @@ async def delete_topic(kafka: Kafka, topic: str) -> None:
     """
     async with connected(kafka.admin()) as admin:
         with kafka_errors(f"deleting {topic}"):
-            await asyncio.wait_for(admin.delete_topics([topic]), REQUEST_TIMEOUT_S)
+            await within(admin.delete_topics([topic]), REQUEST_TIMEOUT_S)
 
 
 async def _create_missing(admin: Any, settings: Settings, topics: list[Topic]) -> None:
     with kafka_errors("listing the topics"):
-        existing = set(await asyncio.wait_for(admin.list_topics(), REQUEST_TIMEOUT_S))
+        existing = set(await within(admin.list_topics(), REQUEST_TIMEOUT_S))
     missing = [topic for topic in topics if topic.name not in existing]
     if not missing:
         return
@@ -104,7 +105,7 @@ async def _create_missing(admin: Any, settings: Settings, topics: list[Topic]) -
         for topic in missing
     ]
     with kafka_errors("creating the topics"):
-        answer = await asyncio.wait_for(admin.create_topics(wanted), REQUEST_TIMEOUT_S)
+        answer = await within(admin.create_topics(wanted), REQUEST_TIMEOUT_S)
     for name, code, *text in answer.topic_errors:
         error = for_code(code)
         if code and error is not TopicAlreadyExistsError:
@@ -118,9 +119,7 @@ async def _check_partitions(admin: Any, topics: list[Topic]) -> None:
     deadline = loop.time() + REQUEST_TIMEOUT_S
     while True:
         with kafka_errors("describing the topics"):
-            described = await asyncio.wait_for(
-                admin.describe_topics(list(expected)), REQUEST_TIMEOUT_S
-            )
+            described = await within(admin.describe_topics(list(expected)), REQUEST_TIMEOUT_S)
         counts = {t["topic"]: len(t["partitions"]) for t in described if not t["error_code"]}
         led = all(
             partition["leader"] >= 0

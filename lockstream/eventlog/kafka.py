@@ -16,6 +16,7 @@ from aiokafka.helpers import create_ssl_context
 from aiokafka.producer import sender as aiokafka_sender
 
 from lockstream.runtime.errors import KafkaUnavailable
+from lockstream.runtime.process import within
 from lockstream.runtime.settings import Settings
 from lockstream.schemas.lock_events import Headers
 
@@ -148,8 +149,8 @@ async def start_client(client: Any, doing: str, timeout_s: float = REQUEST_TIMEO
     """
     try:
         with kafka_errors(doing):
-            await asyncio.wait_for(client.start(), timeout_s)
-            # Lets its tasks begin: from Python 3.12 on `wait_for` makes no turn of the loop, and a
+            await within(client.start(), timeout_s)
+            # Lets its tasks begin: starting may have made no turn of the loop, and a
             # consumer can't be stopped whose task was cancelled before its first step.
             await asyncio.sleep(0)
     except BaseException:
@@ -176,7 +177,7 @@ async def stop_client(client: Any, timeout_s: float = 3.0) -> None:
     that may never come back)."""
     end = client.close if isinstance(client, AIOKafkaAdminClient) else client.stop
     try:
-        await asyncio.wait_for(end(), timeout_s)
+        await within(end(), timeout_s)
     except (TimeoutError, KafkaError) as error:
         log.debug("client did not stop in order: %r", error)
         await _close_by_force(client)
@@ -262,7 +263,7 @@ async def offsets_at_time(
     ends = await high_watermarks(offsets_client, topic, partitions)
     wanted = {TopicPartition(topic, p): time_ms for p in partitions}
     with kafka_errors(f"asking for the offsets of {topic}"):
-        found = await asyncio.wait_for(offsets_client.offsets_for_times(wanted), REQUEST_TIMEOUT_S)
+        found = await within(offsets_client.offsets_for_times(wanted), REQUEST_TIMEOUT_S)
     return {
         tp.partition: ends[tp.partition] if entry is None else entry.offset
         for tp, entry in found.items()
@@ -271,5 +272,5 @@ async def offsets_at_time(
 
 async def _ask_offsets(question: Any, topic: str) -> dict[int, int]:
     with kafka_errors(f"asking for the offsets of {topic}"):
-        answer: Mapping[Any, int] = await asyncio.wait_for(question, REQUEST_TIMEOUT_S)
+        answer: Mapping[Any, int] = await within(question, REQUEST_TIMEOUT_S)
     return {tp.partition: offset for tp, offset in answer.items()}

@@ -1,6 +1,5 @@
 """How far a consumer group is behind, as its checkpoints say."""
 
-import asyncio
 from collections.abc import Mapping
 
 from lockstream.eventlog.kafka import (
@@ -10,6 +9,7 @@ from lockstream.eventlog.kafka import (
     high_watermarks,
     kafka_errors,
 )
+from lockstream.runtime.process import within
 
 
 async def group_lag(kafka: Kafka, group: str, topic: str, begin: Mapping[int, int]) -> int:
@@ -23,9 +23,7 @@ async def group_lag(kafka: Kafka, group: str, topic: str, begin: Mapping[int, in
     async with connected(kafka.offsets_client()) as client, connected(kafka.admin()) as admin:
         ends = await high_watermarks(client, topic, list(begin))
         with kafka_errors(f"reading the offsets of {group}"):
-            committed = await asyncio.wait_for(
-                admin.list_consumer_group_offsets(group), REQUEST_TIMEOUT_S
-            )
+            committed = await within(admin.list_consumer_group_offsets(group), REQUEST_TIMEOUT_S)
     reached = {
         tp.partition: at.offset
         for tp, at in committed.items()

@@ -18,6 +18,7 @@ from lockstream.eventlog.kafka import (
 )
 from lockstream.eventlog.log_reader import LogReader
 from lockstream.eventlog.tail import Tail
+from lockstream.runtime.process import within
 from lockstream.schemas.registry import (
     ApiKey,
     Entry,
@@ -106,7 +107,7 @@ async def write_entries(kafka: Kafka, topic: str, entries: Sequence[Entry]) -> N
     async with connected(kafka.idempotent_producer()) as producer:
         for entry in entries:
             with kafka_errors(f"writing to {topic}"):
-                await asyncio.wait_for(
+                await within(
                     producer.send_and_wait(
                         topic, encode_entry(entry), key=entry_key(entry), partition=0
                     ),

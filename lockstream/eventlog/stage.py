@@ -49,6 +49,7 @@ from lockstream.runtime.errors import (
     StreamViolation,
     Unavailable,
 )
+from lockstream.runtime.process import within
 from lockstream.runtime.readiness import Readiness
 
 log = logging.getLogger(__name__)
@@ -342,7 +343,7 @@ class Stage:
     async def _read_checkpoint(self, tp: TopicPartition) -> Checkpoint | None:
         # The public committed() drops the metadata.
         with kafka_errors(f"reading the offsets of {self._name.group}"):
-            found = await asyncio.wait_for(
+            found = await within(
                 self._consumer._coordinator.fetch_committed_offsets([tp]), REQUEST_TIMEOUT_S
             )
         committed = found.get(tp)
@@ -368,7 +369,7 @@ class Stage:
         if not offsets:
             return
         try:
-            await asyncio.wait_for(self._consumer.commit(offsets), 3.0)
+            await within(self._consumer.commit(offsets), 3.0)
         except (KafkaError, TimeoutError) as error:
             log.debug("%s: checkpoint not written: %r", self._name.group, error)
 
@@ -378,7 +379,7 @@ class Stage:
         while not owned.feed.ended and owned.checkpoint is not None:
             offset = OffsetAndMetadata(owned.checkpoint.next_offset, owned.checkpoint.note)
             try:
-                await asyncio.wait_for(self._consumer.commit({owned.tp: offset}), 3.0)
+                await within(self._consumer.commit({owned.tp: offset}), 3.0)
             except (KafkaError, TimeoutError) as error:
                 log.debug("%s: not known to be a member: %r", self._name.group, error)
                 await owned.feed.wait_end(0.2)

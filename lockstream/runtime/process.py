@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
+from typing import TypeVar
 
 import uvloop
 
@@ -14,6 +15,7 @@ from lockstream.runtime.errors import ConfigurationError, LockstreamError
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
 Role = Callable[[asyncio.Event], Awaitable[None]]
 
 
@@ -51,6 +53,17 @@ async def _with_signals(role: Role) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     await role(stop)
+
+
+async def within(answer: Awaitable[T], timeout_s: float) -> T:
+    """The answer, if it comes in time. Not ``asyncio.wait_for``: before Python 3.12 that loses a
+    cancellation which arrives together with the answer, and whoever cancelled waits for ever.
+
+    Raises:
+        TimeoutError: it does not.
+    """
+    async with asyncio.timeout(timeout_s):
+        return await answer
 
 
 async def first_of(*events: asyncio.Event, timeout_s: float | None = None) -> None:
