@@ -141,10 +141,6 @@ class UseTempKeyHandler:
         """A fact that this replica published and whose event it had not seen in time."""
         return self._pending.get(event_id)
 
-    @property
-    def under_way(self) -> int:
-        return len(self._under_way)
-
 
 def _answer(outcome: Outcome, published: Published, command: UseTempKey) -> Recorded:
     if isinstance(outcome, SeenParked):

@@ -11,6 +11,7 @@ from lockstream.read_model.rows import ParkedRow, Position
 from lockstream.read_model.store import ReadModel
 from lockstream.read_model.tables import LOCK_EVENTS
 from lockstream.runtime.errors import ReadModelUnavailable
+from lockstream.runtime.process import first_of
 from lockstream.runtime.readiness import Readiness
 from lockstream.schemas.lock_events import Event, decode_event
 from lockstream.schemas.topics import partition_of
@@ -52,11 +53,7 @@ class Lookups:
                 readiness.block(OBSTACLE, str(error))
             else:
                 readiness.clear(OBSTACLE)
-            try:
-                async with asyncio.timeout(WATCH_EVERY_S):
-                    await stop.wait()
-            except TimeoutError:
-                continue
+            await first_of(stop, timeout_s=WATCH_EVERY_S)
 
     def source_offset(self, partition: int) -> int:
         """The largest fact offset known to be folded in; -1 for none."""

@@ -13,6 +13,7 @@ import msgspec
 
 from lockstream.command_api.errors import Forbidden, Unauthenticated
 from lockstream.runtime.errors import ConfigurationError
+from lockstream.runtime.process import first_of
 
 log = logging.getLogger(__name__)
 
@@ -63,11 +64,7 @@ class KeySet:
                 if str(error) != said:
                     log.error("the JWKS file is unusable, the keys stay as they were: %s", error)
                 said = str(error)
-            try:
-                async with asyncio.timeout(RELOAD_EVERY_S):
-                    await stop.wait()
-            except TimeoutError:
-                continue
+            await first_of(stop, timeout_s=RELOAD_EVERY_S)
 
     async def _reload(self) -> None:
         stat = await asyncio.to_thread(self._file.stat)

@@ -4,6 +4,7 @@ import asyncio
 
 from lockstream.eventlog.kafka import Kafka, connected, high_watermarks
 from lockstream.runtime.errors import KafkaUnavailable
+from lockstream.runtime.process import first_of
 from lockstream.runtime.readiness import Readiness
 
 EVERY_S = 1.0
@@ -22,8 +23,4 @@ async def watch_kafka(kafka: Kafka, topic: str, readiness: Readiness, stop: asyn
                 readiness.block(OBSTACLE, f"Kafka does not answer: {error or 'no answer in time'}")
             else:
                 readiness.clear(OBSTACLE)
-            try:
-                async with asyncio.timeout(EVERY_S):
-                    await stop.wait()
-            except TimeoutError:
-                continue
+            await first_of(stop, timeout_s=EVERY_S)

@@ -13,6 +13,7 @@ from lockstream.eventlog.stage_partition import Fail, StagePartition
 from lockstream.fanout.partition import FanoutPartition
 from lockstream.runtime.errors import StageStopped, Unavailable
 from lockstream.runtime.health import serve_health
+from lockstream.runtime.process import first_of
 from lockstream.runtime.readiness import Readiness
 from lockstream.runtime.settings import Settings
 from lockstream.schemas.registry import Partner
@@ -91,11 +92,8 @@ class Fanout:
             else:
                 pause = FIRST_PAUSE_S
                 continue
-            try:
-                async with asyncio.timeout(pause):
-                    await running.stop.wait()
-            except TimeoutError:
-                pause = min(LONGEST_PAUSE_S, pause * 2)
+            await first_of(running.stop, timeout_s=pause)
+            pause = min(LONGEST_PAUSE_S, pause * 2)
         self._readiness.clear(label)
 
     def _make_stage(self, partner: Partner) -> Stage:

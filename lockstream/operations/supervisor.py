@@ -10,6 +10,7 @@ import msgspec
 
 from lockstream.operations.console import say
 from lockstream.runtime.errors import ConfigurationError
+from lockstream.runtime.process import first_of
 
 FIRST_PAUSE_S = 0.0
 LONGEST_PAUSE_S = 10.0
@@ -65,9 +66,7 @@ class Supervised:
                 + (f" in {pause:.1f} s" if pause else "")
                 + f"; see {self._command.log}"
             )
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(pause):
-                    await self._stopping.wait()
+            await first_of(self._stopping, timeout_s=pause)
             pause = min(LONGEST_PAUSE_S, max(0.5, pause * 2))
 
     async def _start(self) -> asyncio.subprocess.Process:

@@ -35,9 +35,6 @@ def health_routes(readiness: Readiness, details: Details) -> list[Route]:
 class QuietServer(uvicorn.Server):
     """A uvicorn server that leaves signals to the role it is part of."""
 
-    def install_signal_handlers(self) -> None:
-        pass
-
     async def serve_until(self, stop: asyncio.Event) -> None:
         """Serves until ``stop`` is set, then drains.
 
