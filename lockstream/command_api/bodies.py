@@ -1,5 +1,6 @@
 """The bodies of the answers: what the application sends and what ``/openapi.json`` describes."""
 
+from typing import Literal
 from uuid import UUID
 
 import msgspec
@@ -24,7 +25,7 @@ class PendingBody(msgspec.Struct, frozen=True, rename="camel"):
     success: bool
     aggregate_id: UUID
     event_id: UUID
-    status: str = "pending"
+    status: Literal["pending"] = "pending"
 
 
 class LockBody(msgspec.Struct, frozen=True, rename="camel"):
@@ -52,7 +53,7 @@ class EventPageBody(msgspec.Struct, frozen=True, rename="camel"):
 
 class EventStatusBody(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     event_id: UUID
-    status: str
+    status: Literal["recorded", "pending", "parked"]
     lock_id: int | None = None
     version: int | None = None
     event: EventBody | None = None

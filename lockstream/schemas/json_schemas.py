@@ -1,0 +1,39 @@
+"""JSON Schemas (draft 2020-12) of msgspec types, so that other languages read them alike."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+Json = dict[str, Any]
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+_END_IN_PYTHON = r"\Z"
+
+
+def json_schema(type_: Any) -> Json:
+    """One type's schema, complete in itself: what it refers to stands under ``$defs``."""
+    return {"$schema": DIALECT, **_portable(msgspec.json.schema(type_))}
+
+
+def schema_components(types: Sequence[Any]) -> dict[str, Json]:
+    """The types' schemas by name, for the ``components/schemas`` of OpenAPI and AsyncAPI."""
+    _, components = msgspec.json.schema_components(
+        types, ref_template="#/components/schemas/{name}"
+    )
+    return {name: _portable(schema) for name, schema in components.items()}
+
+
+def _portable(schema: Any) -> Any:
+    """As JSON would give it back, and with patterns in ECMA-262's dialect, as JSON Schema asks
+    (2020-12, section 6.4): there ``\\Z`` is the letter Z, and ``$`` is what Python calls ``\\Z``.
+    """
+    if isinstance(schema, list | tuple):
+        return [_portable(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    portable = {name: _portable(part) for name, part in schema.items()}
+    pattern = portable.get("pattern")
+    if isinstance(pattern, str) and pattern.endswith(_END_IN_PYTHON):
+        portable["pattern"] = pattern.removesuffix(_END_IN_PYTHON) + "$"
+    return portable

@@ -1,0 +1,143 @@
+"""``/openapi.json`` is valid, and says what the application does."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import jsonschema
+import pytest
+from openapi_spec_validator import OpenAPIV31SpecValidator
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+
+from lockstream.command_api.errors import (
+    PROBLEM,
+    STATUS_OF,
+    BadField,
+    Forbidden,
+    InvalidRequest,
+    KeyReused,
+    NotFound,
+    TooLarge,
+    Unauthenticated,
+    UnsupportedMediaType,
+    error_response,
+    on_http_exception,
+    status_of,
+)
+from lockstream.command_api.openapi import openapi_document
+from lockstream.command_api.openapi_answers import REFUSALS
+from lockstream.command_api.requests import MAX_BODY_BYTES
+from lockstream.runtime.errors import KafkaUnavailable
+
+DOCUMENT = openapi_document("1.2.3")
+ERRORS: tuple[Exception, ...] = (
+    InvalidRequest(
+        (BadField("tempKeyUuid", "is required"), BadField("userID", "is not a known field"))
+    ),
+    Unauthenticated("The Authorization header is missing", token_given=False),
+    Forbidden("The token lacks the scope locks:use-temp-key", missing_scope="locks:use-temp-key"),
+    NotFound(),
+    TooLarge(f"The body may have {MAX_BODY_BYTES} bytes at most"),
+    UnsupportedMediaType("Send the body with Content-Type: application/json"),
+    KeyReused(),
+    ZeroDivisionError(),
+    KafkaUnavailable("no broker"),
+)
+EVERYWHERE = {"content-type", "content-length"}
+
+
+def operations() -> Iterator[tuple[str, dict[str, Any]]]:
+    for path in DOCUMENT["paths"].values():
+        for operation in path.values():
+            yield operation["operationId"], operation
+
+
+def resolved(part: dict[str, Any]) -> dict[str, Any]:
+    while "$ref" in part:
+        _, _, kind, name = part["$ref"].split("/")
+        part = DOCUMENT["components"][kind][name]
+    return part
+
+
+def check(instance: object, schema: dict[str, Any]) -> None:
+    whole = {**schema, "components": DOCUMENT["components"]}
+    jsonschema.Draft202012Validator(
+        whole, format_checker=jsonschema.Draft202012Validator.FORMAT_CHECKER
+    ).validate(instance)
+
+
+def test_it_is_openapi_3_1() -> None:
+    OpenAPIV31SpecValidator(DOCUMENT).validate()
+
+
+def test_every_operation_needs_both_credentials_at_once() -> None:
+    (together,) = DOCUMENT["security"]
+    assert set(together) == {"bearerToken", "apiKey"}
+    assert all("security" not in operation for _, operation in operations())
+
+
+def test_every_status_of_the_error_table_is_described() -> None:
+    described = DOCUMENT["paths"]["/locks/{id}/use-temp-key"]["post"]["responses"]
+    assert {str(status) for status in STATUS_OF.values()} | {"405"} <= set(described)
+    assert set(described) - {"200", "202"} == {str(status) for status in REFUSALS}
+
+
+def test_every_answer_has_a_body_and_says_which_request_it_answers() -> None:
+    for name, operation in operations():
+        for status, response in operation["responses"].items():
+            answer = resolved(response)
+            assert "X-Request-Id" in answer["headers"], (name, status)
+            assert "application/json" in answer["content"], (name, status)
+            assert (PROBLEM in answer["content"]) == (int(status) >= 400), (name, status)
+
+
+def test_examples_are_of_their_schemas() -> None:
+    count = 0
+    for _, operation in operations():
+        bodies = [resolved(answer)["content"] for answer in operation["responses"].values()]
+        if "requestBody" in operation:
+            bodies.append(operation["requestBody"]["content"])
+        for media_types in bodies:
+            for content in media_types.values():
+                examples = [e["value"] for e in content.get("examples", {}).values()]
+                for example in examples or [content["example"]]:
+                    check(example, content["schema"])
+                    count += 1
+    assert count > 40
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda e: str(status_of(e)))
+@pytest.mark.parametrize("media_type", ["application/json", PROBLEM])
+def test_a_refusal_is_described_as_it_is_sent(error: Exception, media_type: str) -> None:
+    sent = error_response(media_type, error)
+    described = resolved(DOCUMENT["components"]["responses"][f"Refusal{sent.status_code}"])
+    assert sent.headers["content-type"] == media_type
+    content = described["content"][media_type]
+    assert json.loads(bytes(sent.body)) == content["example"]
+    check_headers(dict(sent.headers), described["headers"])
+
+
+async def test_a_method_that_is_not_there_is_described_as_it_is_refused() -> None:
+    request = Request({"type": "http", "method": "PUT", "headers": []})
+    sent = await on_http_exception(request, HTTPException(405, headers={"Allow": "POST"}))
+    described = resolved(DOCUMENT["components"]["responses"]["Refusal405"])
+    assert json.loads(bytes(sent.body)) == described["content"]["application/json"]["example"]
+    check_headers(dict(sent.headers), described["headers"])
+
+
+def check_headers(sent: dict[str, str], described: dict[str, Any]) -> None:
+    """All that is sent is described, with this value; the door adds ``X-Request-Id``."""
+    known = {name.lower(): resolved(header) for name, header in described.items()}
+    for name, value in sent.items():
+        if name not in EVERYWHERE:
+            assert known[name]["example"] == value
+    always = {name for name, header in known.items() if header["required"]}
+    assert always - {"x-request-id"} <= set(sent)
+
+
+def test_patterns_are_written_for_every_language() -> None:
+    """``\\Z`` is the letter Z to all but Python."""
+    assert "\\\\Z" not in json.dumps(DOCUMENT)
+    lock = DOCUMENT["components"]["schemas"]["TempKeyUse"]["properties"]["tempKeyUuid"]
+    assert lock["pattern"].endswith("*$")
