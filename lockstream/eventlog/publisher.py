@@ -9,8 +9,7 @@ from aiokafka.errors import KafkaError
 
 from lockstream.eventlog.kafka import Kafka, start_client, stop_client
 from lockstream.runtime.errors import KafkaUnavailable, OutcomeUnknown
-from lockstream.schemas.lock_events import Headers
-from lockstream.schemas.lock_facts import TRACEPARENT, Fact, encode_fact
+from lockstream.schemas.lock_facts import Fact, FactHeaders, encode_fact
 from lockstream.schemas.topics import lock_key, partition_of
 
 log = logging.getLogger(__name__)
@@ -53,7 +52,7 @@ class FactPublisher:
             KafkaUnavailable: it was not sent: nothing is recorded.
             OutcomeUnknown: it was sent and no answer came: it may be recorded, now or later.
         """
-        headers: Headers = ((TRACEPARENT, traceparent),) if traceparent is not None else ()
+        headers = FactHeaders(traceparent).to_kafka()
         partition = partition_of(fact.lock_id, self._partitions)
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._timeout_s

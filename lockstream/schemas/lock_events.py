@@ -6,7 +6,6 @@ Reading is lenient about fields that a later version adds.
 """
 
 from typing import Annotated, Literal
-from uuid import UUID
 
 import msgspec
 
@@ -16,31 +15,37 @@ from lockstream.schemas.lock_facts import (
     LockCreation,
     OrganizationChange,
 )
-from lockstream.schemas.primitives import LockId, Name, OpaqueText
+from lockstream.schemas.primitives import EventId, LockId, LockUuid, Name, OpaqueText, WrittenTime
 
 Headers = tuple[tuple[str, bytes], ...]
 Version = Annotated[int, msgspec.Meta(ge=1, description="1, 2, 3 … per lock, without a gap")]
 
+UsedCount = Annotated[
+    int,
+    msgspec.Meta(
+        ge=1,
+        description="How often this temp key has been used on this lock, this time included",
+    ),
+]
+
 
 class RecordedTempKeyUse(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
-    """``used_count``: how often this temp key has been used on this lock, this time included."""
-
     temp_key_uuid: OpaqueText
-    lock_uuid: UUID
+    lock_uuid: LockUuid
     lock_id: LockId
-    used_count: Annotated[int, msgspec.Meta(ge=1)]
+    used_count: UsedCount
     user_id: OpaqueText | None = None
 
 
 class _Event(msgspec.Struct, frozen=True, kw_only=True, rename="camel", tag_field="type"):
-    event_id: UUID
+    event_id: EventId
     lock_id: LockId
-    occurred_at: str
+    occurred_at: WrittenTime
     actor: Actor
-    aggregate_id: UUID
-    org_id: Name
+    aggregate_id: LockUuid
+    org_id: Annotated[Name, msgspec.Meta(description="Whose lock it was when this happened")]
     version: Version
-    recorded_at: str
+    recorded_at: WrittenTime
     aggregate_type: Literal["lock"] = "lock"
 
 
@@ -81,7 +86,7 @@ def encode_event(event: Event) -> bytes:
     return _encoder.encode(event)
 
 
-class EventHeaders(msgspec.Struct, frozen=True):
+class EventHeaders(msgspec.Struct, frozen=True, omit_defaults=True, rename="kebab"):
     """The headers of a ``lock-events`` record. ``source_offset``: its fact's, in ``lock-facts``."""
 
     event_id: str

@@ -1,17 +1,18 @@
 """Topic ``lock-facts``: what happened, as recorded, before it has a version.
 
-Key: the lock id in ASCII decimal. Value: one of ``Fact``, UTF-8 JSON. Header: ``traceparent``
-where the command had one. Reading is strict: a field that nobody knows is not dropped from an
+Key: the lock id in ASCII decimal. Value: one of ``Fact``, UTF-8 JSON. Headers:
+``FactHeaders``. Reading is strict: a field that nobody knows is not dropped from an
 audit log, its record is parked, and can be retried once the writer or the projector is mended.
 """
 
 from typing import Literal
-from uuid import UUID
 
 import msgspec
 
 from lockstream.schemas.primitives import (
+    EventId,
     LockId,
+    LockUuid,
     Name,
     OpaqueText,
     Subject,
@@ -21,6 +22,15 @@ from lockstream.schemas.primitives import (
 )
 
 TRACEPARENT = "traceparent"
+
+
+class FactHeaders(msgspec.Struct, frozen=True, omit_defaults=True):
+    """``traceparent``: W3C Trace Context of the command."""
+
+    traceparent: bytes | None = None
+
+    def to_kafka(self) -> tuple[tuple[str, bytes], ...]:
+        return () if self.traceparent is None else ((TRACEPARENT, self.traceparent),)
 
 
 class Actor(
@@ -42,7 +52,7 @@ class TempKeyUse(
 
 
 class LockCreation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
-    lock_uuid: UUID
+    lock_uuid: LockUuid
     org_id: Name
 
 
@@ -58,7 +68,7 @@ class _Fact(
     rename="camel",
     tag_field="type",
 ):
-    event_id: UUID
+    event_id: EventId
     lock_id: LockId
     occurred_at: Timestamp
     actor: Actor

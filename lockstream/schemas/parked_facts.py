@@ -4,11 +4,12 @@ Key and value: the original record's, byte for byte. Headers: the original's, th
 ``ParkedHeaders``, which say why and where from.
 """
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
 from lockstream.schemas.lock_events import Headers
+from lockstream.schemas.primitives import WrittenTime
 
 Reason = Literal[
     "undecodable",
@@ -20,14 +21,21 @@ Reason = Literal[
 ]
 
 
-class ParkedHeaders(msgspec.Struct, frozen=True):
+_RENAMED = {"reason": "parked-reason", "detail": "parked-detail", "parked_at": "parked-at"}
+
+
+def _header_name(field: str) -> str:
+    return _RENAMED.get(field, field.replace("_", "-"))
+
+
+class ParkedHeaders(msgspec.Struct, frozen=True, omit_defaults=True, rename=_header_name):
     """``event_id``, ``lock_id`` and ``org_id`` are None where the fact could not be read."""
 
     reason: Reason
-    detail: str
+    detail: Annotated[str, msgspec.Meta(description="The reason in a sentence, for a person")]
     source_topic: str
-    source_offset: int
-    parked_at: str
+    source_offset: Annotated[int, msgspec.Meta(description="Where the fact was, same partition")]
+    parked_at: WrittenTime
     event_id: str | None = None
     lock_id: int | None = None
     org_id: str | None = None
@@ -57,23 +65,7 @@ class ParkedHeaders(msgspec.Struct, frozen=True):
         """
         begin = _own_begin(headers)
         own = {name: value.decode() for name, value in headers[begin:]}
-        try:
-            return msgspec.convert(
-                {
-                    "reason": own["parked-reason"],
-                    "detail": own["parked-detail"],
-                    "source_topic": own["source-topic"],
-                    "source_offset": own["source-offset"],
-                    "parked_at": own["parked-at"],
-                    "event_id": own.get("event-id"),
-                    "lock_id": own.get("lock-id"),
-                    "org_id": own.get("org-id"),
-                },
-                cls,
-                strict=False,
-            )
-        except KeyError as missing:
-            raise ValueError(f"the header {missing} is missing") from missing
+        return msgspec.convert(own, cls, strict=False)
 
 
 def original_headers(headers: Headers) -> Headers:

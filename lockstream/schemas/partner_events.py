@@ -6,8 +6,7 @@ add ``source-offset`` (in ``lock-events``) and ``sequence``: 1, 2, 3 … per par
 without a gap, by which a partner can prove that it has missed nothing.
 """
 
-from typing import Literal
-from uuid import UUID
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -17,12 +16,25 @@ from lockstream.schemas.lock_events import (
     LockCreatedEvent,
     OrganizationSetEvent,
     TempKeyUsedEvent,
+    UsedCount,
+    Version,
     event_type,
 )
 from lockstream.schemas.lock_facts import TRACEPARENT
-from lockstream.schemas.primitives import epoch_ms, read_time
+from lockstream.schemas.primitives import (
+    EventId,
+    LockId,
+    LockUuid,
+    Name,
+    OpaqueText,
+    epoch_ms,
+    read_time,
+)
 
 SOURCE = "spk.api"
+
+
+HappenedAt = Annotated[str, msgspec.Meta(description="When it happened: UTC (RFC 3339)")]
 
 
 class _PartnerData(
@@ -33,46 +45,46 @@ class _PartnerData(
     rename="camel",
     tag_field="type",
 ):
-    lock_id: int
-    lock_uuid: UUID
+    lock_id: LockId
+    lock_uuid: LockUuid
 
 
 class LockCreatedData(_PartnerData, frozen=True, kw_only=True, tag="LockCreated"):
-    org_id: str
-    timestamp: str
+    org_id: Name
+    timestamp: HappenedAt
 
 
 class OrganizationSetData(_PartnerData, frozen=True, kw_only=True, tag="OrganizationSet"):
-    org_id: str
-    timestamp: str
+    org_id: Name
+    timestamp: HappenedAt
 
 
 class TempKeyUsedData(_PartnerData, frozen=True, kw_only=True, tag="TempKeyUsed"):
-    temp_key_uuid: str
-    user_id: str | None = None
-    used_count: int
-    timestamp: str
+    temp_key_uuid: OpaqueText
+    user_id: OpaqueText | None = None
+    used_count: UsedCount
+    timestamp: HappenedAt
 
 
 PartnerData = LockCreatedData | OrganizationSetData | TempKeyUsedData
 
 
 class Detail(msgspec.Struct, frozen=True, rename="camel"):
-    """``timestamp``: when it happened, milliseconds since 1970-01-01 UTC."""
-
     partner_id: str
     aggregate_type: Literal["lock"]
-    aggregate_id: UUID
-    version: int
-    timestamp: int
+    aggregate_id: LockUuid
+    version: Version
+    timestamp: Annotated[
+        int, msgspec.Meta(description="When it happened, milliseconds since 1970-01-01 UTC")
+    ]
     data: PartnerData
 
 
 class Envelope(msgspec.Struct, frozen=True, rename={"detail_type": "detail-type"}):
-    id: UUID
+    id: EventId
     source: str
-    detail_type: str
-    time: str
+    detail_type: Annotated[str, msgspec.Meta(description="The event's type")]
+    time: HappenedAt
     detail: Detail
 
 
@@ -137,24 +149,63 @@ def decode_envelope(value: bytes) -> Envelope:
     return _decoder.decode(value)
 
 
+class PartnerHeaders(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    omit_defaults=True,
+    rename={
+        "content_type": "content-type",
+        "source_offset": "source-offset",
+    },
+):
+    ce_specversion: Literal["1.0"]
+    ce_id: Annotated[str, msgspec.Meta(description="The event's id")]
+    ce_source: str
+    ce_type: Annotated[str, msgspec.Meta(description="The event's type")]
+    ce_time: HappenedAt
+    ce_subject: Annotated[str, msgspec.Meta(description="The lock's UUID")]
+    content_type: Literal["application/json"]
+    source_offset: Annotated[int, msgspec.Meta(description="The event's, in `lock-events`")]
+    sequence: Annotated[
+        int,
+        msgspec.Meta(ge=1, description="1, 2, 3 … per partition of this topic, without a gap"),
+    ]
+    traceparent: bytes | None = None
+
+    def to_kafka(self) -> Headers:
+        headers: Headers = (
+            ("ce_specversion", self.ce_specversion.encode()),
+            ("ce_id", self.ce_id.encode()),
+            ("ce_source", self.ce_source.encode()),
+            ("ce_type", self.ce_type.encode()),
+            ("ce_time", self.ce_time.encode()),
+            ("ce_subject", self.ce_subject.encode()),
+            ("content-type", self.content_type.encode()),
+            ("source-offset", b"%d" % self.source_offset),
+            ("sequence", b"%d" % self.sequence),
+        )
+        if self.traceparent is not None:
+            headers += ((TRACEPARENT, self.traceparent),)
+        return headers
+
+
 def partner_headers(
     record: Envelope, *, source_offset: int, sequence: int, traceparent: bytes | None
 ) -> Headers:
     """``source_offset``: of the event in ``lock-events``; ``sequence``: in this partition."""
-    headers: Headers = (
-        ("ce_specversion", b"1.0"),
-        ("ce_id", str(record.id).encode()),
-        ("ce_source", record.source.encode()),
-        ("ce_type", record.detail_type.encode()),
-        ("ce_time", record.time.encode()),
-        ("ce_subject", str(record.detail.aggregate_id).encode()),
-        ("content-type", b"application/json"),
-        ("source-offset", b"%d" % source_offset),
-        ("sequence", b"%d" % sequence),
-    )
-    if traceparent is not None:
-        headers += ((TRACEPARENT, traceparent),)
-    return headers
+    return PartnerHeaders(
+        ce_specversion="1.0",
+        ce_id=str(record.id),
+        ce_source=record.source,
+        ce_type=record.detail_type,
+        ce_time=record.time,
+        ce_subject=str(record.detail.aggregate_id),
+        content_type="application/json",
+        source_offset=source_offset,
+        sequence=sequence,
+        traceparent=traceparent,
+    ).to_kafka()
 
 
 class PartnerPosition(msgspec.Struct, frozen=True):

@@ -11,6 +11,15 @@ MAX_LOCK_ID = 2**63 - 1
 
 LockId = Annotated[int, msgspec.Meta(ge=1, le=MAX_LOCK_ID, description="Lock ID (numeric)")]
 
+LockUuid = Annotated[UUID, msgspec.Meta(description="The lock's UUID: the aggregate's id")]
+
+EventId = Annotated[
+    UUID,
+    msgspec.Meta(
+        description="Names what happened: the same in the fact, the event and the partners' records"
+    ),
+]
+
 OPAQUE_TEXT_PATTERN = r"^[^\x00-\x1f\x7f-\x9f]*\Z"
 """No control characters (Unicode category Cc)."""
 
@@ -40,6 +49,9 @@ Timestamp = Annotated[
         description="RFC 3339 date-time",
     ),
 ]
+
+WrittenTime = Annotated[str, msgspec.Meta(description="UTC with milliseconds (RFC 3339)")]
+"""What ``write_time`` has made."""
 
 _COMMAND_NAMESPACE = UUID("5f7ab8a2-8f0f-5d0c-9f0a-3c1b6a6f2f11")
 _LOCK_NAMESPACE = UUID("0d0f4c8e-5a26-5c7c-8a54-9f6de0b6a7c3")

@@ -3,7 +3,7 @@
 Key: ``org/<id>``, ``key/<keyId>`` or ``partner/<id>``. Value: one of ``Entry``, UTF-8 JSON.
 """
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -26,26 +26,27 @@ class Organization(_Entry, frozen=True, kw_only=True, tag="organization"):
 
 
 class ApiKey(_Entry, frozen=True, kw_only=True, tag="apiKey"):
-    """``sha256``: hex digest of the whole key. The key itself is shown once and never kept."""
+    """The key itself is shown once and never kept."""
 
     key_id: str
     org_id: Name
-    sha256: str
+    sha256: Annotated[str, msgspec.Meta(description="Hex digest of the whole key")]
     not_after: str | None = None
     revoked_at: str | None = None
 
 
 class Partner(_Entry, frozen=True, kw_only=True, tag="partner"):
-    """``start_offsets``: per partition of ``lock-events``, where this partner's events begin.
-
-    ``types``: event types that it is sent; ``*`` for all. A removed partner keeps its entry, so
-    that nobody else is given its topic.
-    """
+    """A removed partner keeps its entry, so that nobody else is given its topic."""
 
     id: Name
     org_id: Name
-    types: tuple[str, ...]
-    start_offsets: tuple[int, ...]
+    types: Annotated[
+        tuple[str, ...], msgspec.Meta(description="Event types that it is sent; `*` for all")
+    ]
+    start_offsets: Annotated[
+        tuple[int, ...],
+        msgspec.Meta(description="Per partition of `lock-events`, where its events begin"),
+    ]
     status: Literal["active", "paused", "removed"] = "active"
 
 
