@@ -9,7 +9,7 @@ import uvicorn
 from lockstream.command_api.app import Api, make_app
 from lockstream.command_api.commands import UseTempKeyHandler
 from lockstream.command_api.credentials import Doorkeeper
-from lockstream.command_api.descriptions import description_routes
+from lockstream.command_api.docs_page import docs_routes
 from lockstream.command_api.door import Door
 from lockstream.command_api.lookups import Lookups
 from lockstream.command_api.pending_facts import PendingFacts
@@ -111,7 +111,7 @@ async def _serve(
         return {"inFlight": door.in_flight, "waiting": recent.waiting}
 
     door = Door(
-        make_app([*api.routes(), *health_routes(readiness, details), *description_routes()]),
+        make_app([*api.routes(), *health_routes(readiness, details), *docs_routes(settings)]),
         settings.max_in_flight,
     )
     ended = asyncio.Event()

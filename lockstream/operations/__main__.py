@@ -11,6 +11,7 @@ from lockstream.operations.organizations import key, org, token
 from lockstream.operations.parked import parked
 from lockstream.operations.partners import partner
 from lockstream.operations.replay import rebuild, replay
+from lockstream.operations.schemas import schemas
 from lockstream.operations.services import api, broker, fanout, projector
 from lockstream.operations.up import up
 from lockstream.operations.verify import verify
@@ -58,6 +59,7 @@ def make_command() -> typer.Typer:
         (token, "token"),
         (partner, "partner"),
         (parked, "parked"),
+        (schemas, "schemas"),
     ):
         command.add_typer(group, name=name, rich_help_panel=OPERATING)
     command.command(rich_help_panel=OPERATING)(settings)

@@ -16,6 +16,21 @@ def json_schema(type_: Any) -> Json:
     return {"$schema": DIALECT, **_portable(msgspec.json.schema(type_))}
 
 
+def header_schema(type_: type[msgspec.Struct]) -> Json:
+    """The schema of a record's headers: an object of texts and of numbers in ASCII decimal. A
+    header that has no value is left out, it is never null."""
+    schema = json_schema(type_)
+    (headers,) = schema.pop("$defs").values()
+    named = {name: _header(part) for name, part in headers["properties"].items()}
+    return {"$schema": schema["$schema"], **headers, "properties": named}
+
+
+def _header(schema: Json) -> Json:
+    present = [part for part in schema.get("anyOf", [schema]) if part != {"type": "null"}]
+    # Bytes stand there as they are.
+    return {k: v for k, v in present[0].items() if k != "contentEncoding"}
+
+
 def schema_components(types: Sequence[Any]) -> dict[str, Json]:
     """The types' schemas by name, for the ``components/schemas`` of OpenAPI and AsyncAPI."""
     _, components = msgspec.json.schema_components(

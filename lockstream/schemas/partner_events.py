@@ -173,6 +173,23 @@ class PartnerHeaders(
     ]
     traceparent: bytes | None = None
 
+    @classmethod
+    def of(
+        cls, record: Envelope, *, source_offset: int, sequence: int, traceparent: bytes | None
+    ) -> "PartnerHeaders":
+        return cls(
+            ce_specversion="1.0",
+            ce_id=str(record.id),
+            ce_source=record.source,
+            ce_type=record.detail_type,
+            ce_time=record.time,
+            ce_subject=str(record.detail.aggregate_id),
+            content_type="application/json",
+            source_offset=source_offset,
+            sequence=sequence,
+            traceparent=traceparent,
+        )
+
     def to_kafka(self) -> Headers:
         headers: Headers = (
             ("ce_specversion", self.ce_specversion.encode()),
@@ -194,17 +211,8 @@ def partner_headers(
     record: Envelope, *, source_offset: int, sequence: int, traceparent: bytes | None
 ) -> Headers:
     """``source_offset``: of the event in ``lock-events``; ``sequence``: in this partition."""
-    return PartnerHeaders(
-        ce_specversion="1.0",
-        ce_id=str(record.id),
-        ce_source=record.source,
-        ce_type=record.detail_type,
-        ce_time=record.time,
-        ce_subject=str(record.detail.aggregate_id),
-        content_type="application/json",
-        source_offset=source_offset,
-        sequence=sequence,
-        traceparent=traceparent,
+    return PartnerHeaders.of(
+        record, source_offset=source_offset, sequence=sequence, traceparent=traceparent
     ).to_kafka()
 
 

@@ -1,4 +1,4 @@
-"""``/openapi.json`` and ``/docs``: a page that needs nothing from the internet."""
+"""``/openapi.json``, ``/asyncapi.json``, and ``/docs``, which shows both without the internet."""
 
 from importlib.metadata import version
 from importlib.resources import files
@@ -9,6 +9,8 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from lockstream.command_api.openapi import openapi_document
+from lockstream.descriptions.asyncapi import asyncapi_document
+from lockstream.runtime.settings import Settings
 
 _STATIC = {
     "swagger-ui-bundle.js": "text/javascript",
@@ -43,14 +45,19 @@ _PAGE = b"""<!doctype html>
 """
 
 
-def description_routes() -> list[BaseRoute]:
+def docs_routes(settings: Settings) -> list[BaseRoute]:
     """Reads the page's files once, when the routes are made."""
-    document = msgspec.json.encode(openapi_document(version("lockstream")))
+    product = version("lockstream")
+    openapi_json = msgspec.json.encode(openapi_document(product))
+    asyncapi_json = msgspec.json.encode(asyncapi_document(product, settings))
     folder = files("lockstream.command_api") / "static"
     static = {name: (folder / name).read_bytes() for name in _STATIC}
 
     async def openapi(request: Request) -> Response:
-        return Response(document, media_type="application/json")
+        return Response(openapi_json, media_type="application/json")
+
+    async def asyncapi(request: Request) -> Response:
+        return Response(asyncapi_json, media_type="application/json")
 
     async def docs(request: Request) -> Response:
         return Response(_PAGE, media_type="text/html", headers=_PAGE_HEADERS)
@@ -64,6 +71,7 @@ def description_routes() -> list[BaseRoute]:
 
     return [
         Route("/openapi.json", openapi),
+        Route("/asyncapi.json", asyncapi),
         Route("/docs", docs),
         *(file_route(name) for name in _STATIC),
     ]

@@ -1,0 +1,1 @@
+"""The topics, described for others: AsyncAPI and JSON Schemas, made from the records' types."""

@@ -1,0 +1,48 @@
+"""The schemas that others rely on, by the names that they are exported and compared under."""
+
+import msgspec
+
+from lockstream.schemas.json_schemas import Json, header_schema, json_schema
+from lockstream.schemas.lock_events import (
+    EventHeaders,
+    LockCreatedEvent,
+    OrganizationSetEvent,
+    TempKeyUsedEvent,
+)
+from lockstream.schemas.lock_facts import FactHeaders, LockCreated, OrganizationSet, TempKeyUsed
+from lockstream.schemas.parked_facts import ParkedHeaders
+from lockstream.schemas.partner_events import Envelope, PartnerHeaders
+from lockstream.schemas.registry import ApiKey, Organization, Partner
+
+
+class PublishedSchema(msgspec.Struct, frozen=True):
+    """``written``: we write such records, and others, or an older Lockstream, read them. ``read``:
+    we read such records, and others, or an older Lockstream, have written them."""
+
+    name: str
+    type: type[msgspec.Struct]
+    written: bool = True
+    read: bool = True
+    is_headers: bool = False
+
+    def json_schema(self) -> Json:
+        return header_schema(self.type) if self.is_headers else json_schema(self.type)
+
+
+PUBLISHED: tuple[PublishedSchema, ...] = (
+    PublishedSchema("lock-facts.LockCreated", LockCreated),
+    PublishedSchema("lock-facts.OrganizationSet", OrganizationSet),
+    PublishedSchema("lock-facts.TempKeyUsed", TempKeyUsed),
+    PublishedSchema("lock-facts.headers", FactHeaders, is_headers=True),
+    PublishedSchema("lock-events.LockCreated", LockCreatedEvent),
+    PublishedSchema("lock-events.OrganizationSet", OrganizationSetEvent),
+    PublishedSchema("lock-events.TempKeyUsed", TempKeyUsedEvent),
+    PublishedSchema("lock-events.headers", EventHeaders, is_headers=True),
+    # The value of a parked record is whatever the fact's was.
+    PublishedSchema("lock-facts.parked.headers", ParkedHeaders, is_headers=True),
+    PublishedSchema("partner.lock-events", Envelope, read=False),
+    PublishedSchema("partner.lock-events.headers", PartnerHeaders, read=False, is_headers=True),
+    PublishedSchema("registry.organization", Organization),
+    PublishedSchema("registry.apiKey", ApiKey),
+    PublishedSchema("registry.partner", Partner),
+)

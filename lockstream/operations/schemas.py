@@ -1,0 +1,73 @@
+"""``lockstream schemas``: the descriptions of the HTTP API and the topics, as files."""
+
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+
+from lockstream.command_api.openapi import openapi_document
+from lockstream.descriptions.asyncapi import asyncapi_document
+from lockstream.descriptions.published import PUBLISHED
+from lockstream.operations.console import print_json, say
+from lockstream.operations.installation import fail, load_settings
+from lockstream.runtime.errors import ConfigurationError, LockstreamError
+from lockstream.runtime.files import write_atomically
+from lockstream.runtime.settings import Settings
+from lockstream.schemas.json_schemas import Json
+
+schemas = typer.Typer(no_args_is_help=True, help="Descriptions of the HTTP API and the topics.")
+
+
+@schemas.callback()
+def _group() -> None:
+    """With one verb only, Typer would make the group that verb."""
+
+
+@schemas.command("export")
+def export_schemas(
+    folder: Annotated[
+        Path, typer.Option("--to", metavar="FOLDER", help="Made if it isn't there.")
+    ] = Path("schemas"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")] = False,
+) -> None:
+    """Write openapi.json, asyncapi.json and a JSON Schema of each record type.
+
+    They describe this version, and the topics as the settings name them; nothing has to run. A
+    record type is called as its topic and type: lock-events.TempKeyUsed.json; the headers of a
+    topic's records are lock-events.headers.json."""
+    try:
+        documents = export_documents(load_settings())
+        written = [write_document(folder, name, document) for name, document in documents.items()]
+    except LockstreamError as error:
+        raise fail(error) from error
+    if as_json:
+        print_json({"files": [str(file) for file in written]})
+    else:
+        say(f"{len(written)} files in {folder}")
+
+
+def export_documents(settings: Settings) -> dict[str, Json]:
+    """All documents by file name."""
+    product = version("lockstream")
+    return {
+        "openapi.json": openapi_document(product),
+        "asyncapi.json": asyncapi_document(product, settings),
+        **{f"{schema.name}.json": schema.json_schema() for schema in PUBLISHED},
+    }
+
+
+def write_document(folder: Path, name: str, document: Json) -> Path:
+    """Returns the file, whole or as it was before.
+
+    Raises:
+        ConfigurationError: it can't be written there.
+    """
+    file = folder / name
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(file, msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n")
+    except OSError as error:
+        raise ConfigurationError(f"--to: {file} can't be written: {error.strerror}") from error
+    return file
