@@ -1,6 +1,6 @@
 # `make run` and `make test` need Python 3.11 or later (with its venv module) and make, nothing else.
 .DEFAULT_GOAL := help
-.PHONY: help run test check format bench lock clean runtime-environment dev-environment
+.PHONY: help run test check format goldens bench lock clean runtime-environment dev-environment
 
 # PYTHON=/path/to/python3 names the interpreter; otherwise the newest that is found.
 PYTHON ?=
@@ -13,6 +13,7 @@ help:
 	@echo 'make test     run all tests           (ARGS="-k name" for some)'
 	@echo 'make check    lint, types, direction of imports'
 	@echo 'make format   let ruff format and fix the code'
+	@echo 'make goldens  add golden records and schemas, after a compatible change to a record'
 	@echo 'make bench    measure speed and memory (QUICK=1: two minutes)'
 	@echo 'make lock     pin the newest versions that pyproject.toml allows'
 	@echo 'make clean    remove the environment and caches (not .lockstream/)'
@@ -32,6 +33,9 @@ check: dev-environment
 format: dev-environment
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+goldens: dev-environment
+	$(BIN)/python -m tests.golden
 
 bench: dev-environment
 	$(BIN)/python -m bench $(if $(QUICK),--quick) $(ARGS)
