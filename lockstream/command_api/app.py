@@ -22,6 +22,7 @@ from lockstream.command_api.bodies import (
 )
 from lockstream.command_api.commands import Pending, Recorded, UseTempKeyHandler
 from lockstream.command_api.credentials import Doorkeeper, Principal
+from lockstream.command_api.door import ANSWER_HEADERS
 from lockstream.command_api.errors import (
     BadField,
     InvalidRequest,
@@ -31,6 +32,7 @@ from lockstream.command_api.errors import (
 )
 from lockstream.command_api.lookups import Lookups
 from lockstream.command_api.pending_facts import PendingFacts
+from lockstream.command_api.rate_limits import RateLimits
 from lockstream.command_api.requests import (
     Duplicates,
     read_event_page,
@@ -53,6 +55,7 @@ class Api:
     def __init__(
         self,
         doorkeeper: Doorkeeper,
+        rate_limits: RateLimits,
         handler: UseTempKeyHandler,
         lookups: Lookups,
         read_model: ReadModel,
@@ -61,6 +64,7 @@ class Api:
         answer_timeout_s: float,
     ) -> None:
         self._doorkeeper = doorkeeper
+        self._rate_limits = rate_limits
         self._handler = handler
         self._lookups = lookups
         self._read_model = read_model
@@ -76,8 +80,20 @@ class Api:
             Route("/events/{event_id}", self.show_event, methods=["GET"]),
         ]
 
-    async def use_temp_key(self, request: Request) -> Response:
+    def _admit(self, request: Request) -> Principal:
+        """
+        Raises:
+            Unauthenticated, Forbidden: see ``Doorkeeper``.
+            RateLimited: the organisation, or this key, asks too often.
+        """
         principal = self._doorkeeper.admit(request.headers)
+        now = asyncio.get_running_loop().time()
+        told = self._rate_limits.take(principal.org_id, principal.actor.key_id or "", now)
+        setattr(request.state, ANSWER_HEADERS, told)
+        return principal
+
+    async def use_temp_key(self, request: Request) -> Response:
+        principal = self._admit(request)
         twice = tuple(n for n in ONCE_ONLY if len(request.headers.getlist(n)) > 1)
         command = read_use_temp_key(
             request.path_params["id"], request.headers, Duplicates(twice), await request.body()
@@ -92,7 +108,7 @@ class Api:
         return _recorded(answer)
 
     async def show_lock(self, request: Request) -> Response:
-        principal = self._doorkeeper.admit(request.headers)
+        principal = self._admit(request)
         lock_id = _lock_id(request)
         least = read_min_version(request.query_params)
         row = await self._lock_at(lock_id, least, principal)
@@ -117,7 +133,7 @@ class Api:
             pause = min(0.1, pause * 1.5)
 
     async def list_events(self, request: Request) -> Response:
-        principal = self._doorkeeper.admit(request.headers)
+        principal = self._admit(request)
         lock_id = _lock_id(request)
         page = read_event_page(request.query_params)
         lock = await self._lookups.lock_of(lock_id, principal.org_id)
@@ -131,7 +147,7 @@ class Api:
         return _json(body)
 
     async def show_event(self, request: Request) -> Response:
-        principal = self._doorkeeper.admit(request.headers)
+        principal = self._admit(request)
         event_id = _event_id(request)
         found = await self._lookups.event(event_id)
         if found is not None:

@@ -5,12 +5,16 @@ CommandRefused
 ├── Unauthenticated         401, WWW-Authenticate
 ├── Forbidden               403
 ├── NotFound                404: no such thing, or another organisation's (indistinguishable)
-├── TooLarge                413
+├── NotReceivedInTime       408, the connection is closed
+├── TooLarge                413, the connection is closed
 ├── UnsupportedMediaType    415, Accept
 ├── KeyReused               422
+├── RateLimited             429, Retry-After, RateLimit, RateLimit-Policy
+├── HeadTooLarge            431, the connection is closed
 └── (Unavailable            503, Retry-After)
 """
 
+import re
 from collections.abc import Mapping
 from http import HTTPStatus
 
@@ -24,6 +28,7 @@ from lockstream.runtime.errors import CommandRefused, OutcomeUnknown, Unavailabl
 PROBLEM = "application/problem+json"
 REALM = "lockstream"
 RETRY_AFTER_S = 1
+_WEIGHT = re.compile(r"^(0(\.\d{0,3})?|1(\.0{0,3})?)\Z", re.ASCII)
 
 
 class BadField(msgspec.Struct, frozen=True):
@@ -77,7 +82,16 @@ class NotFound(CommandRefused):
         super().__init__("The requested resource was not found")
 
 
+class NotReceivedInTime(CommandRefused):
+    def __init__(self) -> None:
+        super().__init__("The request did not come in time")
+
+
 class TooLarge(CommandRefused):
+    pass
+
+
+class HeadTooLarge(CommandRefused):
     pass
 
 
@@ -90,18 +104,34 @@ class KeyReused(CommandRefused):
         super().__init__("This Idempotency-Key was used for another lock or payload; use a new key")
 
 
+class RateLimited(CommandRefused):
+    """``headers``: what tells the caller when to come again."""
+
+    def __init__(self, headers: Mapping[str, str]) -> None:
+        super().__init__("Too many requests; nothing was recorded. Try again after Retry-After")
+        self.headers = headers
+
+
 STATUS_OF: Mapping[type[Exception], int] = {
     InvalidRequest: 400,
     Unauthenticated: 401,
     Forbidden: 403,
     NotFound: 404,
+    NotReceivedInTime: 408,
     TooLarge: 413,
     UnsupportedMediaType: 415,
     KeyReused: 422,
+    RateLimited: 429,
+    HeadTooLarge: 431,
     Unavailable: 503,
     Exception: 500,
 }
 """The table. An error's nearest listed ancestor counts."""
+
+_PHRASES = {413: "Content Too Large", 422: "Unprocessable Content"}
+"""RFC 9110's names, which Python has from 3.13 on."""
+_CLOSING = (408, 413, 431)
+"""What was sent can't be told from what follows it: the connection ends."""
 
 
 def status_of(error: Exception) -> int:
@@ -109,6 +139,10 @@ def status_of(error: Exception) -> int:
         if ancestor in STATUS_OF:
             return STATUS_OF[ancestor]
     return 500
+
+
+def phrase_of(status: int) -> str:
+    return _PHRASES.get(status) or HTTPStatus(status).phrase
 
 
 def _message_of(error: Exception, status: int) -> str:
@@ -142,7 +176,9 @@ def _headers_of(error: Exception, status: int) -> dict[str, str]:
         return {"Accept": "application/json"}
     if status == 503:
         return {"Retry-After": str(RETRY_AFTER_S)}
-    if status == 413:
+    if isinstance(error, RateLimited):
+        return dict(error.headers)
+    if status in _CLOSING:
         return {"Connection": "close"}
     return {}
 
@@ -154,6 +190,23 @@ def error_response(accept: str, error: Exception) -> Response:
     return _render(accept, status, _message_of(error, status), _headers_of(error, status), details)
 
 
+def wants_problem(accept: str) -> bool:
+    """Whether ``Accept`` names the problem document, and does not like plain JSON better."""
+    weights = dict(_weighted(media_range) for media_range in accept.split(","))
+    weight = weights.get(PROBLEM, 0.0)
+    return weight > 0 and weight >= weights.get("application/json", 0.0)
+
+
+def _weighted(media_range: str) -> tuple[str, float]:
+    """A media range without its parameters, and its weight: 1 without ``q``, 0 with a bad one
+    (RFC 9110, section 12.4.2)."""
+    name, *parameters = (part.strip().lower() for part in media_range.split(";"))
+    for parameter in parameters:
+        if parameter.startswith("q="):
+            return name, float(parameter[2:]) if _WEIGHT.match(parameter[2:]) else 0.0
+    return name, 1.0
+
+
 def _render(
     accept: str,
     status: int,
@@ -161,8 +214,8 @@ def _render(
     headers: Mapping[str, str],
     details: tuple[BadField, ...] = (),
 ) -> Response:
-    title = HTTPStatus(status).phrase
-    as_problem = PROBLEM in accept.lower()
+    title = phrase_of(status)
+    as_problem = wants_problem(accept)
     body: ErrorBody | Problem = (
         Problem(title=title, status=status, detail=message, details=details)
         if as_problem

@@ -4,12 +4,12 @@ A refusal's example is made as ``errors`` makes the real one, and the tests comp
 """
 
 from collections.abc import Mapping
-from http import HTTPStatus
 from typing import Any
 
 import msgspec
 
-from lockstream.command_api.errors import PROBLEM, BadField, ErrorBody, Problem
+from lockstream.command_api.connection import MAX_HEAD_BYTES
+from lockstream.command_api.errors import PROBLEM, BadField, ErrorBody, Problem, phrase_of
 from lockstream.command_api.requests import MAX_BODY_BYTES
 from lockstream.schemas.json_schemas import Json
 
@@ -31,6 +31,7 @@ class Refusal(msgspec.Struct, frozen=True):
     details: tuple[BadField, ...] = ()
 
 
+CLOSE = Header("The connection ends with this answer", "close")
 REFUSALS: Mapping[int, Refusal] = {
     400: Refusal(
         "The path, the query, a header or the body is malformed; `details` names every bad field",
@@ -65,10 +66,15 @@ REFUSALS: Mapping[int, Refusal] = {
         "PUT is not possible here",
         {"Allow": Header("The methods that are possible", "POST")},
     ),
+    408: Refusal(
+        "The head or the body did not come in time",
+        "The request did not come in time",
+        {"Connection": CLOSE},
+    ),
     413: Refusal(
         f"The body is larger than {MAX_BODY_BYTES} bytes",
         f"The body may have {MAX_BODY_BYTES} bytes at most",
-        {"Connection": Header("The connection ends with this answer", "close")},
+        {"Connection": CLOSE},
     ),
     415: Refusal(
         "The body is not uncompressed application/json",
@@ -79,6 +85,16 @@ REFUSALS: Mapping[int, Refusal] = {
         "The Idempotency-Key was used for another lock or payload",
         "This Idempotency-Key was used for another lock or payload; use a new key",
     ),
+    429: Refusal(
+        "The organisation, or this API key, asks too often",
+        "Too many requests; nothing was recorded. Try again after Retry-After",
+        {"Retry-After": Header("Seconds", "10")},
+    ),
+    431: Refusal(
+        f"The request line and headers are larger than {MAX_HEAD_BYTES} bytes",
+        f"The request line and headers may have {MAX_HEAD_BYTES} bytes at most",
+        {"Connection": CLOSE},
+    ),
     500: Refusal("Something went wrong on our side", "Something went wrong on our side"),
     503: Refusal(
         "Kafka or the read model can't be asked now; `message` says whether the command may have "
@@ -88,8 +104,8 @@ REFUSALS: Mapping[int, Refusal] = {
         {"Retry-After": Header("Seconds", "1")},
     ),
 }
-OF_EVERY_PATH = (400, 401, 403, 404, 405, 500, 503)
-OF_COMMANDS = (*OF_EVERY_PATH, 413, 415, 422)
+OF_EVERY_PATH = (400, 401, 403, 404, 405, 408, 413, 429, 431, 500, 503)
+OF_COMMANDS = (*OF_EVERY_PATH, 415, 422)
 ETAG = Header("The lock's version, quoted", '"7"')
 
 
@@ -131,6 +147,21 @@ def header_components() -> Json:
                 "9f1c2d7e0b6a4c58a3d1e5f7090b2c4d",
             )
         ),
+        "RateLimit-Policy": _header(
+            Header(
+                "Where there are limits: so many requests (q) in so many seconds (w)",
+                '"organization";q=600;w=60, "key";q=6;w=60',
+                always=False,
+            )
+        ),
+        "RateLimit": _header(
+            Header(
+                "Where there are limits: so many requests are left (r), and more come in so many "
+                "seconds (t); draft-ietf-httpapi-ratelimit-headers-11",
+                '"organization";r=590;t=1, "key";r=0;t=10',
+                always=False,
+            )
+        ),
         "Vary": _header(Header("The answer's form depends on this request header", "Accept")),
     }
 
@@ -141,7 +172,8 @@ def _name(status: int) -> str:
 
 def _headers(headers: Mapping[str, Header]) -> Json:
     own = {name: _header(header) for name, header in headers.items()}
-    return {"X-Request-Id": ref("RequestId", "headers"), **own}
+    limits = {name: ref(name, "headers") for name in ("RateLimit-Policy", "RateLimit")}
+    return {"X-Request-Id": ref("RequestId", "headers"), **limits, **own}
 
 
 def _header(header: Header) -> Json:
@@ -154,7 +186,7 @@ def _header(header: Header) -> Json:
 
 
 def _refusal(status: int, refusal: Refusal) -> Json:
-    title = HTTPStatus(status).phrase
+    title = phrase_of(status)
     body = ErrorBody(title, refusal.message, status, refusal.details)
     problem = Problem(title, status, refusal.message, details=refusal.details)
     return {

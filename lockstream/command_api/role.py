@@ -4,15 +4,15 @@ import asyncio
 import logging
 from pathlib import Path
 
-import uvicorn
-
 from lockstream.command_api.app import Api, make_app
 from lockstream.command_api.commands import UseTempKeyHandler
 from lockstream.command_api.credentials import Doorkeeper
 from lockstream.command_api.docs_page import docs_routes
 from lockstream.command_api.door import Door
+from lockstream.command_api.listening import check_listening, listen, names
 from lockstream.command_api.lookups import Lookups
 from lockstream.command_api.pending_facts import PendingFacts
+from lockstream.command_api.rate_limits import RateLimits
 from lockstream.command_api.recent_events import RecentEvents
 from lockstream.command_api.tokens import KeySet, TokenChecker
 from lockstream.eventlog.installation import ensure_installation
@@ -26,7 +26,7 @@ from lockstream.read_model.rows import Position
 from lockstream.read_model.store import ReadModel
 from lockstream.read_model.tables import LOCK_EVENTS, PARKED_FACTS
 from lockstream.runtime.errors import ConfigurationError
-from lockstream.runtime.health import QuietServer, health_routes
+from lockstream.runtime.health import health_routes
 from lockstream.runtime.process import first_of
 from lockstream.runtime.readiness import Readiness
 from lockstream.runtime.settings import Settings
@@ -35,16 +35,16 @@ log = logging.getLogger(__name__)
 
 CATCHING_UP = "lock-events"
 SEARCH_S = 2.0
-DRAIN_S = 10
 
 
 async def run_api(settings: Settings, stop: asyncio.Event) -> None:
     """Serves until ``stop`` is set, then answers what is under way.
 
     Raises:
-        ConfigurationError: no JWKS, or the port is taken.
+        ConfigurationError: no JWKS, the port is taken, or TLS or the proxies are set wrongly.
         Unavailable: Kafka or the database can't be reached at the start.
     """
+    await check_listening(settings)
     if not settings.jwt_jwks:
         raise ConfigurationError("LOCKSTREAM_JWT_JWKS is not set: name the file with the JWKS")
     algorithms = [name.strip() for name in settings.jwt_algorithms.split(",")]
@@ -99,6 +99,9 @@ async def _serve(
     )
     api = Api(
         Doorkeeper(tokens, registry),
+        RateLimits(
+            settings.organization_rate_limit, settings.key_rate_limit, settings.rate_limit_window
+        ),
         handler,
         lookups,
         read_model,
@@ -113,13 +116,15 @@ async def _serve(
     door = Door(
         make_app([*api.routes(), *health_routes(readiness, details), *docs_routes(settings)]),
         settings.max_in_flight,
+        settings.receipt_timeout,
+        names(settings.trusted_hosts),
     )
     ended = asyncio.Event()
 
     async def serve() -> None:
         # Before the registry is read, every key would be refused as unknown.
         await first_of(followed.caught_up, stop)
-        await _listen(settings, door, stop)
+        await listen(door, settings, stop)
         ended.set()
 
     async def announce() -> None:
@@ -137,29 +142,6 @@ async def _serve(
         serving = tasks.create_task(serve())
         await serving
         announcing.cancel()
-
-
-async def _listen(settings: Settings, door: Door, stop: asyncio.Event) -> None:
-    config = uvicorn.Config(
-        door,
-        host=settings.api_host,
-        port=settings.api_port,
-        http="httptools",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        lifespan="off",
-        timeout_graceful_shutdown=DRAIN_S,
-        timeout_keep_alive=75,
-        backlog=4096,
-    )
-    log.info("api listens on http://%s:%s", settings.api_host, settings.api_port)
-    try:
-        await QuietServer(config).serve_until(stop)
-    except SystemExit as error:
-        raise ConfigurationError(
-            f"LOCKSTREAM_API_PORT: {settings.api_host}:{settings.api_port} can't be listened on"
-        ) from error
 
 
 async def _retained(kafka: Kafka, topic: str, offsets: dict[int, int]) -> dict[int, int]:

@@ -63,6 +63,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=variable_of):
 
     api_host: str = "127.0.0.1"
     api_port: Port = 8080
+    tls_cert: Annotated[
+        str, _says("PEM file: certificate and chain of the API; empty: plain HTTP")
+    ] = ""
+    tls_key: Annotated[str, _says("PEM file: the certificate's private key, unencrypted")] = ""
+    trusted_hosts: Annotated[
+        str, _says("comma-separated Host names the API answers to, `*.example.org` too; empty: any")
+    ] = ""
+    trusted_proxies: Annotated[
+        str, _says("comma-separated addresses or networks whose X-Forwarded-* count; empty: none")
+    ] = ""
     health_host: str = "127.0.0.1"
     projector_health_port: Annotated[Port, _says("0: any free port")] = 0
     fanout_health_port: Annotated[Port, _says("0: any free port")] = 0
@@ -85,6 +95,20 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=variable_of):
     max_in_flight: Annotated[
         int, msgspec.Meta(ge=1, description="commands at once; more get 503")
     ] = 2048
+    receipt_timeout: Annotated[
+        Seconds,
+        _says("seconds in which a request's head must have come, and the same again for its body"),
+    ] = 10.0
+    organization_rate_limit: Annotated[
+        int,
+        msgspec.Meta(ge=0, description="requests of one organisation in a window; 0: no limit"),
+    ] = 0
+    key_rate_limit: Annotated[
+        int, msgspec.Meta(ge=0, description="requests with one API key in a window; 0: no limit")
+    ] = 0
+    rate_limit_window: Annotated[
+        int, msgspec.Meta(ge=1, le=86400, description="the window of both limits, in seconds")
+    ] = 60
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     @property

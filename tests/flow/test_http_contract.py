@@ -229,7 +229,8 @@ def test_the_description_names_every_path_and_the_page_needs_no_internet(caller:
     document = caller.get("/openapi.json").json()
     assert document["openapi"].startswith("3.1")
     assert set(document["paths"]["/locks/{id}/use-temp-key"]["post"]["responses"]) == {
-        "200", "202", "400", "401", "403", "404", "405", "413", "415", "422", "500", "503",
+        "200", "202", "400", "401", "403", "404", "405", "408", "413", "415", "422", "429", "431",
+        "500", "503",
     }  # fmt: skip
     page = caller.get("/docs")
     assert "default-src 'self'" in page.headers["content-security-policy"]

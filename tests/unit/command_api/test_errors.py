@@ -6,14 +6,18 @@ from lockstream.command_api.errors import (
     STATUS_OF,
     BadField,
     Forbidden,
+    HeadTooLarge,
     InvalidRequest,
     KeyReused,
     NotFound,
+    NotReceivedInTime,
+    RateLimited,
     TooLarge,
     Unauthenticated,
     UnsupportedMediaType,
     error_response,
     status_of,
+    wants_problem,
 )
 from lockstream.runtime.errors import (
     CommandRefused,
@@ -33,6 +37,9 @@ from lockstream.runtime.errors import (
         (TooLarge("no"), 413),
         (UnsupportedMediaType("no"), 415),
         (KeyReused(), 422),
+        (NotReceivedInTime(), 408),
+        (RateLimited({"Retry-After": "1"}), 429),
+        (HeadTooLarge("no"), 431),
         (KafkaUnavailable("away"), 503),
         (ReadModelUnavailable("away"), 503),
         (OutcomeUnknown("away"), 503),
@@ -64,6 +71,26 @@ def test_a_problem_document_is_sent_to_those_that_ask_for_it() -> None:
     assert (body["status"], body["title"]) == (400, "Bad Request")
     assert body["details"] == [{"field": "id", "message": "bad"}]
     assert response.headers["vary"] == "Accept"
+
+
+@pytest.mark.parametrize(
+    ("accept", "problem"),
+    [
+        ("application/problem+json", True),
+        ("Application/Problem+JSON; q=0.5, text/html", True),
+        ("application/json, application/problem+json", True),
+        ("application/json;q=0.9, application/problem+json;q=0.8", False),
+        ("application/problem+json;q=0", False),
+        ("application/problem+json;q=nonsense", False),
+        ("application/problem+jsonp", False),
+        ("*/*", False),
+        ("application/*", False),
+        ("", False),
+        (",;,=;q", False),
+    ],
+)
+def test_a_problem_document_is_only_for_those_that_ask(accept: str, problem: bool) -> None:
+    assert wants_problem(accept) is problem
 
 
 def test_a_challenge_says_what_was_wrong() -> None:

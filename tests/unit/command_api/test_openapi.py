@@ -10,14 +10,18 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
+from lockstream.command_api.connection import MAX_HEAD_BYTES
 from lockstream.command_api.errors import (
     PROBLEM,
     STATUS_OF,
     BadField,
     Forbidden,
+    HeadTooLarge,
     InvalidRequest,
     KeyReused,
     NotFound,
+    NotReceivedInTime,
+    RateLimited,
     TooLarge,
     Unauthenticated,
     UnsupportedMediaType,
@@ -41,6 +45,15 @@ ERRORS: tuple[Exception, ...] = (
     TooLarge(f"The body may have {MAX_BODY_BYTES} bytes at most"),
     UnsupportedMediaType("Send the body with Content-Type: application/json"),
     KeyReused(),
+    NotReceivedInTime(),
+    HeadTooLarge(f"The request line and headers may have {MAX_HEAD_BYTES} bytes at most"),
+    RateLimited(
+        {
+            "Retry-After": "10",
+            "RateLimit-Policy": '"organization";q=600;w=60, "key";q=6;w=60',
+            "RateLimit": '"organization";r=590;t=1, "key";r=0;t=10',
+        }
+    ),
     ZeroDivisionError(),
     KafkaUnavailable("no broker"),
 )
