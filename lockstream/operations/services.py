@@ -6,8 +6,10 @@ import signal
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Annotated
 
+import msgspec
 import typer
 
 from lockstream.command_api.role import run_api
@@ -25,12 +27,29 @@ Supervised = Annotated[
     bool,
     typer.Option("--supervised", hidden=True, help="Stop when standard input closes."),
 ]
+TlsCert = Annotated[
+    str | None, typer.Option("--tls-cert", help="Serve HTTPS: certificate and chain, a PEM file.")
+]
+TlsKey = Annotated[
+    str | None, typer.Option("--tls-key", help="The certificate's private key, a PEM file.")
+]
 RunRole = Callable[[Settings, asyncio.Event], Awaitable[None]]
 
 
-def api(supervised: Supervised = False) -> None:
+def api(tls_cert: TlsCert = None, tls_key: TlsKey = None, supervised: Supervised = False) -> None:
     """Serve the HTTP command API."""
-    _run("api", run_api, supervised)
+
+    async def run(settings: Settings, stop: asyncio.Event) -> None:
+        await run_api(with_tls(settings, tls_cert, tls_key), stop)
+
+    _run("api", run, supervised)
+
+
+def with_tls(settings: Settings, cert: str | None, key: str | None) -> Settings:
+    """The settings, with what was given on the command line before what was configured."""
+    chosen = (cert or settings.tls_cert, key or settings.tls_key)
+    tls_cert, tls_key = (str(Path(file).absolute()) if file else "" for file in chosen)
+    return msgspec.structs.replace(settings, tls_cert=tls_cert, tls_key=tls_key)
 
 
 def projector(supervised: Supervised = False) -> None:

@@ -3,11 +3,10 @@
 import asyncio
 import contextlib
 import os
+import shlex
 import signal
 import socket
 import sys
-import urllib.error
-import urllib.request
 import zlib
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,6 +16,7 @@ import msgspec
 import typer
 
 from lockstream.command_api.api_keys import is_valid, key_id_of
+from lockstream.command_api.listening import check_listening
 from lockstream.eventlog.kafka import Kafka
 from lockstream.eventlog.local_broker import LocalBroker
 from lockstream.eventlog.registry import Registry, read_registry
@@ -31,6 +31,8 @@ from lockstream.operations.lock_files import LockLine
 from lockstream.operations.locks import ensure_lock
 from lockstream.operations.organizations import create_key, ensure_organization
 from lockstream.operations.partners import create_partner
+from lockstream.operations.probes import obstacle_of
+from lockstream.operations.services import TlsCert, TlsKey, with_tls
 from lockstream.operations.signing import ensure_signing_key, jwks_file, mint_token
 from lockstream.operations.supervisor import Command, Supervised
 from lockstream.read_model.database import Database, read_model_url
@@ -59,15 +61,18 @@ def up(
     demo: Annotated[
         bool, typer.Option("--demo", help="With an organisation, a lock, a key and a partner.")
     ] = False,
+    tls_cert: TlsCert = None,
+    tls_key: TlsKey = None,
 ) -> None:
     """Run everything on this machine: a broker if none is configured, and the three services.
 
     Ctrl-C stops all of it; all state stays in the state folder (.lockstream)."""
-    run_verb(lambda: _up(demo))
+    run_verb(lambda: _up(demo, tls_cert, tls_key))
 
 
-async def _up(demo: bool) -> None:
-    settings = read_settings(os.environ, DOTENV)
+async def _up(demo: bool, tls_cert: str | None, tls_key: str | None) -> None:
+    settings = with_tls(read_settings(os.environ, DOTENV), tls_cert, tls_key)
+    await check_listening(settings)
     settings.state_dir.mkdir(parents=True, exist_ok=True)
     taken = ConfigurationError(
         f"another `lockstream up` runs on {settings.state_dir.absolute()}; stop it first"
@@ -184,6 +189,8 @@ class _System:
                 "fanout_health_port",
                 "jwt_jwks",
                 "instance_id",
+                "tls_cert",
+                "tls_key",
             )
         }
         return Command(
@@ -200,20 +207,25 @@ class _System:
         """
         settings = self._settings
         pages = {
-            "api": f"http://{settings.api_host}:{settings.api_port}/readyz",
+            "api": f"{self._base_url}/readyz",
             "projector": f"http://{settings.health_host}:{settings.projector_health_port}/readyz",
             "fanout": f"http://{settings.health_host}:{settings.fanout_health_port}/readyz",
         }
         loop = asyncio.get_running_loop()
         deadline = loop.time() + READY_S
         for role, page in pages.items():
-            while (obstacle := await asyncio.to_thread(_obstacle, page)) is not None:
+            while (obstacle := await asyncio.to_thread(obstacle_of, page)) is not None:
                 if loop.time() > deadline:
                     raise Unavailable(
                         f"{role} is not ready after {READY_S:.0f} s: {obstacle}; "
                         f"see {settings.state_dir}/logs/{role}.log"
                     )
                 await asyncio.sleep(0.05)
+
+    @property
+    def _base_url(self) -> str:
+        scheme = "https" if self._settings.tls_cert else "http"
+        return f"{scheme}://{self._settings.api_host}:{self._settings.api_port}"
 
     # -- the demo ------------------------------------------------------------------------------
 
@@ -222,10 +234,11 @@ class _System:
         if demo:
             self._demo = await self._set_up_demo()
         self._write_env()
-        base_url = f"http://{self._settings.api_host}:{self._settings.api_port}"
+        base_url = self._base_url
         say(f"Lockstream is ready: {base_url} (docs: {base_url}/docs); Ctrl-C stops it")
         if self._demo is not None:
-            print(_curl_line(base_url, self._demo), flush=True)
+            line = _curl_line(base_url, self._demo, self._settings.tls_cert)
+            print(line, flush=True)
 
     async def _set_up_demo(self) -> DemoData:
         settings = self._settings
@@ -262,7 +275,7 @@ class _System:
         """``demo.env``: all that a client of this installation needs. Whole or not at all."""
         settings, demo = self._settings, self._demo
         values: dict[str, object] = {
-            "BASE_URL": f"http://{settings.api_host}:{settings.api_port}",
+            "BASE_URL": self._base_url,
             "KAFKA_BOOTSTRAP_SERVERS": settings.kafka_bootstrap_servers,
             "READ_MODEL_URL": settings.read_model_url,
         }
@@ -305,20 +318,10 @@ def _shown_url(settings: Settings) -> str:
     return url.set(drivername=url.get_backend_name()).render_as_string(hide_password=False)
 
 
-def _obstacle(page: str) -> str | None:
-    """Why the role is not ready, or None if it is."""
-    try:
-        with urllib.request.urlopen(page, timeout=2.0):
-            return None
-    except urllib.error.HTTPError as error:
-        return error.read(2000).decode(errors="replace")
-    except OSError as error:
-        return f"its health page does not answer ({error})"
-
-
-def _curl_line(base_url: str, demo: DemoData) -> str:
+def _curl_line(base_url: str, demo: DemoData, tls_cert: str) -> str:
+    trust = f"--cacert {shlex.quote(tls_cert)} " if tls_cert else ""
     return (
-        f"curl -X POST '{base_url}/locks/{DEMO_LOCK}/use-temp-key' "
+        f"curl -X POST {trust}'{base_url}/locks/{DEMO_LOCK}/use-temp-key' "
         f"-H 'Content-Type: application/json' "
         f"-H 'Authorization: Bearer {demo.token}' "
         f"-H 'X-API-Key: {demo.api_key}' "

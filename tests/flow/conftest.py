@@ -26,13 +26,13 @@ class RunningSystem:
         self.output = folder / "up.log"
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> float:
+    def start(self, *options: str) -> float:
         """Starts everything; returns how many seconds it took."""
         begun = time.monotonic()
         self.folder.mkdir(parents=True, exist_ok=True)
         with self.output.open("wb") as output:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "lockstream.operations", "up", "--demo"],
+                [sys.executable, "-m", "lockstream.operations", "up", "--demo", *options],
                 env=self._environment,
                 cwd=self.folder,
                 stdin=subprocess.DEVNULL,
@@ -96,11 +96,11 @@ class RunningSystem:
         return done.stdout
 
     def try_lockstream(
-        self, *arguments: str, timeout_s: float = 60
+        self, *arguments: str, timeout_s: float = 60, **variables: str
     ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", "lockstream.operations", *arguments],
-            env=self._environment,
+            env={**self._environment, **variables},
             cwd=self.folder,
             stdin=subprocess.DEVNULL,
             capture_output=True,
