@@ -124,10 +124,12 @@ class ProjectorPartition:
         facts = [fact for fact in read if not isinstance(fact, Parked)]
         asked = self._states.lookups(facts)
         if asked:
+            # What is folded in while we wait need not be in the answer.
+            folded_to = self._folded_to
             known = await self._read_model.known(
                 self._partition, asked.locks, asked.temp_keys, asked.event_ids
             )
-            if known.position.next_offset < self._folded_to:
+            if known.position.next_offset < folded_to:
                 raise ReadModelMoved(
                     f"the read model of partition {self._partition} has gone back to "
                     f"{known.position.next_offset}: it is being rebuilt"

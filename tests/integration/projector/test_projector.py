@@ -1,15 +1,22 @@
 """The projector on a real broker: versions, duplicates, parking, restoring, stopping."""
 
-from uuid import uuid4
+from collections.abc import Callable, Sequence
+from uuid import UUID, uuid4
 
 import msgspec
 import pytest
 
 from lockstream.eventlog.kafka import Kafka, Record, connected
 from lockstream.eventlog.transactional_writer import TransactionalWriter
+from lockstream.projector.fold_queue import FoldQueue
+from lockstream.projector.partition import ProjectorPartition
 from lockstream.projector.role import run_projector
+from lockstream.read_model.database import Database, read_model_url
+from lockstream.read_model.fold import CommittedEvent, Stretch
+from lockstream.read_model.rows import Known
 from lockstream.read_model.store import ReadModel
 from lockstream.runtime.errors import PartitionsChanged
+from lockstream.runtime.readiness import Readiness
 from lockstream.runtime.settings import Settings
 from lockstream.schemas.lock_events import (
     Event,
@@ -393,3 +400,44 @@ async def test_a_fenced_projector_restores_and_goes_on_by_itself(log: Log) -> No
         await log.record(temp_key_used(), temp_key_used())
         assert [e.version for e in await log.until_events(3)] == [1, 2, 3]
         await thief.discard()
+
+
+class SlowToAnswer(ReadModel):
+    """Its answers are as old as the time that they take."""
+
+    def meanwhile(self, happens: Callable[[], None]) -> None:
+        self._happens = happens
+
+    async def known(
+        self,
+        partition: int,
+        lock_ids: Sequence[int],
+        temp_keys_used: Sequence[tuple[int, str]],
+        event_ids: Sequence[UUID],
+    ) -> Known:
+        answer = await super().known(partition, lock_ids, temp_keys_used, event_ids)
+        self._happens()
+        return answer
+
+
+async def test_a_fold_that_ends_during_a_look_up_is_not_taken_for_a_rebuild(
+    settings: Settings,
+) -> None:
+    model = SlowToAnswer(Database(read_model_url(settings), 5.0), settings.partitions)
+    await model.prepare()
+    fact = temp_key_used(1)
+    number = partition_of(1, settings.partitions)
+    partition = ProjectorPartition(
+        settings.topics,
+        settings.partitions,
+        number,
+        model,
+        FoldQueue(model, Readiness()),
+        fail=lambda error: pytest.fail(str(error)),
+    )
+    folded = CommittedEvent(6, 3, used_event(1), b"")
+    model.meanwhile(lambda: partition.folded(1, Stretch(number, 0, 7, events=[folded])))
+    record = Record(number, 5, 0, lock_key(1), encode_fact(fact), ())
+    decided = await partition.process([record])
+    assert decided.taken == 1
+    await model.close()
