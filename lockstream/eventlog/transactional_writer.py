@@ -22,6 +22,10 @@ STEP_TIMEOUT_S = 8.0
 """Seconds for the sends of a transaction, and again for its commit; below the broker's 10 s."""
 
 
+Sent = tuple[Any, list[int]]
+"""The future of a batch, and the indexes of its outputs."""
+
+
 class TransactionalWriter:
     def __init__(self, producer: Any, partition: int) -> None:
         self._producer = producer
@@ -54,11 +58,10 @@ class TransactionalWriter:
             raise OutputUncertain(f"transaction failed: {error!r}") from error
 
     async def _write(self, outputs: Sequence[Output]) -> list[int]:
-        producer = self._producer
-        await producer.begin_transaction()
         async with asyncio.timeout(STEP_TIMEOUT_S):
+            await self._begin()
             sent = await self._send(outputs)
-            bases = await asyncio.gather(*(future for future, _ in sent))
+            bases = await self._flush(sent)
         offsets = [-1] * len(outputs)
         for base, (_, members) in zip(bases, sent, strict=True):
             if base.offset < 0:
@@ -67,15 +70,20 @@ class TransactionalWriter:
             for i, member in enumerate(members):
                 offsets[member] = base.offset + i
         async with asyncio.timeout(STEP_TIMEOUT_S):
-            await producer.commit_transaction()
+            await self._commit()
         return offsets
 
-    async def _send(self, outputs: Sequence[Output]) -> list[tuple[Any, list[int]]]:
-        """Sends batch by batch: one future for each, with the indexes of its outputs."""
+    # Each step is a method of its own, so that the fault suite can end the process between any two.
+
+    async def _begin(self) -> None:
+        await self._producer.begin_transaction()
+
+    async def _send(self, outputs: Sequence[Output]) -> list[Sent]:
+        """Sends batch by batch."""
         by_topic: dict[str, list[int]] = {}
         for i, output in enumerate(outputs):
             by_topic.setdefault(output.topic, []).append(i)
-        sent: list[tuple[Any, list[int]]] = []
+        sent: list[Sent] = []
         for topic, members in by_topic.items():
             begin = 0
             while begin < len(members):
@@ -88,6 +96,13 @@ class TransactionalWriter:
                 sent.append((future, members[begin:end]))
                 begin = end
         return sent
+
+    async def _flush(self, sent: Sequence[Sent]) -> Sequence[Any]:
+        """Where each batch stands, once the broker has taken all of them."""
+        return await asyncio.gather(*(future for future, _ in sent))
+
+    async def _commit(self) -> None:
+        await self._producer.commit_transaction()
 
     async def discard(self) -> None:
         """Closes the connections. Aborts nothing: the next one to fence does."""

@@ -5,26 +5,18 @@ import logging
 import os
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
 import typer
 
 from lockstream.eventlog.kafka import Kafka
+from lockstream.operations.configuration import fail, load_settings, needs_broker
 from lockstream.operations.console import say
 from lockstream.read_model.database import Database, read_model_url
 from lockstream.read_model.store import ReadModel
-from lockstream.runtime.errors import (
-    ConfigurationError,
-    KafkaUnavailable,
-    LockstreamError,
-    PartitionsChanged,
-)
-from lockstream.runtime.settings import Settings, read_settings
-
-DOTENV = Path(".env")
-DEMO_ENV = "demo.env"
+from lockstream.runtime.errors import KafkaUnavailable, LockstreamError
+from lockstream.runtime.settings import Settings
 
 T = TypeVar("T")
 
@@ -33,36 +25,6 @@ class Installation(msgspec.Struct, frozen=True):
     settings: Settings
     kafka: Kafka
     read_model: ReadModel
-
-
-def load_settings() -> Settings:
-    """Environment, ``.env``, and below both what ``lockstream up`` has written for its own
-    installation.
-
-    Raises:
-        ConfigurationError: a variable has a value that it can't have.
-    """
-    settings = read_settings(os.environ, DOTENV)
-    if settings.kafka_bootstrap_servers:
-        return settings
-    running = read_settings({}, settings.state_dir / DEMO_ENV)
-    return msgspec.structs.replace(
-        settings,
-        kafka_bootstrap_servers=running.kafka_bootstrap_servers,
-        read_model_url=settings.read_model_url or running.read_model_url,
-    )
-
-
-def needs_broker(settings: Settings) -> Settings:
-    """
-    Raises:
-        ConfigurationError: no broker is named.
-    """
-    if not settings.kafka_bootstrap_servers:
-        raise ConfigurationError(
-            "KAFKA_BOOTSTRAP_SERVERS is not set, and no `lockstream up` has run in this folder"
-        )
-    return settings
 
 
 @asynccontextmanager
@@ -99,8 +61,3 @@ def run_verb(verb: Callable[[], Coroutine[Any, Any, T]]) -> T:
         # The reader of our output has seen enough.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         raise typer.Exit(0) from error
-
-
-def fail(error: LockstreamError) -> typer.Exit:
-    say(f"lockstream: {error}")
-    return typer.Exit(2 if isinstance(error, ConfigurationError | PartitionsChanged) else 1)

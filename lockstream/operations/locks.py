@@ -12,8 +12,9 @@ import typer
 
 from lockstream.eventlog.installation import ensure_installation
 from lockstream.eventlog.publisher import FactPublisher
+from lockstream.operations.configuration import fail
 from lockstream.operations.console import Advance, print_json, progress_bar, say
-from lockstream.operations.installation import Installation, fail, open_installation, run_verb
+from lockstream.operations.installation import Installation, open_installation, run_verb
 from lockstream.operations.lock_files import LockLine, read_lock_lines
 from lockstream.operations.names import check_lock_id, check_name
 from lockstream.runtime.errors import ConfigurationError, LockstreamError, Unavailable

@@ -9,15 +9,10 @@ import typer
 from lockstream.command_api.api_keys import generate_key, hash_key, is_live
 from lockstream.eventlog.installation import ensure_installation
 from lockstream.eventlog.registry import read_registry, write_entries
+from lockstream.operations.configuration import fail, load_settings
 from lockstream.operations.console import print_json, print_table, say
 from lockstream.operations.durations import read_duration
-from lockstream.operations.installation import (
-    Installation,
-    fail,
-    load_settings,
-    open_installation,
-    run_verb,
-)
+from lockstream.operations.installation import Installation, open_installation, run_verb
 from lockstream.operations.names import check_name
 from lockstream.operations.signing import mint_token
 from lockstream.runtime.errors import ConfigurationError, LockstreamError

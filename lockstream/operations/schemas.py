@@ -10,8 +10,8 @@ import typer
 from lockstream.command_api.openapi import openapi_document
 from lockstream.descriptions.asyncapi import asyncapi_document
 from lockstream.descriptions.published import PUBLISHED
+from lockstream.operations.configuration import fail, load_settings
 from lockstream.operations.console import print_json, say
-from lockstream.operations.installation import fail, load_settings
 from lockstream.runtime.errors import ConfigurationError, LockstreamError
 from lockstream.runtime.files import write_atomically
 from lockstream.runtime.settings import Settings

@@ -1,23 +1,21 @@
-"""``lockstream api | projector | fanout | broker``: one role, in the foreground."""
+"""``lockstream api | projector | fanout | broker``: one role, in the foreground. Each imports its
+role only when it is run: a crashed fan-out is back half a second sooner without the others' code.
+"""
 
 import asyncio
 import os
 import signal
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Annotated
 
 import msgspec
 import typer
 
-from lockstream.command_api.role import run_api
-from lockstream.eventlog.local_broker import LocalBroker
-from lockstream.fanout.role import run_fanout
+from lockstream.operations.configuration import fail, load_settings, needs_broker
 from lockstream.operations.console import say
-from lockstream.operations.installation import fail, load_settings, needs_broker
-from lockstream.projector.role import run_projector
 from lockstream.runtime.errors import LockstreamError
 from lockstream.runtime.logs import set_up_logs
 from lockstream.runtime.process import run_role
@@ -38,6 +36,7 @@ RunRole = Callable[[Settings, asyncio.Event], Awaitable[None]]
 
 def api(tls_cert: TlsCert = None, tls_key: TlsKey = None, supervised: Supervised = False) -> None:
     """Serve the HTTP command API."""
+    from lockstream.command_api.role import run_api
 
     async def run(settings: Settings, stop: asyncio.Event) -> None:
         await run_api(with_tls(settings, tls_cert, tls_key), stop)
@@ -54,11 +53,15 @@ def with_tls(settings: Settings, cert: str | None, key: str | None) -> Settings:
 
 def projector(supervised: Supervised = False) -> None:
     """Give facts their versions: lock-facts → lock-events, and fold the read model."""
+    from lockstream.projector.role import run_projector
+
     _run("projector", run_projector, supervised)
 
 
 def fanout(supervised: Supervised = False) -> None:
     """Deliver to partners: lock-events → partner topics."""
+    from lockstream.fanout.role import run_fanout
+
     _run("fanout", run_fanout, supervised)
 
 
@@ -97,6 +100,8 @@ def broker(
     ] = None,
 ) -> None:
     """Run a local Apache Kafka in the foreground; its data stays in the state folder."""
+    from lockstream.eventlog.local_broker import LocalBroker
+
     try:
         settings = load_settings()
         running = LocalBroker.start(settings.state_dir / "broker", port=port, progress=say)
@@ -118,3 +123,11 @@ def broker(
     if code is not None:
         say(f"lockstream: Kafka stopped (exit code {code}); see {settings.state_dir}/broker")
         raise typer.Exit(1)
+
+
+ROLES: Mapping[str, Callable[..., None]] = {
+    "api": api,
+    "projector": projector,
+    "fanout": fanout,
+    "broker": broker,
+}

@@ -34,9 +34,18 @@ class Supervised:
     Ctrl-C reaches the supervisor only, and a pipe as its standard input, which closes when the
     supervisor dies."""
 
-    def __init__(self, command: Command, on_start: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        command: Command,
+        on_start: Callable[[], None],
+        *,
+        longest_pause_s: float = LONGEST_PAUSE_S,
+        tell: Callable[[str], None] = say,
+    ) -> None:
         self._command = command
         self._on_start = on_start
+        self._longest_pause_s = longest_pause_s
+        self._tell = tell
         self._process: asyncio.subprocess.Process | None = None
         self._stopping = asyncio.Event()
 
@@ -61,13 +70,13 @@ class Supervised:
                 raise ConfigurationError(_last_line(self._command.log))
             if time.monotonic() - begun > STABLE_S:
                 pause = FIRST_PAUSE_S
-            say(
+            self._tell(
                 f"{self._command.name} ended ({_describe(code)}), starting it again"
                 + (f" in {pause:.1f} s" if pause else "")
                 + f"; see {self._command.log}"
             )
             await first_of(self._stopping, timeout_s=pause)
-            pause = min(LONGEST_PAUSE_S, max(0.5, pause * 2))
+            pause = min(self._longest_pause_s, max(0.5, pause * 2))
 
     async def _start(self) -> asyncio.subprocess.Process:
         _keep_small(self._command.log)
@@ -95,10 +104,18 @@ class Supervised:
             async with asyncio.timeout(STOP_S):
                 await process.wait()
         except TimeoutError:
-            say(f"{self._command.name} did not stop in {STOP_S:.0f} s and is killed")
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
+            self._tell(f"{self._command.name} did not stop in {STOP_S:.0f} s and is killed")
+            await self.kill()
+
+    async def kill(self) -> None:
+        """SIGKILL, and it is not started again."""
+        self._stopping.set()
+        process = self._process
+        if process is None or process.returncode is not None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
 
 
 def _describe(code: int) -> str:

@@ -20,13 +20,9 @@ from lockstream.command_api.listening import check_listening
 from lockstream.eventlog.kafka import Kafka
 from lockstream.eventlog.local_broker import LocalBroker
 from lockstream.eventlog.registry import Registry, read_registry
+from lockstream.operations.configuration import DEMO_ENV, DOTENV
 from lockstream.operations.console import say
-from lockstream.operations.installation import (
-    DEMO_ENV,
-    DOTENV,
-    Installation,
-    run_verb,
-)
+from lockstream.operations.installation import Installation, run_verb
 from lockstream.operations.lock_files import LockLine
 from lockstream.operations.locks import ensure_lock
 from lockstream.operations.organizations import create_key, ensure_organization

@@ -1,0 +1,69 @@
+"""All verbs of the ``lockstream`` command, put together."""
+
+from typing import Annotated
+
+import msgspec
+import typer
+
+from lockstream.operations.console import print_json, print_table
+from lockstream.operations.locks import lock
+from lockstream.operations.organizations import key, org, token
+from lockstream.operations.parked import parked
+from lockstream.operations.partners import partner
+from lockstream.operations.replay import rebuild, replay
+from lockstream.operations.schemas import schemas
+from lockstream.operations.services import api, broker, fanout, projector
+from lockstream.operations.up import up
+from lockstream.operations.verify import verify
+from lockstream.runtime.settings import Settings
+
+RUNNING, OPERATING, STREAM = "Running it", "Operating it", "The event stream"
+
+
+def settings(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")] = False,
+) -> None:
+    """List every setting: the environment variable, its default, what it means."""
+    rows = [
+        (field.encode_name, "" if field.default is None else str(field.default), _meaning(field))
+        for field in msgspec.structs.fields(Settings)
+    ]
+    if as_json:
+        print_json([{"variable": v, "default": d, "meaning": m} for v, d, m in rows])
+    else:
+        print_table(("variable", "default", "meaning"), rows)
+
+
+def _meaning(field: msgspec.structs.FieldInfo) -> str:
+    for meta in getattr(field.type, "__metadata__", ()):
+        if isinstance(meta, msgspec.Meta) and meta.description is not None:
+            return meta.description
+    return ""
+
+
+def make_command() -> typer.Typer:
+    command = typer.Typer(
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        help="Lockstream: records that a temporary web key opened a lock, and delivers that fact "
+        "to everybody entitled to it: once, in order, with nothing lost. "
+        "`lockstream settings` lists the environment variables.",
+    )
+    for verb in (up, api, projector, fanout, broker):
+        command.command(rich_help_panel=RUNNING)(verb)
+    for group, name in (
+        (org, "org"),
+        (lock, "lock"),
+        (key, "key"),
+        (token, "token"),
+        (partner, "partner"),
+        (parked, "parked"),
+        (schemas, "schemas"),
+    ):
+        command.add_typer(group, name=name, rich_help_panel=OPERATING)
+    command.command(rich_help_panel=OPERATING)(settings)
+    command.command(rich_help_panel=STREAM)(replay)
+    command.command(rich_help_panel=STREAM)(rebuild)
+    command.command(rich_help_panel=STREAM)(verify)
+    return command

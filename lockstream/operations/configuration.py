@@ -1,0 +1,51 @@
+"""Where a verb's settings come from, and how it says what is wrong. Imports little: the roles start
+with it, and start again after a crash.
+"""
+
+import os
+from pathlib import Path
+
+import msgspec
+import typer
+
+from lockstream.operations.console import say
+from lockstream.runtime.errors import ConfigurationError, LockstreamError, PartitionsChanged
+from lockstream.runtime.settings import Settings, read_settings
+
+DOTENV = Path(".env")
+DEMO_ENV = "demo.env"
+
+
+def load_settings() -> Settings:
+    """Environment, ``.env``, and below both what ``lockstream up`` has written for its own
+    installation.
+
+    Raises:
+        ConfigurationError: a variable has a value that it can't have.
+    """
+    settings = read_settings(os.environ, DOTENV)
+    if settings.kafka_bootstrap_servers:
+        return settings
+    running = read_settings({}, settings.state_dir / DEMO_ENV)
+    return msgspec.structs.replace(
+        settings,
+        kafka_bootstrap_servers=running.kafka_bootstrap_servers,
+        read_model_url=settings.read_model_url or running.read_model_url,
+    )
+
+
+def needs_broker(settings: Settings) -> Settings:
+    """
+    Raises:
+        ConfigurationError: no broker is named.
+    """
+    if not settings.kafka_bootstrap_servers:
+        raise ConfigurationError(
+            "KAFKA_BOOTSTRAP_SERVERS is not set, and no `lockstream up` has run in this folder"
+        )
+    return settings
+
+
+def fail(error: LockstreamError) -> typer.Exit:
+    say(f"lockstream: {error}")
+    return typer.Exit(2 if isinstance(error, ConfigurationError | PartitionsChanged) else 1)
