@@ -25,41 +25,70 @@ def throw_away_cluster() -> Iterator[str]:
     Raises:
         NoPostgres: no server is installed, or it does not start.
     """
-    binaries = _find_binaries()
     # Not below pytest's own folder: only its owner may enter that, and the server refuses to run
     # as root.
     with tempfile.TemporaryDirectory(prefix="lockstream-postgres-") as folder:
-        owner = _unprivileged() if os.geteuid() == 0 else None
-        if owner is not None:
-            os.chown(folder, owner.pw_uid, owner.pw_gid)
-        port = free_port(0)
-
-        def run(program: str, *arguments: str) -> None:
-            try:
-                subprocess.run(
-                    [binaries / program, "-D", f"{folder}/data", *arguments],
-                    check=True,
-                    cwd=folder,
-                    user=owner.pw_uid if owner else None,
-                    group=owner.pw_gid if owner else None,
-                    extra_groups=[] if owner else None,
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.DEVNULL,  # a pipe would stay open with the server
-                    stderr=subprocess.DEVNULL,
-                    timeout=_STEP_S,
-                )
-            except (subprocess.SubprocessError, OSError) as error:
-                log = Path(folder, "log")
-                said = log.read_text()[-300:] if log.exists() else ""
-                raise NoPostgres(f"{program} failed: {error} {said}") from error
-
-        run("initdb", "-U", "lockstream", "--auth=trust", "--no-sync", "-E", "UTF8", "--locale=C")
-        options = f"-F -p {port} -k {folder} -c listen_addresses=127.0.0.1 -c full_page_writes=off"
-        run("pg_ctl", "-w", "-t", "30", "-l", f"{folder}/log", "-o", options, "start")
+        cluster = PostgresCluster(Path(folder), "-F -c full_page_writes=off")
+        cluster.start()
         try:
-            yield f"postgresql://lockstream@127.0.0.1:{port}/postgres"
+            yield cluster.url
         finally:
-            run("pg_ctl", "-w", "-m", "immediate", "stop")
+            cluster.stop()
+
+
+class PostgresCluster:
+    """A cluster in a folder of its own, that can be stopped and started again.
+
+    Raises:
+        NoPostgres: no server is installed, or it can't be set up.
+    """
+
+    def __init__(self, folder: Path, options: str = "", port: int = 0) -> None:
+        self._binaries = _find_binaries()
+        self._folder = folder
+        self._owner = _unprivileged() if os.geteuid() == 0 else None
+        if self._owner is not None:
+            os.chown(folder, self._owner.pw_uid, self._owner.pw_gid)
+        self._port = port or free_port(0)
+        listens = f"-p {self._port} -k {folder} -c listen_addresses=127.0.0.1"
+        self._options = f"{options} {listens}"
+        self.url = f"postgresql://lockstream@127.0.0.1:{self._port}/postgres"
+        self._run(
+            "initdb", "-U", "lockstream", "--auth=trust", "--no-sync", "-E", "UTF8", "--locale=C"
+        )
+
+    def start(self) -> None:
+        log = f"{self._folder}/log"
+        self._run("pg_ctl", "-w", "-t", "30", "-l", log, "-o", self._options, "start")
+
+    def stop(self) -> None:
+        """At once: what is under way is lost, as in a crash."""
+        self._run("pg_ctl", "-w", "-m", "immediate", "stop")
+
+    @property
+    def pid(self) -> int:
+        """Of the postmaster."""
+        return int((self._folder / "data" / "postmaster.pid").read_text().split()[0])
+
+    def _run(self, program: str, *arguments: str) -> None:
+        owner = self._owner
+        try:
+            subprocess.run(
+                [self._binaries / program, "-D", f"{self._folder}/data", *arguments],
+                check=True,
+                cwd=self._folder,
+                user=owner.pw_uid if owner else None,
+                group=owner.pw_gid if owner else None,
+                extra_groups=[] if owner else None,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,  # a pipe would stay open with the server
+                stderr=subprocess.DEVNULL,
+                timeout=_STEP_S,
+            )
+        except (subprocess.SubprocessError, OSError) as error:
+            log = self._folder / "log"
+            said = log.read_text()[-300:] if log.exists() else ""
+            raise NoPostgres(f"{program} failed: {error} {said}") from error
 
 
 def _find_binaries() -> Path:

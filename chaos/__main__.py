@@ -1,0 +1,54 @@
+"""``python -m chaos``: see `make chaos`."""
+
+import asyncio
+import logging
+import random
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+import uvloop
+
+from chaos.campaign import Campaign
+from chaos.report import as_markdown
+from lockstream.operations.console import say
+
+
+def run(
+    seed: Annotated[int | None, typer.Option(help="Repeats a schedule.")] = None,
+    minutes: Annotated[float, typer.Option(min=0.5, help="Of faults, all parts together.")] = 20.0,
+    to: Annotated[Path | None, typer.Option(help="Where the report goes, as Markdown.")] = None,
+    only: Annotated[
+        str, typer.Option(help="Only faults whose name contains this; one broker, no mix.")
+    ] = "",
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Keep logs and data even if all is well.")
+    ] = False,
+) -> None:
+    """Break whole systems under load, on a seeded schedule, and audit what is left. Exit code 1 if
+    a promise was broken or something did not recover in time."""
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    chosen = seed if seed is not None else random.SystemRandom().randrange(1_000_000)
+    folder = Path(tempfile.mkdtemp(prefix="lockstream-chaos-"))
+    say(f"seed {chosen}, {minutes:g} minutes, in {folder}")
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        report = runner.run(Campaign(folder, chosen, minutes, only, say).run())
+    text = as_markdown(report)
+    print(text)
+    if to is not None:
+        to.write_text(text)
+        to.with_suffix(".json").write_bytes(msgspec.json.format(msgspec.json.encode(report)))
+    if report.broken:
+        say(f"repeat it: make chaos SEED={chosen} MINUTES={minutes:g}; logs and data: {folder}")
+        raise typer.Exit(1)
+    if not keep:
+        shutil.rmtree(folder)
+
+
+if __name__ == "__main__":
+    command = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    command.command()(run)
+    command()

@@ -1,0 +1,202 @@
+"""One run: a single broker with everything that can befall it, then a cluster of three."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from random import Random
+
+import msgspec
+
+from chaos.brokers import Brokers
+from chaos.data_faults import poison_faults, postgres_faults, sqlite_faults
+from chaos.databases import PostgresUnderTest, ReadModelUnderTest, SqliteUnderTest
+from chaos.foreign import check_foreign_records
+from chaos.history import Broken
+from chaos.judgement import judge
+from chaos.kafka_faults import cluster_faults, link_faults, single_broker_faults
+from chaos.ports import PortRange
+from chaos.process_faults import process_faults
+from chaos.replicas import ROLES
+from chaos.report import Report, make_report
+from chaos.scene import SESSION_S, Fault, Injection, Scene, run_fault
+from chaos.system import System
+from tests.postgres import NoPostgres
+
+Tell = Callable[[str], None]
+
+CLUSTER_SHARE = 0.25
+ALONE_SHARE = 0.6
+"""Of each part's time: faults one by one, with their recoveries measured. The rest: mixed."""
+AT_ONCE = 3
+MIXED_PAUSE_S = (0.0, 3.0)
+
+
+class Part(msgspec.Struct):
+    """One installation, its faults, and how long they go on."""
+
+    name: str
+    faults: Sequence[Fault]
+    seconds: float
+
+
+class Campaign:
+    def __init__(self, folder: Path, seed: int, minutes: float, only: str, tell: Tell) -> None:
+        self._folder = folder
+        self._seed = seed
+        self._minutes = minutes
+        self._only = only
+        self._tell = tell
+        self._injections: list[Injection] = []
+        self._broken: list[Broken] = []
+        self._events = 0
+        self._operations = 0
+
+    async def run(self) -> Report:
+        seconds = self._minutes * 60
+        single = Part(
+            "one broker",
+            [
+                *process_faults(),
+                *link_faults(),
+                *single_broker_faults(),
+                *sqlite_faults(),
+                *poison_faults(),
+            ],
+            seconds * (1 - CLUSTER_SHARE),
+        )
+        if self._only:
+            single.faults = [fault for fault in single.faults if self._only in fault.name]
+        async with self._single_broker() as system:
+            await self._play(single, system, f"{self._seed}-single")
+            self._broken += await check_foreign_records(system)
+        if not self._only:
+            await self._run_cluster(seconds * CLUSTER_SHARE)
+        counted = (self._events, self._operations)
+        return make_report(self._seed, self._minutes, self._injections, self._broken, counted)
+
+    async def _run_cluster(self, seconds: float) -> None:
+        cluster = Part("three brokers", cluster_faults(), seconds)
+        try:
+            async with self._cluster() as system:
+                cluster.faults = [*cluster.faults, *postgres_faults(), *_kills()]
+                await self._play(cluster, system, f"{self._seed}-cluster")
+        except NoPostgres as error:
+            self._broken.append(Broken("the cluster could be set up", str(error)))
+
+    # -- installations -----------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def _single_broker(self) -> AsyncIterator[System]:
+        folder = self._folder / "single"
+        folder.mkdir(parents=True)
+        ports = PortRange()
+        brokers = Brokers(folder, ports, 1, linked_roles=ROLES)
+        async with self._system(folder, brokers, SqliteUnderTest(folder), ports) as system:
+            yield system
+
+    @asynccontextmanager
+    async def _cluster(self) -> AsyncIterator[System]:
+        """
+        Raises:
+            NoPostgres: there is no server to keep the read model.
+        """
+        folder = self._folder / "cluster"
+        folder.mkdir(parents=True)
+        ports = PortRange()
+        database = await asyncio.to_thread(PostgresUnderTest, folder, ports.take())
+        async with self._system(folder, Brokers(folder, ports, 3), database, ports) as system:
+            yield system
+
+    @asynccontextmanager
+    async def _system(
+        self, folder: Path, brokers: Brokers, database: ReadModelUnderTest, ports: PortRange
+    ) -> AsyncIterator[System]:
+        system = System(folder, brokers, database, ports, Random(self._seed))
+        try:
+            await brokers.start()
+            await system.start()
+            yield system
+        finally:
+            await system.stop()
+            await brokers.stop()
+            await database.close()
+
+    # -- the schedule ------------------------------------------------------------------------------
+
+    async def _play(self, part: Part, system: System, seed: str) -> None:
+        """Each fault alone, in a seeded order, as far as the time goes; then several at once."""
+        rng = Random(seed)
+        begun = time.monotonic()
+        self._tell(f"{part.name}: {len(part.faults)} kinds of faults, one by one")
+        alone = rng.sample(list(part.faults), len(part.faults))
+        share = 1.0 if self._only else ALONE_SHARE
+        await self._one_by_one(alone, system, rng, begun + part.seconds * share)
+        if not self._only:
+            self._tell(f"{part.name}: up to {AT_ONCE} at once")
+            await self._mixed(part.faults, system, rng, begun + part.seconds)
+        await self._settle(system)
+        await system.stop_load()
+        self._tell(f"{part.name}: judging")
+        verdict = await judge(system)
+        self._broken += verdict.broken
+        self._events += verdict.events
+        self._operations += verdict.operations
+
+    async def _one_by_one(
+        self, faults: Sequence[Fault], system: System, rng: Random, until: float
+    ) -> None:
+        for fault in faults:
+            if time.monotonic() > until:
+                return
+            injection = await run_fault(fault, system, rng, alone=True)
+            self._note(injection)
+
+    async def _mixed(
+        self, faults: Sequence[Fault], system: System, rng: Random, until: float
+    ) -> None:
+        """Faults that touch the same thing wait for each other."""
+        touched: set[str] = set()
+
+        async def keep_going(own: Random) -> None:
+            while time.monotonic() < until:
+                free = [fault for fault in faults if not fault.touches & touched]
+                fault = own.choices(free, [fault.weight for fault in free])[0]
+                touched.update(fault.touches)
+                try:
+                    self._note(await run_fault(fault, system, own, alone=False))
+                finally:
+                    touched.difference_update(fault.touches)
+                await asyncio.sleep(own.uniform(*MIXED_PAUSE_S))
+
+        await asyncio.gather(*(keep_going(Random(rng.random())) for _ in range(AT_ONCE)))
+
+    async def _settle(self, system: System) -> None:
+        """All faults are over: the last one too is recovered from in time."""
+        system.fleet.withdraw_orders()
+        last = Injection("several at once", True, time.monotonic(), 0)
+        await Scene(system, Random(0), last).recovers("all over", SESSION_S)
+        last.ended = time.monotonic()
+        self._note(last)
+
+    def _note(self, injection: Injection) -> None:
+        self._injections.append(injection)
+        if injection.skipped:
+            self._tell(f"  {injection.fault}: not injected: {injection.skipped}")
+        for measured in injection.measured:
+            took = measured.recovery
+            self._tell(
+                f"  {injection.fault}, {measured.after}: commands {_seconds(took.commands_s)}, "
+                f"delivery {_seconds(took.delivery_s)} (bound {measured.bound_s:g} s)"
+            )
+        for broken in injection.broken:
+            self._tell(f"  BROKEN {broken.promise}: {broken.detail}")
+
+
+def _kills() -> list[Fault]:
+    return [f for f in process_faults() if f.name.startswith(("kill", "restart", "lose"))]
+
+
+def _seconds(value: float | None) -> str:
+    return "never" if value is None else f"{value:.1f} s"

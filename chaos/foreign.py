@@ -1,0 +1,82 @@
+"""Records that no service of ours has written, straight in `lock-events` and in a partner's topic:
+they must be detected, and not spread. They stop what reads them for good, so they come last.
+"""
+
+import asyncio
+import json
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Awaitable, Callable
+
+from chaos.history import Broken
+from chaos.judgement import VERIFY_S
+from chaos.system import PARTITIONS, PARTNERS, System
+from lockstream.eventlog.kafka import connected, stable_ends
+from lockstream.schemas.topics import lock_key
+
+DETECTED_S = 60.0
+VALUE = b'{"type":"TempKeyUsed","forged":true}'
+
+
+async def check_foreign_records(system: System) -> list[Broken]:
+    """The load has ended and everything is delivered."""
+    topics = system.settings.topics
+    broken: list[Broken] = []
+    partner_topics = [topics.partner_events(partner) for partner in PARTNERS]
+    before = [await _ends(system, topic) for topic in partner_topics]
+    in_stream = await _forge(system, topics.lock_events)
+
+    async def fanout_says_so() -> bool:
+        pages = [replica.url for replica in system.fleet.running("fanout")]
+        said = [await asyncio.to_thread(_obstacles, page) for page in pages]
+        return any(f"{topics.lock_events}[0]" in text for text in said)
+
+    if not await _eventually(fanout_says_so):
+        broken.append(Broken("a foreign record is detected", "/readyz of the fan-out is silent"))
+    if [await _ends(system, topic) for topic in partner_topics] != before:
+        broken.append(Broken("a foreign record is not spread", "a partner got something"))
+    in_partner = await _forge(system, partner_topics[0])
+    _, output = await system.lockstream("verify", "--json", timeout_s=VERIFY_S)
+    for topic, offset in ((topics.lock_events, in_stream), (partner_topics[0], in_partner)):
+        if not _names(output, topic, offset):
+            place = f"{topic}[0] offset {offset}"
+            broken.append(Broken("verify names a foreign record", f"{place}: {output[-500:]}"))
+    return broken
+
+
+async def _forge(system: System, topic: str) -> int:
+    async with connected(system.kafka.idempotent_producer()) as producer:
+        sent = await producer.send_and_wait(topic, VALUE, key=lock_key(1), partition=0)
+        return int(sent.offset)
+
+
+async def _ends(system: System, topic: str) -> dict[int, int]:
+    return await stable_ends(system.kafka, topic, list(range(PARTITIONS)))
+
+
+def _obstacles(url: str) -> str:
+    try:
+        with urllib.request.urlopen(f"{url}/readyz", timeout=5) as answer:
+            return str(answer.read().decode())
+    except urllib.error.HTTPError as error:
+        return error.read().decode()
+    except OSError:
+        return ""
+
+
+def _names(output: str, topic: str, offset: int) -> bool:
+    for line in output.splitlines():
+        if line.startswith("{"):
+            shown = json.loads(line)["shown"]
+            return any(v["topic"] == topic and v["offset"] == offset for v in shown)
+    return False
+
+
+async def _eventually(condition: Callable[[], Awaitable[bool]]) -> bool:
+    deadline = time.monotonic() + DETECTED_S
+    while time.monotonic() < deadline:
+        if await condition():
+            return True
+        await asyncio.sleep(0.2)
+    return False

@@ -1,0 +1,103 @@
+"""When the load has ended: is every promise kept?"""
+
+import asyncio
+import time
+
+import msgspec
+
+from chaos.history import Broken, Logged, check_history, check_seen
+from chaos.system import PARTITIONS, PARTNERS, System
+from chaos.watcher import content_of
+from lockstream.eventlog.kafka import Record, stable_ends
+from lockstream.eventlog.log_reader import LogReader
+from lockstream.schemas.lock_events import TempKeyUsedEvent, decode_event
+
+SETTLED_S = 60.0
+VERIFY_S = 600.0
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """``events``: in the log at the end."""
+
+    events: int
+    operations: int
+    broken: list[Broken]
+
+
+class _Audit(msgspec.Struct, frozen=True, rename="camel"):
+    ok: bool
+    violations: int
+    partner_lag: dict[str, int]
+    shown: list[dict[str, object]]
+
+
+async def judge(system: System) -> Verdict:
+    """The load has ended, nothing is broken any more, and the services run."""
+    assert system.callers is not None
+    broken = [*system.callers.broken, *await _audited(system)]
+    log: dict[tuple[str, int, int], int] = {}
+    events: list[Logged] = []
+    topics = system.settings.topics
+    for record in await _read(system, topics.lock_events):
+        log[topics.lock_events, record.partition, record.offset] = content_of(record)
+        events.append(_logged(record))
+    for partner in PARTNERS:
+        topic = topics.partner_events(partner)
+        for record in await _read(system, topic):
+            log[topic, record.partition, record.offset] = content_of(record)
+    broken += await asyncio.to_thread(check_history, system.callers.operations, events)
+    broken += check_seen(system.watcher.seen, log)
+    broken += [
+        Broken("a reader is given each record once, in order", f"{seen}")
+        for seen in system.watcher.out_of_order
+    ]
+    return Verdict(len(events), len(system.callers.operations), broken)
+
+
+async def _audited(system: System) -> list[Broken]:
+    """What `lockstream verify` finds once everything is delivered and folded."""
+    deadline = time.monotonic() + SETTLED_S
+    while True:
+        code, output = await system.lockstream("verify", "--json", timeout_s=VERIFY_S)
+        audit = _read_audit(output)
+        if audit is None:
+            return [Broken("verify gives a verdict", f"exit code {code}: {output[-500:]}")]
+        behind = {name: lag for name, lag in audit.partner_lag.items() if lag}
+        if audit.ok and not behind:
+            return []
+        if time.monotonic() > deadline:
+            broken = [Broken("verify finds nothing", str(shown)) for shown in audit.shown]
+            if behind:
+                broken.append(Broken("every partner has everything", f"still missing: {behind}"))
+            return broken
+        await asyncio.sleep(1.0)
+
+
+def _read_audit(output: str) -> _Audit | None:
+    for line in output.splitlines():
+        if line.startswith("{"):
+            return msgspec.json.decode(line, type=_Audit)
+    return None
+
+
+async def _read(system: System, topic: str) -> list[Record]:
+    numbers = list(range(PARTITIONS))
+    ends = await stable_ends(system.kafka, topic, numbers)
+    found: list[Record] = []
+    async with LogReader.open(system.kafka) as reader:
+        async for records in reader.read(topic, dict.fromkeys(numbers, 0), ends):
+            found += records
+    return found
+
+
+def _logged(record: Record) -> Logged:
+    event = decode_event(record.value or b"")
+    temp_key = event.data.temp_key_uuid if isinstance(event, TempKeyUsedEvent) else None
+    return Logged(
+        record.partition,
+        record.offset,
+        str(event.event_id),
+        event.lock_id,
+        event.version,
+        temp_key,
+    )

@@ -1,0 +1,103 @@
+"""What a fault is given, and what is noted of it."""
+
+import time
+from collections.abc import Awaitable, Callable
+from random import Random
+
+import msgspec
+
+from chaos.history import Broken
+from chaos.replicas import Replica
+from chaos.system import Recovery, System
+
+AT_ONCE_S = 3.0
+"""Where no session has to expire."""
+SESSION_S = 15.0
+"""Where a replica is missed only when its session (10 s) has expired."""
+GIVE_UP_S = 60.0
+
+
+class Measured(msgspec.Struct, frozen=True):
+    """One recovery. ``after``: of what, where a fault has more than one."""
+
+    after: str
+    bound_s: float
+    recovery: Recovery
+
+    @property
+    def in_time(self) -> bool:
+        times = (self.recovery.commands_s, self.recovery.delivery_s)
+        return all(took is not None and took <= self.bound_s for took in times)
+
+
+class Injection(msgspec.Struct):
+    """One fault as it happened. Times are of the monotonic clock."""
+
+    fault: str
+    alone: bool
+    begun: float
+    in_flight: int
+    ended: float = 0.0
+    measured: list[Measured] = []
+    broken: list[Broken] = []
+    skipped: str = ""
+
+
+class Scene:
+    """A system and the fault that it is being put through. ``alone``: nothing else is broken, so
+    recoveries can be measured and held to their bounds."""
+
+    def __init__(self, system: System, rng: Random, injection: Injection) -> None:
+        self.system = system
+        self.rng = rng
+        self._injection = injection
+
+    @property
+    def alone(self) -> bool:
+        return self._injection.alone
+
+    def pick(self, role: str) -> Replica:
+        return self.rng.choice(self.system.fleet.running(role))
+
+    async def recovers(self, after: str, bound_s: float) -> None:
+        """From now on everything should work again within the bound."""
+        if not self.alone:
+            return
+        recovery = await self.system.recovery(time.monotonic(), GIVE_UP_S)
+        measured = Measured(after, bound_s, recovery)
+        self._injection.measured.append(measured)
+        if not measured.in_time:
+            self.broke("everything recovers within its bound", f"{after}: {recovery}")
+
+    def broke(self, promise: str, detail: str) -> None:
+        self._injection.broken.append(
+            Broken(promise, f"{self._injection.fault}: {detail}", self._injection.begun)
+        )
+
+    def skip(self, reason: str) -> None:
+        self._injection.skipped = reason
+
+
+Inject = Callable[[Scene], Awaitable[None]]
+
+
+class Fault(msgspec.Struct, frozen=True):
+    """``inject`` returns when the fault has ended and what it broke works again. ``touches``: what
+    no other fault may touch meanwhile."""
+
+    name: str
+    touches: frozenset[str]
+    inject: Inject
+    weight: float = 1.0
+
+
+async def run_fault(fault: Fault, system: System, rng: Random, *, alone: bool) -> Injection:
+    assert system.callers is not None
+    injection = Injection(fault.name, alone, time.monotonic(), system.callers.in_flight)
+    scene = Scene(system, rng, injection)
+    try:
+        await fault.inject(scene)
+    except TimeoutError as error:
+        scene.broke("the fault could be injected", repr(error))
+    injection.ended = time.monotonic()
+    return injection

@@ -1,0 +1,83 @@
+"""A role with a hook at every step of the exactly-once writer: when a file names a step, the
+process ends or stops there, by a signal to itself. Its clock can be stepped too. The services
+themselves carry none of this:
+
+    python -m chaos.steps <folder of orders> <file of the clock> <arguments of `lockstream`>
+"""
+
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, Literal
+
+from chaos.clock import SteppedClock
+from lockstream.eventlog.transactional_writer import TransactionalWriter
+from lockstream.operations.__main__ import main
+from lockstream.read_model.store import ReadModel
+
+Act = Literal["kill", "stop"]
+Place = Callable[[str], None]
+WRITER_STEPS = ("begin", "send", "flush", "commit")
+APPLY = "apply"
+
+
+def places(role: str) -> list[str]:
+    """Where this role can be hit: before and after each of its steps."""
+    steps = (*WRITER_STEPS, APPLY) if role == "projector" else WRITER_STEPS
+    return [f"{when}-{step}" for step in steps for when in ("before", "after")]
+
+
+def order(folder: Path, act: Act, place: str) -> None:
+    """The next process that reads this folder and comes to ``place`` gets the signal."""
+    folder.mkdir(parents=True, exist_ok=True)
+    new = folder / "order.new"
+    new.write_text(f"{act} {place}")
+    new.rename(folder / "order")
+
+
+def is_pending(folder: Path) -> bool:
+    return (folder / "order").exists()
+
+
+def withdraw(folder: Path) -> None:
+    (folder / "order").unlink(missing_ok=True)
+
+
+def _obey(folder: Path, place: str) -> None:
+    try:
+        act, wanted = (folder / "order").read_text().split()
+    except FileNotFoundError:
+        return
+    if wanted != place:
+        return
+    try:
+        (folder / "order").rename(folder / "obeyed")
+    except FileNotFoundError:
+        return
+    os.kill(os.getpid(), signal.SIGKILL if act == "kill" else signal.SIGSTOP)
+
+
+def _hooked(step: str, method: Callable[..., Awaitable[Any]], obey: Place) -> Any:
+    async def hooked(self: object, *arguments: object) -> Any:
+        obey(f"before-{step}")
+        result = await method(self, *arguments)
+        obey(f"after-{step}")
+        return result
+
+    return hooked
+
+
+def install_hooks(obey: Place) -> None:
+    for step in WRITER_STEPS:
+        method = getattr(TransactionalWriter, f"_{step}")
+        setattr(TransactionalWriter, f"_{step}", _hooked(step, method, obey))
+    setattr(ReadModel, APPLY, _hooked(APPLY, getattr(ReadModel, APPLY), obey))
+
+
+if __name__ == "__main__":
+    folder = Path(sys.argv.pop(1))
+    SteppedClock(Path(sys.argv.pop(1))).install()
+    install_hooks(lambda place: _obey(folder, place))
+    main()

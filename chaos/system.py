@@ -1,0 +1,243 @@
+"""One installation under test: brokers, read model, replicas, load and watchers."""
+
+import asyncio
+import os
+import sys
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from random import Random
+
+import jwt
+import msgspec
+from cryptography.hazmat.primitives import serialization
+
+from chaos.brokers import Brokers
+from chaos.clients import Callers
+from chaos.databases import ReadModelUnderTest
+from chaos.ports import PortRange
+from chaos.replicas import ROLES, Fleet, Replica
+from chaos.watcher import Watcher
+from lockstream.eventlog.kafka import Kafka
+from lockstream.operations.installation import Installation
+from lockstream.operations.lock_files import LockLine
+from lockstream.operations.locks import ensure_lock
+from lockstream.operations.organizations import create_key, ensure_organization
+from lockstream.operations.partners import create_partner
+from lockstream.operations.signing import KEY_ID, ensure_signing_key, jwks_file
+from lockstream.read_model.database import Database, read_model_url
+from lockstream.read_model.store import ReadModel
+from lockstream.runtime.settings import Settings
+from lockstream.schemas.topics import partition_of
+
+PARTITIONS = 12
+REPLICAS = 2
+LOCKS_PER_PARTITION = 2
+PARTNERS = {"acme-crm": "acme", "acme-bi": "acme", "globex-crm": "globex"}
+ORGANIZATIONS = ("acme", "globex")
+READY_S = 120.0
+PROBE_ORG = "acme"
+
+
+class Recovery(msgspec.Struct, frozen=True):
+    """Seconds until commands on every partition were answered with their version again, and until
+    partners got events on every partition again. None: not within the deadline."""
+
+    commands_s: float | None
+    delivery_s: float | None
+
+
+class System:
+    def __init__(
+        self,
+        folder: Path,
+        brokers: Brokers,
+        database: ReadModelUnderTest,
+        ports: PortRange,
+        rng: Random,
+    ) -> None:
+        self.folder = folder
+        self.brokers = brokers
+        self.database = database
+        self.fleet = Fleet(folder, ports)
+        self.rng = rng
+        self.settings = Settings(
+            kafka_bootstrap_servers=brokers.bootstrap_servers,
+            read_model_url=database.url,
+            state_dir=folder,
+            partitions=PARTITIONS,
+            replication_factor=brokers.replication,
+            min_insync_replicas=max(1, brokers.replication - 1),
+        )
+        self.kafka = Kafka(self.settings, "lockstream-chaos")
+        self.locks: dict[int, str] = _locks()
+        self.callers: Callers | None = None
+        self.watcher = Watcher(
+            self.kafka,
+            [
+                self.settings.topics.lock_events,
+                *(self.settings.topics.partner_events(partner) for partner in PARTNERS),
+            ],
+            PARTITIONS,
+        )
+
+    async def start(self) -> None:
+        """Returns when commands are answered on every partition."""
+        ensure_signing_key(self.folder)
+        for role in ROLES:
+            for _ in range(REPLICAS):
+                self.start_replica(self.fleet.add(role))
+        keys = await self._set_up()
+        self.callers = Callers(
+            lambda: self.fleet.api_urls,
+            {lock: self._credentials(keys[org]) for lock, org in self.locks.items()},
+            self.rng,
+        )
+        self.watcher.start()
+        self.callers.start()
+        recovery = await self.recovery(time.monotonic(), READY_S)
+        if recovery.commands_s is None or recovery.delivery_s is None:
+            raise TimeoutError(
+                f"the system did not start within {READY_S:.0f} s; see {self.folder}"
+            )
+
+    async def stop_load(self) -> None:
+        """Every command comes to its end; everything then is delivered."""
+        assert self.callers is not None
+        await self.callers.stop()
+
+    async def stop(self) -> None:
+        await self.watcher.stop()
+        await self.fleet.stop()
+
+    # -- replicas --------------------------------------------------------------------------------
+
+    def start_replica(self, replica: Replica) -> None:
+        replica.start(
+            {
+                "KAFKA_BOOTSTRAP_SERVERS": self.brokers.servers_for(replica.role),
+                "READ_MODEL_URL": self.database.url,
+                "LOCKSTREAM_STATE_DIR": str(self.folder),
+                "LOCKSTREAM_PARTITIONS": str(PARTITIONS),
+                "LOCKSTREAM_REPLICATION_FACTOR": str(self.settings.replication_factor),
+                "LOCKSTREAM_MIN_INSYNC_REPLICAS": str(self.settings.min_insync_replicas),
+                "LOCKSTREAM_JWT_JWKS": str(jwks_file(self.folder)),
+                "LOCKSTREAM_INSTANCE_ID": replica.name,
+                f"LOCKSTREAM_{'API' if replica.role == 'api' else f'{replica.role}_HEALTH'.upper()}"
+                "_PORT": str(replica.port),
+            }
+        )
+
+    # -- recovery --------------------------------------------------------------------------------
+
+    async def recovery(self, since: float, within_s: float) -> Recovery:
+        """How long after ``since`` everything works again."""
+        assert self.callers is not None
+        deadline = since + within_s
+        probed = {
+            partition_of(lock, PARTITIONS): lock
+            for lock, org in self.locks.items()
+            if org == PROBE_ORG
+        }
+        answered = await asyncio.gather(
+            *(self.callers.until_answered(lock, deadline) for lock in probed.values())
+        )
+        times = [at for at in answered if at is not None]
+        if len(times) < len(answered):
+            return Recovery(None, None)
+        commands_s = max(times) - since
+        delivered = await asyncio.gather(
+            *(
+                self._delivered(partner, max(times), deadline)
+                for partner, org in PARTNERS.items()
+                if org == PROBE_ORG
+            )
+        )
+        if not all(delivered):
+            return Recovery(commands_s, None)
+        return Recovery(commands_s, time.monotonic() - since)
+
+    async def _delivered(self, partner: str, after: float, deadline: float) -> bool:
+        """Whether the partner gets something new on every partition in time."""
+        topic = self.settings.topics.partner_events(partner)
+        while time.monotonic() < deadline:
+            latest = self.watcher.latest(topic)
+            if len(latest) == PARTITIONS and all(at > after for at in latest.values()):
+                return True
+            await asyncio.sleep(0.05)
+        return False
+
+    # -- what is there from the start --------------------------------------------------------------
+
+    async def _set_up(self) -> dict[str, str]:
+        """Returns an API key per organisation."""
+        read_model = ReadModel(Database(read_model_url(self.settings), 5.0), PARTITIONS)
+        try:
+            await read_model.prepare()
+            here = Installation(self.settings, self.kafka, read_model)
+            keys = {}
+            for org in ORGANIZATIONS:
+                await ensure_organization(here, org)
+                _, keys[org] = await create_key(here, org, None)
+            for partner, org in PARTNERS.items():
+                await create_partner(here, partner, org, ("*",), "earliest")
+            async with asyncio.timeout(READY_S):
+                lines = [LockLine(lock, org, None) for lock, org in self.locks.items()]
+                await asyncio.gather(*(ensure_lock(here, line) for line in lines))
+        finally:
+            await read_model.close()
+        return keys
+
+    def _credentials(self, api_key: str) -> Mapping[str, str]:
+        """A token that stays good when a service's clock is an hour off, either way."""
+        pem = (self.folder / "signing-key.pem").read_bytes()
+        now = datetime.now(UTC)
+        claims = {
+            "iss": self.settings.jwt_issuer,
+            "aud": self.settings.jwt_audience,
+            "sub": "chaos",
+            "iat": int((now - timedelta(hours=3)).timestamp()),
+            "exp": int((now + timedelta(hours=12)).timestamp()),
+        }
+        key = serialization.load_pem_private_key(pem, password=None)
+        token = jwt.encode(claims, key, algorithm="EdDSA", headers={"kid": KEY_ID})  # type: ignore[arg-type]
+        return {"Authorization": f"Bearer {token}", "X-API-Key": api_key}
+
+    async def lockstream(self, *arguments: str, timeout_s: float) -> tuple[int, str]:
+        """Runs a verb of the command directly at the brokers; its exit code and output."""
+        environment = {
+            "KAFKA_BOOTSTRAP_SERVERS": self.brokers.bootstrap_servers,
+            "READ_MODEL_URL": self.database.url,
+            "LOCKSTREAM_STATE_DIR": str(self.folder),
+            "LOCKSTREAM_PARTITIONS": str(PARTITIONS),
+        }
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "lockstream.operations", *arguments,
+            env={**os.environ, **environment},
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )  # fmt: skip
+        try:
+            async with asyncio.timeout(timeout_s):
+                output, _ = await process.communicate()
+        except TimeoutError:
+            process.kill()
+            await process.wait()
+            return -1, f"no result after {timeout_s:.0f} s"
+        return process.returncode or 0, output.decode(errors="replace")
+
+
+def _locks() -> dict[int, str]:
+    """Some locks on every partition of one organisation, and a few of another."""
+    chosen: dict[int, str] = {}
+    count = dict.fromkeys(range(PARTITIONS), 0)
+    lock = 0
+    while min(count.values()) < LOCKS_PER_PARTITION:
+        lock += 1
+        partition = partition_of(lock, PARTITIONS)
+        if count[partition] < LOCKS_PER_PARTITION:
+            count[partition] += 1
+            chosen[lock] = "acme"
+    chosen.update({lock + number: "globex" for number in (1, 2, 3)})
+    return chosen

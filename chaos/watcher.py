@@ -1,0 +1,57 @@
+"""Live readers: what a consumer of the log is given while all this goes on."""
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+
+from chaos.history import Seen
+from lockstream.eventlog.kafka import Kafka, Record
+from lockstream.eventlog.tail import Tail
+from lockstream.runtime.errors import KafkaUnavailable
+
+RETRY_S = 0.2
+
+
+class Watcher:
+    """Follows topics from their beginning, and remembers when each record came."""
+
+    def __init__(self, kafka: Kafka, topics: Sequence[str], partitions: int) -> None:
+        self._kafka = kafka
+        self._next = {topic: dict.fromkeys(range(partitions), 0) for topic in topics}
+        self._stop = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._latest: dict[tuple[str, int], float] = {}
+        self.seen: list[Seen] = []
+        self.out_of_order: list[Seen] = []
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._follow())
+
+    async def stop(self) -> None:
+        self._stop.set()
+        if self._task is not None:
+            await self._task
+
+    def latest(self, topic: str) -> Mapping[int, float]:
+        """Per partition, when its last record came: seconds of the monotonic clock."""
+        return {p: at for (name, p), at in self._latest.items() if name == topic}
+
+    async def _follow(self) -> None:
+        while not self._stop.is_set():
+            try:
+                await Tail(self._kafka, self._next, self._take).run(self._stop)
+            except KafkaUnavailable:
+                await asyncio.sleep(RETRY_S)
+
+    def _take(self, topic: str, records: Sequence[Record]) -> None:
+        for record in records:
+            seen = Seen(topic, record.partition, record.offset, content_of(record))
+            self.seen.append(seen)
+            if record.offset < self._next[topic][record.partition]:
+                self.out_of_order.append(seen)
+            self._next[topic][record.partition] = record.offset + 1
+            self._latest[topic, record.partition] = time.monotonic()
+
+
+def content_of(record: Record) -> int:
+    return hash((record.key, record.value, tuple(record.headers)))
