@@ -19,13 +19,14 @@ from chaos.databases import ReadModelUnderTest
 from chaos.ports import PortRange
 from chaos.replicas import ROLES, Fleet, Replica
 from chaos.watcher import Watcher
+from lockstream.command_api.issuers import write_issuers
 from lockstream.eventlog.kafka import Kafka
 from lockstream.operations.installation import Installation
 from lockstream.operations.lock_files import LockLine
 from lockstream.operations.locks import ensure_lock
 from lockstream.operations.organizations import create_key, ensure_organization
 from lockstream.operations.partners import create_partner
-from lockstream.operations.signing import KEY_ID, ensure_signing_key, jwks_file
+from lockstream.operations.signing import AUDIENCE, ISSUER, KEY_ID, ensure_signing_key, local_issuer
 from lockstream.read_model.database import Database, read_model_url
 from lockstream.read_model.store import ReadModel
 from lockstream.runtime.settings import Settings
@@ -122,7 +123,7 @@ class System:
                 "LOCKSTREAM_PARTITIONS": str(PARTITIONS),
                 "LOCKSTREAM_REPLICATION_FACTOR": str(self.settings.replication_factor),
                 "LOCKSTREAM_MIN_INSYNC_REPLICAS": str(self.settings.min_insync_replicas),
-                "LOCKSTREAM_JWT_JWKS": str(jwks_file(self.folder)),
+                "LOCKSTREAM_JWT_ISSUERS": write_issuers([local_issuer(self.folder)]),
                 "LOCKSTREAM_INSTANCE_ID": replica.name,
                 f"LOCKSTREAM_{'API' if replica.role == 'api' else f'{replica.role}_HEALTH'.upper()}"
                 "_PORT": str(replica.port),
@@ -194,8 +195,8 @@ class System:
         pem = (self.folder / "signing-key.pem").read_bytes()
         now = datetime.now(UTC)
         claims = {
-            "iss": self.settings.jwt_issuer,
-            "aud": self.settings.jwt_audience,
+            "iss": ISSUER,
+            "aud": AUDIENCE,
             "sub": "chaos",
             "iat": int((now - timedelta(hours=3)).timestamp()),
             "exp": int((now + timedelta(hours=12)).timestamp()),

@@ -80,20 +80,20 @@ class Api:
             Route("/events/{event_id}", self.show_event, methods=["GET"]),
         ]
 
-    def _admit(self, request: Request) -> Principal:
+    async def _admit(self, request: Request) -> Principal:
         """
         Raises:
-            Unauthenticated, Forbidden: see ``Doorkeeper``.
+            Unauthenticated, Forbidden, IssuerUnavailable: see ``Doorkeeper``.
             RateLimited: the organisation, or this key, asks too often.
         """
-        principal = self._doorkeeper.admit(request.headers)
+        principal = await self._doorkeeper.admit(request.headers)
         now = asyncio.get_running_loop().time()
         told = self._rate_limits.take(principal.org_id, principal.actor.key_id or "", now)
         setattr(request.state, ANSWER_HEADERS, told)
         return principal
 
     async def use_temp_key(self, request: Request) -> Response:
-        principal = self._admit(request)
+        principal = await self._admit(request)
         twice = tuple(n for n in ONCE_ONLY if len(request.headers.getlist(n)) > 1)
         command = read_use_temp_key(
             request.path_params["id"], request.headers, Duplicates(twice), await request.body()
@@ -108,7 +108,7 @@ class Api:
         return _recorded(answer)
 
     async def show_lock(self, request: Request) -> Response:
-        principal = self._admit(request)
+        principal = await self._admit(request)
         lock_id = _lock_id(request)
         least = read_min_version(request.query_params)
         row = await self._lock_at(lock_id, least, principal)
@@ -133,7 +133,7 @@ class Api:
             pause = min(0.1, pause * 1.5)
 
     async def list_events(self, request: Request) -> Response:
-        principal = self._admit(request)
+        principal = await self._admit(request)
         lock_id = _lock_id(request)
         page = read_event_page(request.query_params)
         lock = await self._lookups.lock_of(lock_id, principal.org_id)
@@ -147,7 +147,7 @@ class Api:
         return _json(body)
 
     async def show_event(self, request: Request) -> Response:
-        principal = self._admit(request)
+        principal = await self._admit(request)
         event_id = _event_id(request)
         found = await self._lookups.event(event_id)
         if found is not None:

@@ -10,6 +10,7 @@ from lockstream.command_api.errors import Forbidden, Unauthenticated
 from lockstream.command_api.tokens import TokenChecker
 from lockstream.eventlog.registry import Registry
 from lockstream.schemas.lock_facts import Actor
+from lockstream.schemas.registry import ApiKey
 
 
 class Principal(msgspec.Struct, frozen=True):
@@ -24,20 +25,17 @@ class Doorkeeper:
         self._tokens = tokens
         self._registry = registry
 
-    def admit(self, headers: Headers) -> Principal:
+    async def admit(self, headers: Headers) -> Principal:
         """
         Raises:
             Unauthenticated: a credential is missing, given twice, wrong or expired.
             Forbidden: the token is another organisation's, or lacks the scope.
+            IssuerUnavailable: the token can't be checked now.
         """
-        caller = self._tokens.check(_bearer(headers))
-        key = _single(headers, "x-api-key", token_given=True)
-        if key is None:
-            raise Unauthenticated("The X-API-Key header is missing", token_given=True)
-        key_id = key_id_of(key)
-        entry = self._registry.api_key(key_id) if key_id is not None else None
-        if not is_valid(key, entry, datetime.now(UTC)) or entry is None:
-            raise Unauthenticated("The API key is not valid", token_given=True)
+        token = _bearer(headers)
+        # The cheap check first: nobody without a key can make us verify signatures or fetch keys.
+        entry = self._api_key(headers)
+        caller = await self._tokens.check(token)
         if caller.org_id is not None and caller.org_id != entry.org_id:
             raise Forbidden("The token and the API key are of different organisations")
         return Principal(
@@ -49,6 +47,16 @@ class Doorkeeper:
                 key_id=entry.key_id,
             ),
         )
+
+    def _api_key(self, headers: Headers) -> ApiKey:
+        key = _single(headers, "x-api-key", token_given=True)
+        if key is None:
+            raise Unauthenticated("The X-API-Key header is missing", token_given=True)
+        key_id = key_id_of(key)
+        entry = self._registry.api_key(key_id) if key_id is not None else None
+        if not is_valid(key, entry, datetime.now(UTC)) or entry is None:
+            raise Unauthenticated("The API key is not valid", token_given=True)
+        return entry
 
 
 def _bearer(headers: Headers) -> str:

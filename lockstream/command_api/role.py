@@ -2,19 +2,21 @@
 
 import asyncio
 import logging
-from pathlib import Path
+from collections.abc import Sequence
 
 from lockstream.command_api.app import Api, make_app
 from lockstream.command_api.commands import UseTempKeyHandler
 from lockstream.command_api.credentials import Doorkeeper
 from lockstream.command_api.docs_page import docs_routes
 from lockstream.command_api.door import Door
+from lockstream.command_api.issuer_keys import IssuerKeys, open_issuer_keys, watch_issuers
+from lockstream.command_api.issuers import read_issuers
 from lockstream.command_api.listening import check_listening, listen, names
 from lockstream.command_api.lookups import Lookups
 from lockstream.command_api.pending_facts import PendingFacts
 from lockstream.command_api.rate_limits import RateLimits
 from lockstream.command_api.recent_events import RecentEvents
-from lockstream.command_api.tokens import KeySet, TokenChecker
+from lockstream.command_api.tokens import TokenChecker
 from lockstream.eventlog.installation import ensure_installation
 from lockstream.eventlog.kafka import Kafka, beginnings, connected
 from lockstream.eventlog.publisher import FactPublisher
@@ -25,7 +27,6 @@ from lockstream.read_model.database import Database, read_model_url
 from lockstream.read_model.rows import Position
 from lockstream.read_model.store import ReadModel
 from lockstream.read_model.tables import LOCK_EVENTS, PARKED_FACTS
-from lockstream.runtime.errors import ConfigurationError
 from lockstream.runtime.health import health_routes
 from lockstream.runtime.process import first_of
 from lockstream.runtime.readiness import Readiness
@@ -41,37 +42,35 @@ async def run_api(settings: Settings, stop: asyncio.Event) -> None:
     """Serves until ``stop`` is set, then answers what is under way.
 
     Raises:
-        ConfigurationError: no JWKS, the port is taken, or TLS or the proxies are set wrongly.
+        ConfigurationError: no issuers, a JWKS file that can't be used, the port is taken, or TLS or
+            the proxies are set wrongly.
         Unavailable: Kafka or the database can't be reached at the start.
     """
     await check_listening(settings)
-    if not settings.jwt_jwks:
-        raise ConfigurationError("LOCKSTREAM_JWT_JWKS is not set: name the file with the JWKS")
-    algorithms = [name.strip() for name in settings.jwt_algorithms.split(",")]
-    keys = KeySet(Path(settings.jwt_jwks), algorithms)
-    await keys.load()
-    kafka = Kafka(settings, "lockstream-api")
-    await ensure_installation(kafka, settings)
-    read_model = ReadModel(
-        Database(read_model_url(settings), settings.read_model_timeout), settings.partitions
-    )
-    await read_model.prepare()
-    publisher = FactPublisher(
-        kafka, settings.topics.lock_facts, settings.partitions, settings.publish_timeout
-    )
-    await publisher.start()
-    try:
-        await _serve(settings, stop, kafka, keys, read_model, publisher)
-    finally:
-        await publisher.close()
-        await read_model.close()
+    issuers = await asyncio.to_thread(read_issuers, settings.jwt_issuers)
+    async with open_issuer_keys(issuers, settings) as issuer_keys:
+        kafka = Kafka(settings, "lockstream-api")
+        await ensure_installation(kafka, settings)
+        read_model = ReadModel(
+            Database(read_model_url(settings), settings.read_model_timeout), settings.partitions
+        )
+        await read_model.prepare()
+        publisher = FactPublisher(
+            kafka, settings.topics.lock_facts, settings.partitions, settings.publish_timeout
+        )
+        await publisher.start()
+        try:
+            await _serve(settings, stop, kafka, issuer_keys, read_model, publisher)
+        finally:
+            await publisher.close()
+            await read_model.close()
 
 
 async def _serve(
     settings: Settings,
     stop: asyncio.Event,
     kafka: Kafka,
-    keys: KeySet,
+    issuer_keys: Sequence[IssuerKeys],
     read_model: ReadModel,
     publisher: FactPublisher,
 ) -> None:
@@ -90,13 +89,7 @@ async def _serve(
     followed = registry_tail(kafka, topics.registry, registry)
     lookups = Lookups(read_model, recent, settings.partitions, folded, tail.caught_up)
     handler = UseTempKeyHandler(lookups, recent, publisher, readiness, settings.answer_timeout)
-    tokens = TokenChecker(
-        keys,
-        issuer=settings.jwt_issuer,
-        audience=settings.jwt_audience,
-        scope=settings.jwt_scope,
-        max_lifetime_s=settings.jwt_max_lifetime,
-    )
+    tokens = TokenChecker(issuer_keys, settings.jwt_max_lifetime)
     api = Api(
         Doorkeeper(tokens, registry),
         RateLimits(
@@ -135,7 +128,9 @@ async def _serve(
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(tail.run(ended))
         tasks.create_task(followed.run(ended))
-        tasks.create_task(keys.follow(ended))
+        for keys in issuer_keys:
+            tasks.create_task(keys.follow(ended))
+        tasks.create_task(watch_issuers(issuer_keys, readiness, ended))
         tasks.create_task(lookups.watch(readiness, ended))
         tasks.create_task(watch_kafka(kafka, topics.lock_events, readiness, ended))
         announcing = tasks.create_task(announce())

@@ -9,15 +9,22 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from jwt.algorithms import OKPAlgorithm
 
+from lockstream.command_api.issuers import Issuer
 from lockstream.runtime.errors import ConfigurationError
 from lockstream.runtime.files import write_atomically
 from lockstream.runtime.settings import Settings
 
 KEY_ID = "local-1"
+ISSUER, AUDIENCE = "https://lockstream.local/", "lockstream"
 
 
 def jwks_file(state_dir: Path) -> Path:
     return state_dir / "jwks.json"
+
+
+def local_issuer(state_dir: Path) -> Issuer:
+    """The local key as an entry of ``LOCKSTREAM_JWT_ISSUERS``."""
+    return Issuer(issuer=ISSUER, audience=AUDIENCE, jwks=str(jwks_file(state_dir)))
 
 
 def ensure_signing_key(state_dir: Path) -> Path:
@@ -59,8 +66,8 @@ def mint_token(
     file = ensure_signing_key(settings.state_dir)
     now = datetime.now(UTC)
     claims: dict[str, object] = {
-        "iss": settings.jwt_issuer,
-        "aud": settings.jwt_audience,
+        "iss": ISSUER,
+        "aud": AUDIENCE,
         "sub": subject,
         "iat": int(now.timestamp()),
         "exp": int((now + lifetime).timestamp()),

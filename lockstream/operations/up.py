@@ -16,6 +16,7 @@ import msgspec
 import typer
 
 from lockstream.command_api.api_keys import is_valid, key_id_of
+from lockstream.command_api.issuers import read_issuers, write_issuers
 from lockstream.command_api.listening import check_listening
 from lockstream.eventlog.kafka import Kafka
 from lockstream.eventlog.local_broker import LocalBroker
@@ -29,7 +30,7 @@ from lockstream.operations.organizations import create_key, ensure_organization
 from lockstream.operations.partners import create_partner
 from lockstream.operations.probes import obstacle_of
 from lockstream.operations.services import TlsCert, TlsKey, with_tls
-from lockstream.operations.signing import ensure_signing_key, jwks_file, mint_token
+from lockstream.operations.signing import ensure_signing_key, local_issuer, mint_token
 from lockstream.operations.supervisor import Command, Supervised
 from lockstream.read_model.database import Database, read_model_url
 from lockstream.read_model.store import ReadModel
@@ -100,7 +101,7 @@ class _System:
         try:
             async with asyncio.TaskGroup() as tasks:
                 try:
-                    self._complete_settings()
+                    self._complete_settings(demo)
                     for role in ROLES:
                         self._services[role] = Supervised(self._command(role), self._write_env)
                         tasks.create_task(self._services[role].run())
@@ -147,7 +148,7 @@ class _System:
 
     # -- the services --------------------------------------------------------------------------
 
-    def _complete_settings(self) -> None:
+    def _complete_settings(self, demo: bool) -> None:
         """What was not configured: free ports, the local signing key, a name in the groups."""
         settings = self._settings
         ensure_signing_key(settings.state_dir)
@@ -167,7 +168,7 @@ class _System:
             api_port=ports.api,
             projector_health_port=ports.projector,
             fanout_health_port=ports.fanout,
-            jwt_jwks=settings.jwt_jwks or str(jwks_file(settings.state_dir)),
+            jwt_issuers=_with_local_issuer(settings, demo),
             instance_id=settings.instance_id or f"up-{zlib.crc32(names):08x}",
         )
 
@@ -183,7 +184,7 @@ class _System:
                 "api_port",
                 "projector_health_port",
                 "fanout_health_port",
-                "jwt_jwks",
+                "jwt_issuers",
                 "instance_id",
                 "tls_cert",
                 "tls_key",
@@ -291,6 +292,15 @@ class _System:
             values["BROKER_PID"] = self._broker.pid
         lines = "".join(f"{name}={value}\n" for name, value in values.items())
         write_atomically(settings.state_dir / DEMO_ENV, lines.encode(), mode=0o600)
+
+
+def _with_local_issuer(settings: Settings, demo: bool) -> str:
+    """What was configured, and the local key where nothing was or the demo's token needs it."""
+    if settings.jwt_issuers and not demo:
+        return settings.jwt_issuers
+    local = local_issuer(settings.state_dir)
+    configured = read_issuers(settings.jwt_issuers) if settings.jwt_issuers else ()
+    return write_issuers([*(e for e in configured if e.issuer != local.issuer), local])
 
 
 class _Ports(msgspec.Struct, frozen=True):

@@ -7,6 +7,7 @@ LockstreamError
 │   ├── OutcomeUnknown       it was sent, but no answer came: it may or may not be recorded
 │   ├── OutputUncertain      a transaction went wrong: throw the producer away, fence, restore
 │   ├── ReadModelUnavailable the database can't be reached, or is behind what was asked for
+│   ├── IssuerUnavailable    the keys that a token must be checked against can't be had
 │   └── BrokerUnavailable    the local broker can't be fetched or started
 ├── StageStopped             going on would break a promise: stop, loudly, until someone looks
 │   ├── PartitionsChanged    a topic's partition count is not the installation's
@@ -41,6 +42,10 @@ class OutputUncertain(Unavailable):
 
 
 class ReadModelUnavailable(Unavailable):
+    pass
+
+
+class IssuerUnavailable(Unavailable):
     pass
 
 

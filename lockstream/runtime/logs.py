@@ -32,5 +32,7 @@ def set_up_logs(level: str) -> None:
     root.handlers[:] = [handler]
     root.setLevel(level)
     if level != "DEBUG":
+        # It logs every request, with its whole URL.
+        logging.getLogger("httpx").setLevel(logging.WARNING)
         # It logs every retry while a broker is away; readiness says that once.
         logging.getLogger("aiokafka").setLevel(logging.CRITICAL)

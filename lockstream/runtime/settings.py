@@ -77,13 +77,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=variable_of):
     projector_health_port: Annotated[Port, _says("0: any free port")] = 0
     fanout_health_port: Annotated[Port, _says("0: any free port")] = 0
 
-    jwt_jwks: Annotated[str, _says("file with the JWKS that tokens are checked against")] = ""
-    jwt_issuer: str = "https://lockstream.local/"
-    jwt_audience: str = "lockstream"
-    jwt_algorithms: Annotated[str, _says("comma-separated allow-list")] = "EdDSA,ES256,RS256"
-    jwt_scope: Annotated[
-        str, _says("required of tokens that carry a `scope`; empty: not checked")
-    ] = "locks:use-temp-key"
+    jwt_issuers: Annotated[
+        str,
+        _says(
+            'whose tokens are accepted: a JSON list [{"issuer", "audience", "jwks"}], or a file '
+            'with one; `jwks`: a URL or a file; optional: "algorithms" (a list), "scope"'
+        ),
+    ] = ""
+    jwt_jwks_refresh: Annotated[Seconds, _says("seconds between two fetches of a JWKS URL")] = 300.0
+    jwt_jwks_max_stale: Annotated[
+        Seconds,
+        _says("seconds that keys stay good while their issuer can't be asked; then 503"),
+    ] = 86400.0
     jwt_max_lifetime: Annotated[Seconds, _says("longest accepted `exp` - `iat`, seconds")] = 86400.0
 
     answer_timeout: Annotated[

@@ -1,0 +1,230 @@
+"""Both credentials as the door sees them: through the application, with its error table."""
+
+import asyncio
+import hmac
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import msgspec
+import pytest
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from lockstream.command_api.api_keys import generate_key, hash_key
+from lockstream.command_api.app import make_app
+from lockstream.command_api.credentials import Doorkeeper
+from lockstream.command_api.issuer_keys import open_issuer_keys
+from lockstream.command_api.issuers import Issuer
+from lockstream.command_api.tokens import TokenChecker
+from lockstream.eventlog.kafka import Record
+from lockstream.eventlog.registry import Registry
+from lockstream.runtime.settings import Settings
+from lockstream.schemas.registry import ApiKey, encode_entry, entry_key
+from tests.examples_of import TIME
+from tests.issued_tokens import (
+    ALL_JWKS,
+    ATTACKS,
+    AUDIENCE,
+    EC,
+    ED,
+    ISSUER,
+    OTHER_ED,
+    OTHER_ISSUER,
+    OTHER_JWKS,
+    RSA,
+    signed,
+    truly_signed,
+)
+
+KEY_ID, KEY = generate_key()
+WITHOUT_TOKEN = 'Bearer realm="lockstream"'
+BAD_TOKEN = 'Bearer realm="lockstream", error="invalid_token"'
+
+
+def registry_of(*entries: ApiKey) -> Registry:
+    registry = Registry()
+    registry.take(
+        "registry",
+        [Record(0, i, 0, entry_key(e), encode_entry(e), ()) for i, e in enumerate(entries)],
+    )
+    return registry
+
+
+def api_key(**changed: Any) -> ApiKey:
+    entry = ApiKey(key_id=KEY_ID, org_id="acme", sha256=hash_key(KEY), created_at=TIME)
+    return msgspec.structs.replace(entry, **changed)
+
+
+@pytest.fixture
+async def door(tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
+    """Answers 200 with the principal to whoever it admits."""
+    ours, theirs = tmp_path / "ours.json", tmp_path / "theirs.json"
+    ours.write_bytes(ALL_JWKS)
+    theirs.write_bytes(OTHER_JWKS)
+    issuers = [
+        Issuer(issuer=ISSUER, audience=AUDIENCE, jwks=str(ours)),
+        Issuer(issuer=OTHER_ISSUER, audience="theirs", jwks=str(theirs), scope=""),
+    ]
+    async with open_issuer_keys(issuers, Settings()) as keys:
+        doorkeeper = Doorkeeper(TokenChecker(keys, 86400.0), registry_of(api_key()))
+
+        async def admit(request: Request) -> Response:
+            principal = await doorkeeper.admit(request.headers)
+            return JSONResponse(msgspec.to_builtins(principal))
+
+        app = make_app([Route("/", admit)])
+        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://door") as client:
+            stop = asyncio.Event()
+            following = [asyncio.create_task(known.follow(stop)) for known in keys]
+            yield client
+            stop.set()
+            await asyncio.gather(*following)
+
+
+async def knock(door: httpx.AsyncClient, token: str, key: str = KEY) -> httpx.Response:
+    credentials = {b"Authorization": b"Bearer " + token.encode(), b"X-API-Key": key.encode()}
+    return await door.get("/", headers=credentials)
+
+
+@pytest.mark.parametrize(
+    ("key", "algorithm", "kid"), [(ED, "EdDSA", "ed"), (EC, "ES256", "ec"), (RSA, "RS256", "rsa")]
+)
+async def test_users_and_services_are_admitted_and_named(
+    door: httpx.AsyncClient, key: Any, algorithm: str, kid: str
+) -> None:
+    user = await knock(door, signed(key, algorithm, kid))
+    actor = {"subject": "alice", "orgId": "acme", "keyId": KEY_ID}
+    assert user.json() == {"org_id": "acme", "actor": {"kind": "user", **actor}}
+    service = await knock(door, signed(key, algorithm, kid, org_id="acme"))
+    assert service.json() == {"org_id": "acme", "actor": {"kind": "service", **actor}}
+
+
+async def test_what_the_attackers_start_from_would_be_admitted(door: httpx.AsyncClient) -> None:
+    assert (await knock(door, truly_signed())).status_code == 200
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+async def test_a_forged_or_odd_token_is_401(door: httpx.AsyncClient, attack: str) -> None:
+    for _ in range(2):  # what was refused once is not remembered as good
+        answer = await knock(door, ATTACKS[attack]())
+        assert (answer.status_code, answer.headers["www-authenticate"]) == (401, BAD_TOKEN)
+        assert answer.json()["code"] == 401
+
+
+async def test_an_issuers_tokens_are_checked_with_its_own_keys_and_audience(
+    door: httpx.AsyncClient,
+) -> None:
+    theirs = signed(OTHER_ED, "EdDSA", "other", iss=OTHER_ISSUER, aud="theirs", scope="anything")
+    assert (await knock(door, theirs)).status_code == 200
+    for token in (
+        signed(OTHER_ED, "EdDSA", "other", iss=ISSUER, aud=AUDIENCE),
+        signed(OTHER_ED, "EdDSA", "other", iss=OTHER_ISSUER, aud=AUDIENCE),
+        signed(ED, "EdDSA", "ed", iss=OTHER_ISSUER, aud="theirs"),
+        signed(ED, "EdDSA", "ed", aud="theirs"),
+    ):
+        assert (await knock(door, token)).status_code == 401
+
+
+@pytest.mark.parametrize(
+    "granted",
+    [
+        {"scope": "openid locks:use-temp-key"},
+        {"scp": ["locks:use-temp-key"]},
+        {"scp": "locks:use-temp-key"},
+        {"scope": None},
+    ],
+)
+async def test_a_token_with_the_scope_or_without_any_is_admitted(
+    door: httpx.AsyncClient, granted: dict[str, Any]
+) -> None:
+    assert (await knock(door, signed(**granted))).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "granted",
+    [
+        {"scope": "locks:read"},
+        {"scope": ""},
+        {"scope": "locks:use-temp-key-not"},
+        {"scp": ["locks:read"]},
+        {"scope": 7},
+        {"scope": {"locks:use-temp-key": True}},
+    ],
+)
+async def test_a_token_with_other_scopes_is_403(
+    door: httpx.AsyncClient, granted: dict[str, Any]
+) -> None:
+    answer = await knock(door, signed(**granted))
+    assert (answer.status_code, answer.headers["www-authenticate"]) == (
+        403,
+        'Bearer realm="lockstream", error="insufficient_scope", scope="locks:use-temp-key"',
+    )
+
+
+@pytest.mark.parametrize("org_id", ["other", "", "Acme", "acme "])
+async def test_a_service_of_another_organisation_is_403(
+    door: httpx.AsyncClient, org_id: str
+) -> None:
+    assert (await knock(door, signed(org_id=org_id))).status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("headers", "challenge"),
+    [
+        ([], WITHOUT_TOKEN),
+        ([("X-API-Key", KEY)], WITHOUT_TOKEN),
+        ([("X-API-Key", KEY), ("Authorization", "Bearer")], WITHOUT_TOKEN),
+        ([("X-API-Key", KEY), ("Authorization", "Bearer ")], WITHOUT_TOKEN),
+        ([("X-API-Key", KEY), ("Authorization", f"Basic {signed()}")], WITHOUT_TOKEN),
+        ([("X-API-Key", KEY), ("Authorization", signed())], WITHOUT_TOKEN),
+        ([("X-API-Key", KEY), *[("Authorization", f"Bearer {signed()}")] * 2], WITHOUT_TOKEN),
+        ([("Authorization", f"Bearer {signed()}")], BAD_TOKEN),
+        ([("Authorization", f"Bearer {signed()}"), *[("X-API-Key", KEY)] * 2], BAD_TOKEN),
+        ([("Authorization", f"Bearer {signed()}"), ("X-API-Key", "")], BAD_TOKEN),
+        ([("Authorization", f"Bearer {signed()}, Bearer x"), ("X-API-Key", KEY)], BAD_TOKEN),
+    ],
+)
+async def test_each_credential_is_needed_exactly_once(
+    door: httpx.AsyncClient, headers: list[tuple[str, str]], challenge: str
+) -> None:
+    answer = await door.get("/", headers=headers)
+    assert (answer.status_code, answer.headers["www-authenticate"]) == (401, challenge)
+
+
+async def test_bad_api_keys_get_the_same_answer_after_the_same_work(
+    door: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compared: list[tuple[int, int]] = []
+    compare_digest = hmac.compare_digest
+
+    def watched(given: str, expected: str) -> bool:
+        compared.append((len(given), len(expected)))
+        return compare_digest(given, expected)
+
+    monkeypatch.setattr(hmac, "compare_digest", watched)
+    unknown = generate_key()[1]
+    wrong_secret = _with_id(KEY_ID)
+    typo = KEY[:-1] + ("x" if KEY[-1] != "x" else "y")
+    answers = [await knock(door, signed(), key) for key in (unknown, wrong_secret, typo)]
+    assert {answer.status_code for answer in answers} == {401}
+    assert len({answer.content for answer in answers}) == 1
+    assert compared == [(64, 64)] * 3
+
+
+def _with_id(key_id: str) -> str:
+    """A key of the right form and checksum, with this id and a secret of its own."""
+    from lockstream.command_api.api_keys import _checksum
+
+    body = f"lk_live_{key_id}_{generate_key()[1][21:64]}"
+    return body + _checksum(body)
+
+
+async def test_without_a_good_api_key_a_token_costs_us_no_signature_check(
+    door: httpx.AsyncClient,
+) -> None:
+    answer = await knock(door, signed(scope="locks:read"), generate_key()[1])
+    assert answer.status_code == 401

@@ -1,0 +1,305 @@
+"""The keys of issuers while their endpoints and files are rotated, fail and come back."""
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from lockstream.command_api import jwks_sources
+from lockstream.command_api.errors import Unauthenticated
+from lockstream.command_api.issuer_keys import (
+    MAX_WAITING,
+    VAIN_BURST,
+    IssuerKeys,
+    Ration,
+    open_issuer_keys,
+    read_keys,
+    watch_issuers,
+)
+from lockstream.command_api.issuers import Issuer
+from lockstream.command_api.jwks_sources import MAX_JWKS_BYTES
+from lockstream.command_api.tokens import LEEWAY_S, TokenChecker
+from lockstream.runtime.errors import ConfigurationError, IssuerUnavailable
+from lockstream.runtime.readiness import Readiness
+from lockstream.runtime.settings import Settings
+from tests.issued_tokens import (
+    ALL_JWKS,
+    AUDIENCE,
+    EC,
+    EC_JWK,
+    ED_JWK,
+    ISSUER,
+    OTHER_ED,
+    RSA_JWK,
+    ed_jwk,
+    jwks,
+    signed,
+)
+from tests.jwks_server import JwksServer, jwks_server, wait_until
+
+BOTH = jwks(ED_JWK, EC_JWK)
+
+
+@pytest.fixture
+def server() -> Iterator[JwksServer]:
+    with jwks_server(jwks(ED_JWK)) as running:
+        yield running
+
+
+def issuer_at(jwks_at: str) -> Issuer:
+    return Issuer(issuer=ISSUER, audience=AUDIENCE, jwks=jwks_at)
+
+
+@asynccontextmanager
+async def followed(jwks_at: str, **settings: Any) -> AsyncIterator[IssuerKeys]:
+    """The keys of one issuer, kept fresh as the API does it."""
+    stop = asyncio.Event()
+    async with open_issuer_keys([issuer_at(jwks_at)], Settings(**settings)) as (keys,):
+        following = asyncio.create_task(keys.follow(stop))
+        yield keys
+        stop.set()
+        async with asyncio.timeout(5):
+            await following
+
+
+async def eventually(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(15):
+        while not condition():  # noqa: ASYNC110 - what changes is outside this loop
+            await asyncio.sleep(0.01)
+
+
+async def test_a_key_rotated_in_is_good_for_its_first_token(server: JwksServer) -> None:
+    async with followed(server.url) as keys:
+        checker = TokenChecker([keys], 86400.0)
+        assert await checker.check(signed())
+        for kid in ("second", "third", "fourth", "fifth", "sixth", "seventh", "eighth"):
+            server.document = jwks(ED_JWK, ed_jwk(OTHER_ED, kid))
+            assert await checker.check(signed(OTHER_ED, "EdDSA", kid))
+            assert await checker.check(signed())
+
+
+async def test_a_key_rotated_out_is_refused_after_the_next_refresh(server: JwksServer) -> None:
+    server.document = BOTH
+    token = signed()
+    async with followed(server.url, jwt_jwks_refresh=0.05) as keys:
+        checker = TokenChecker([keys], 86400.0)
+        assert await checker.check(token)
+        server.document = jwks(EC_JWK)
+        await eventually(lambda: keys.generation == 2)
+        with pytest.raises(Unauthenticated):
+            await checker.check(token)
+        assert await checker.check(signed(EC, "ES256", "ec"))
+
+
+async def test_a_key_that_keeps_its_name_but_changes_is_taken(server: JwksServer) -> None:
+    async with followed(server.url, jwt_jwks_refresh=0.05) as keys:
+        checker = TokenChecker([keys], 86400.0)
+        token = signed()
+        assert await checker.check(token)
+        server.document = jwks(ed_jwk(OTHER_ED, "ed"))
+        await eventually(lambda: keys.generation == 2)
+        with pytest.raises(Unauthenticated):
+            await checker.check(token)
+        assert await checker.check(signed(OTHER_ED, "EdDSA", "ed"))
+
+
+async def test_refreshes_of_the_same_keys_forget_no_token(server: JwksServer) -> None:
+    async with followed(server.url, jwt_jwks_refresh=0.02) as keys:
+        await eventually(lambda: len(server.fetched) > 5)
+        assert keys.generation == 1
+
+
+async def test_many_tokens_with_an_unknown_key_make_few_fetches(server: JwksServer) -> None:
+    async with followed(server.url) as keys:
+        server.delay_s = 0.1
+        answers = await asyncio.gather(*(keys.find(f"unknown-{i}") for i in range(MAX_WAITING)))
+        assert answers == [None] * MAX_WAITING
+        # The first one's fetch, and one for all that came while it was under way.
+        assert len(server.fetched) <= 3
+        server.delay_s = 0.0
+        for i in range(50):
+            assert await keys.find(f"more-{i}") is None
+        assert len(server.fetched) <= 1 + VAIN_BURST
+        assert await keys.find("ed") is not None
+
+
+async def test_one_fetch_at_a_time_and_so_many_tokens_wait_for_it(server: JwksServer) -> None:
+    async with followed(server.url, jwt_jwks_refresh=0.01) as keys:
+        server.delay_s = 0.2
+        asked = [keys.find("unknown") for _ in range(2 * MAX_WAITING + 50)]
+        answers = await asyncio.gather(*asked, return_exceptions=True)
+        refused = [a for a in answers if isinstance(a, IssuerUnavailable)]
+        assert len(refused) >= 50
+        assert len(server.fetched) <= 4
+
+
+async def test_known_keys_never_wait_for_a_slow_issuer(server: JwksServer) -> None:
+    async with followed(server.url) as keys:
+        server.delay_s = 30.0
+        waiting = asyncio.create_task(keys.find("unknown"))
+        await eventually(lambda: len(server.fetched) == 2)
+        async with asyncio.timeout(0.5):
+            assert await keys.find("ed") is not None
+        with pytest.raises(IssuerUnavailable):
+            await waiting
+
+
+async def test_a_stop_breaks_a_fetch_off(server: JwksServer) -> None:
+    async with followed(server.url) as keys:
+        server.delay_s = 30.0
+        waiting = asyncio.create_task(keys.find("unknown"))
+        await eventually(lambda: len(server.fetched) == 2)
+        begun = time.monotonic()
+    assert time.monotonic() - begun < 2
+    with pytest.raises(IssuerUnavailable):
+        await waiting
+
+
+@pytest.mark.parametrize(
+    "misbehave",
+    [
+        {"status": 500},
+        {"status": 404},
+        {"status": 302, "headers": {"Location": "/elsewhere"}},
+        {"document": b"<html>"},
+        {"document": b"\xff\xfe"},
+        {"document": b"{}"},
+        {"document": b'{"keys":[]}'},
+        {"document": b'{"keys":7}'},
+        {"document": b"[" * 100_000},
+        {"document": jwks({"kty": "oct", "k": "c2VjcmV0", "kid": "ed", "alg": "HS256"})},
+        {"document": jwks({"kty": "OKP", "crv": "Ed25519", "x": 7, "kid": "ed"})},
+        {"document": jwks({**ED_JWK, "use": "enc"})},
+        {"document": b" " * (MAX_JWKS_BYTES + 1) + ALL_JWKS},
+        {"document": ALL_JWKS, "headers": {"Content-Encoding": "gzip"}},
+        {"drip": True},
+    ],
+    ids=lambda fields: ",".join(f"{k}={str(v)[:20]}" for k, v in fields.items()),
+)
+async def test_whatever_the_issuer_answers_the_keys_stay_and_attempts_are_few(
+    server: JwksServer, misbehave: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jwks_sources, "FETCH_TIMEOUT_S", 0.3)
+    async with followed(server.url) as keys:
+        for name, value in misbehave.items():
+            setattr(server, name, value)
+        for _ in range(20):
+            with pytest.raises(IssuerUnavailable):
+                await keys.find("unknown")
+            assert await keys.find("ed") is not None
+        assert len(server.fetched) <= 3
+        assert set(server.fetched) == {"/jwks"}
+        server.document, server.status, server.headers, server.drip = BOTH, 200, {}, False
+        await eventually(lambda: keys.generation == 2)
+        assert await keys.find("ec") is not None
+
+
+async def test_an_issuer_that_was_never_reached_makes_503_and_is_found_later() -> None:
+    with jwks_server(ALL_JWKS) as gone:
+        url = gone.url
+    readiness, stop = Readiness(), asyncio.Event()
+    async with followed(url) as keys:
+        watching = asyncio.create_task(watch_issuers([keys], readiness, stop))
+        with pytest.raises(IssuerUnavailable):
+            await TokenChecker([keys], 86400.0).check(signed())
+        await eventually(lambda: not readiness.ready)
+        stop.set()
+        await watching
+
+
+async def test_an_issuer_without_keys_does_not_make_the_others_unready(
+    server: JwksServer,
+) -> None:
+    server.status = 503
+    with jwks_server(ALL_JWKS) as good:
+        there = msgspec.structs.replace(issuer_at(good.url), issuer="https://there.example/")
+        async with open_issuer_keys([issuer_at(server.url), there], Settings()) as all_keys:
+            readiness, stop = Readiness(), asyncio.Event()
+            watching = asyncio.create_task(watch_issuers(all_keys, readiness, stop))
+            await asyncio.sleep(0)
+            assert [keys.usable for keys in all_keys] == [False, True]
+            assert readiness.ready
+            stop.set()
+            await watching
+
+
+async def test_keys_that_could_not_be_read_for_too_long_are_no_longer_believed(
+    server: JwksServer,
+) -> None:
+    async with followed(server.url, jwt_jwks_refresh=0.05, jwt_jwks_max_stale=1.0) as keys:
+        assert await keys.find("ed") is not None
+        server.status = 500
+        await eventually(lambda: not keys.usable)
+        with pytest.raises(IssuerUnavailable):
+            await keys.find("ed")
+        server.status = 200
+        await eventually(lambda: keys.usable)
+        assert await keys.find("ed") is not None
+
+
+async def test_a_file_is_read_again_when_it_changes(tmp_path: Path) -> None:
+    file = tmp_path / "jwks.json"
+    file.write_bytes(jwks(ED_JWK))
+    async with followed(str(file)) as keys:
+        checker = TokenChecker([keys], 86400.0)
+        token = signed()
+        assert await checker.check(token)
+        renewed = file.with_suffix(".new")
+        renewed.write_bytes(jwks(EC_JWK))
+        os.replace(renewed, file)
+        assert await checker.check(signed(EC, "ES256", "ec"))
+        with pytest.raises(Unauthenticated):
+            await checker.check(token)
+        file.unlink()
+        await eventually(lambda: keys._failures > 0)
+        assert await checker.check(signed(EC, "ES256", "ec"))
+
+
+@pytest.mark.parametrize("content", [None, b"", b"{}", b'{"keys":[]}', jwks({"kty": "oct"})])
+async def test_a_file_without_a_usable_key_is_named_at_the_start(
+    tmp_path: Path, content: bytes | None
+) -> None:
+    file = tmp_path / "jwks.json"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(ConfigurationError, match=r"LOCKSTREAM_JWT_ISSUERS.*jwks\.json"):
+        async with followed(str(file)):
+            pass
+
+
+def test_what_can_not_be_used_is_passed_over() -> None:
+    odd: list[dict[str, Any]] = [
+        {"kty": "AKP", "alg": "ML-DSA-44", "kid": "quantum"},
+        {**ED_JWK, "kid": 7},
+        {**ED_JWK, "kid": "a path/../"},
+        {**RSA_JWK, "alg": "RS512", "kid": "not allowed"},
+        {"kty": "RSA", "n": None, "e": [], "kid": "broken"},
+    ]
+    assert set(read_keys(jwks(*odd, ED_JWK), issuer_at("x"))) == {"ed"}
+
+
+async def test_a_token_is_not_remembered_for_longer_than_it_is_valid(server: JwksServer) -> None:
+    async with followed(server.url) as keys:
+        checker = TokenChecker([keys], 86400.0)
+        now = int(time.time())
+        token = signed(iat=now - 100, exp=now + 5)
+        assert await checker.check(token)
+        assert await checker.check(token, now=now + 5 + LEEWAY_S - 1)
+        assert checker._remembered[token].until == now + 5 + LEEWAY_S
+
+
+def test_a_ration_is_a_burst_and_then_one_in_a_while() -> None:
+    ration = Ration(2, 1000.0)
+    for _ in range(2):
+        assert ration.left()
+        ration.use()
+    assert not ration.left()
+    quick = Ration(1, 0.01)
+    quick.use()
+    wait_until(quick.left)
