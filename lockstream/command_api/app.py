@@ -21,7 +21,7 @@ from lockstream.command_api.bodies import (
     RecordedBody,
 )
 from lockstream.command_api.commands import Pending, Recorded, UseTempKeyHandler
-from lockstream.command_api.credentials import Doorkeeper, Principal
+from lockstream.command_api.credentials import PRINCIPAL, Doorkeeper, Principal
 from lockstream.command_api.door import ANSWER_HEADERS
 from lockstream.command_api.errors import (
     BadField,
@@ -47,6 +47,7 @@ from lockstream.schemas.lock_events import Event, decode_event, event_type
 from lockstream.schemas.partner_events import partner_data
 from lockstream.schemas.topics import partition_of
 
+USE_TEMP_KEY = "/locks/{id}/use-temp-key"
 POLL_S = 0.01
 ONCE_ONLY = ("idempotency-key", "content-type")
 
@@ -74,7 +75,7 @@ class Api:
 
     def routes(self) -> list[BaseRoute]:
         return [
-            Route("/locks/{id}/use-temp-key", self.use_temp_key, methods=["POST"]),
+            Route(USE_TEMP_KEY, self.use_temp_key, methods=["POST"]),
             Route("/locks/{id}", self.show_lock, methods=["GET"]),
             Route("/locks/{id}/events", self.list_events, methods=["GET"]),
             Route("/events/{event_id}", self.show_event, methods=["GET"]),
@@ -90,6 +91,7 @@ class Api:
         now = asyncio.get_running_loop().time()
         told = self._rate_limits.take(principal.org_id, principal.actor.key_id or "", now)
         setattr(request.state, ANSWER_HEADERS, told)
+        request.scope[PRINCIPAL] = principal
         return principal
 
     async def use_temp_key(self, request: Request) -> Response:

@@ -11,13 +11,14 @@ import uuid_utils
 from lockstream.command_api.credentials import Principal
 from lockstream.command_api.errors import KeyReused, NotFound
 from lockstream.command_api.lookups import Lookups
+from lockstream.command_api.metrics import ApiMetrics
 from lockstream.command_api.recent_events import LockView, Outcome, RecentEvents, SeenParked
 from lockstream.command_api.requests import UseTempKey
 from lockstream.eventlog.publisher import FactPublisher, Published
 from lockstream.runtime.errors import KafkaUnavailable
 from lockstream.runtime.readiness import Readiness
 from lockstream.schemas.lock_events import Event, TempKeyUsedEvent
-from lockstream.schemas.lock_facts import TempKeyUsed
+from lockstream.schemas.lock_facts import TempKeyUsed, fact_type
 from lockstream.schemas.primitives import event_id_of_idempotency_key, write_time
 
 PENDING_KEPT = 20_000
@@ -51,12 +52,14 @@ class UseTempKeyHandler:
         recent: RecentEvents,
         publisher: FactPublisher,
         readiness: Readiness,
+        metrics: ApiMetrics,
         answer_timeout_s: float,
     ) -> None:
         self._lookups = lookups
         self._recent = recent
         self._publisher = publisher
         self._readiness = readiness
+        self._metrics = metrics
         self._answer_timeout_s = answer_timeout_s
         self._under_way: dict[UUID, tuple[UseTempKey, asyncio.Task[Recorded | Pending]]] = {}
         self._pending: OrderedDict[UUID, PendingFact] = OrderedDict()
@@ -122,9 +125,12 @@ class UseTempKeyHandler:
         )
         waiting = self._recent.expect(str(event_id))
         try:
-            published = await self._publisher.publish(fact, command.traceparent)
-            async with asyncio.timeout(self._answer_timeout_s):
-                outcome = await waiting
+            with self._metrics.publish_wait.time():
+                published = await self._publisher.publish(fact, command.traceparent)
+            self._metrics.published(fact_type(fact))
+            with self._metrics.version_wait.time():
+                async with asyncio.timeout(self._answer_timeout_s):
+                    outcome = await waiting
         except TimeoutError:
             self._remember_pending(event_id, PendingFact(principal.org_id, command.lock_id))
             return Pending(event_id, lock.lock_uuid)

@@ -12,6 +12,9 @@ from lockstream.eventlog.registry import Registry
 from lockstream.schemas.lock_facts import Actor
 from lockstream.schemas.registry import ApiKey
 
+PRINCIPAL = "lockstream.principal"
+"""Where the ASGI scope of an admitted request holds its ``Principal``."""
+
 
 class Principal(msgspec.Struct, frozen=True):
     """``org_id``: the API key's organisation; all that it may see is this organisation's."""

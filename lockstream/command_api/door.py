@@ -1,9 +1,8 @@
-"""The outer ASGI layer: request ids, trusted hosts, the body's limits, how many commands at once,
-and the headers that every answer has."""
+"""Trusted hosts, the body's limits, how many commands at once, and the headers that every answer
+has."""
 
 import asyncio
 from collections.abc import Sequence
-from uuid import uuid4
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -17,8 +16,6 @@ from lockstream.command_api.errors import (
 from lockstream.command_api.requests import MAX_BODY_BYTES
 from lockstream.runtime.errors import Unavailable
 
-REQUEST_ID = b"x-request-id"
-MAX_REQUEST_ID = 128
 PROBES = ("/livez", "/readyz", "/metrics")
 ANSWER_HEADERS = "answer_headers"
 """In the request's state: headers that whoever admitted the caller wants in the answer."""
@@ -49,12 +46,11 @@ class Door:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id = _request_id(scope)
         scope.setdefault("state", {})
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = _completed(message["headers"], request_id, scope)
+                message["headers"] = _completed(message["headers"], scope)
             await send(message)
 
         if scope["path"] in PROBES:
@@ -132,9 +128,9 @@ def _too_large() -> TooLarge:
 Headers = Sequence[tuple[bytes, bytes]]
 
 
-def _completed(headers: Headers, request_id: bytes, scope: Scope) -> Headers:
+def _completed(headers: Headers, scope: Scope) -> Headers:
     """The headers of an answer, with those that all answers have."""
-    wanted = [(REQUEST_ID, request_id), (b"x-content-type-options", b"nosniff")]
+    wanted = [(b"x-content-type-options", b"nosniff")]
     wanted += [
         (name.lower().encode(), value.encode())
         for name, value in scope["state"].get(ANSWER_HEADERS, {}).items()
@@ -143,15 +139,3 @@ def _completed(headers: Headers, request_id: bytes, scope: Scope) -> Headers:
     wanted.append((b"cache-control", b"no-store"))
     there = {name for name, _ in headers}
     return [*headers, *(header for header in wanted if header[0] not in there)]
-
-
-def _request_id(scope: Scope) -> bytes:
-    """The caller's own if it is harmless, else a new one."""
-    for name, value in scope["headers"]:
-        if name == REQUEST_ID and 0 < len(value) <= MAX_REQUEST_ID and _harmless(value):
-            return bytes(value)
-    return uuid4().hex.encode()
-
-
-def _harmless(value: bytes) -> bool:
-    return all(33 <= byte <= 126 for byte in value)

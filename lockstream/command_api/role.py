@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import sys
 from collections.abc import Sequence
 
 from lockstream.command_api.app import Api, make_app
@@ -13,6 +14,8 @@ from lockstream.command_api.issuer_keys import IssuerKeys, open_issuer_keys, wat
 from lockstream.command_api.issuers import read_issuers
 from lockstream.command_api.listening import check_listening, listen, names
 from lockstream.command_api.lookups import Lookups
+from lockstream.command_api.metrics import ApiMetrics
+from lockstream.command_api.observation import Observed
 from lockstream.command_api.pending_facts import PendingFacts
 from lockstream.command_api.rate_limits import RateLimits
 from lockstream.command_api.recent_events import RecentEvents
@@ -27,7 +30,14 @@ from lockstream.read_model.database import Database, read_model_url
 from lockstream.read_model.rows import Position
 from lockstream.read_model.store import ReadModel
 from lockstream.read_model.tables import LOCK_EVENTS, PARKED_FACTS
-from lockstream.runtime.health import health_routes
+from lockstream.runtime.health import (
+    everybody,
+    health_routes,
+    metrics_route,
+    serve_health,
+    this_machine,
+)
+from lockstream.runtime.logs import AccessLog
 from lockstream.runtime.process import first_of
 from lockstream.runtime.readiness import Readiness
 from lockstream.runtime.settings import Settings
@@ -76,6 +86,7 @@ async def _serve(
 ) -> None:
     readiness = Readiness()
     readiness.block(CATCHING_UP, "catching up")
+    metrics = ApiMetrics(readiness)
     topics = settings.topics
     folded = await read_model.positions(LOCK_EVENTS)
     parked = await read_model.positions(PARKED_FACTS)
@@ -88,7 +99,9 @@ async def _serve(
     registry = Registry()
     followed = registry_tail(kafka, topics.registry, registry)
     lookups = Lookups(read_model, recent, settings.partitions, folded, tail.caught_up)
-    handler = UseTempKeyHandler(lookups, recent, publisher, readiness, settings.answer_timeout)
+    handler = UseTempKeyHandler(
+        lookups, recent, publisher, readiness, metrics, settings.answer_timeout
+    )
     tokens = TokenChecker(issuer_keys, settings.jwt_max_lifetime)
     api = Api(
         Doorkeeper(tokens, registry),
@@ -106,18 +119,27 @@ async def _serve(
     def details() -> dict[str, object]:
         return {"inFlight": door.in_flight, "waiting": recent.waiting}
 
+    routes = [*api.routes(), *health_routes(readiness, details), *docs_routes(settings)]
+    if settings.api_metrics != "off":
+        admits = this_machine if settings.api_metrics == "local" else everybody
+        routes.append(metrics_route(metrics, admits))
     door = Door(
-        make_app([*api.routes(), *health_routes(readiness, details), *docs_routes(settings)]),
+        make_app(routes),
         settings.max_in_flight,
         settings.receipt_timeout,
         names(settings.trusted_hosts),
     )
+    metrics.watch(in_flight=lambda: door.in_flight, waiting=lambda: recent.waiting)
+    access_log = AccessLog(_write_to_stderr) if settings.access_log else None
+    served = Observed(door, routes, metrics, access_log)
     ended = asyncio.Event()
 
     async def serve() -> None:
         # Before the registry is read, every key would be refused as unknown.
         await first_of(followed.caught_up, stop)
-        await listen(door, settings, stop)
+        await listen(served, settings, stop)
+        if access_log is not None:
+            access_log.flush()
         ended.set()
 
     async def announce() -> None:
@@ -133,10 +155,27 @@ async def _serve(
         tasks.create_task(watch_issuers(issuer_keys, readiness, ended))
         tasks.create_task(lookups.watch(readiness, ended))
         tasks.create_task(watch_kafka(kafka, topics.lock_events, readiness, ended))
+        if settings.api_health_port:
+            tasks.create_task(
+                serve_health(
+                    settings.health_host,
+                    settings.api_health_port,
+                    readiness,
+                    details,
+                    metrics,
+                    ended,
+                )
+            )
         announcing = tasks.create_task(announce())
         serving = tasks.create_task(serve())
         await serving
         announcing.cancel()
+
+
+def _write_to_stderr(lines: bytes) -> None:
+    # Below the text layer: the lines are bytes already.
+    sys.stderr.buffer.write(lines)
+    sys.stderr.buffer.flush()
 
 
 async def _retained(kafka: Kafka, topic: str, offsets: dict[int, int]) -> dict[int, int]:

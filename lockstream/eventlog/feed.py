@@ -46,6 +46,14 @@ class Feed:
         """Well below full: worth fetching again."""
         return len(self._records) <= FULL_RECORDS // 4 and self._bytes <= FULL_BYTES // 4
 
+    @property
+    def oldest_ms(self) -> int | None:
+        """When the next record to be taken was written."""
+        return self._records[0].timestamp_ms if self._records else None
+
+    def __len__(self) -> int:
+        return len(self._records)
+
     def offer(self, records: Sequence[Record]) -> None:
         self._records.extend(records)
         self._bytes += sum(_size(record) for record in records)

@@ -8,6 +8,7 @@ work: what makes a late or paused process harmless is the fence, and that restor
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
@@ -25,6 +26,7 @@ from lockstream.eventlog.feed import Feed
 from lockstream.eventlog.kafka import (
     REQUEST_TIMEOUT_S,
     Kafka,
+    Output,
     Record,
     beginnings,
     high_watermarks,
@@ -34,6 +36,7 @@ from lockstream.eventlog.kafka import (
     to_record,
 )
 from lockstream.eventlog.log_reader import LogReader
+from lockstream.eventlog.stage_metrics import PartitionLag, StageCounts
 from lockstream.eventlog.stage_partition import (
     Checkpoint,
     Decided,
@@ -83,6 +86,7 @@ class _Owned:
         self.paused = False
         self.checkpoint: Checkpoint | None = None
         self.stopped: str | None = None
+        self.in_work: Sequence[Record] = ()
         self.task: asyncio.Task[None] | None = None
 
 
@@ -95,12 +99,14 @@ class Stage:
         name: StageName,
         make_partition: MakePartition,
         readiness: Readiness,
+        counts: StageCounts,
         instance_id: str | None = None,
     ) -> None:
         self._kafka = kafka
         self._name = name
         self._make_partition = make_partition
         self._readiness = readiness
+        self._counts = counts
         self._instance_id = instance_id
         self._owned: dict[int, _Owned] = {}
         self._closing: set[asyncio.Task[None]] = set()
@@ -143,16 +149,41 @@ class Stage:
         """Per assigned partition: position, high watermark as last seen, lag in records."""
         partitions: dict[str, object] = {}
         for partition, owned in sorted(self._owned.items()):
-            next_offset = owned.checkpoint.next_offset if owned.checkpoint else None
-            end = self._consumer.highwater(owned.tp)
-            lag = max(0, end - next_offset) if end is not None and next_offset is not None else None
             partitions[str(partition)] = {
-                "nextOffset": next_offset,
-                "highWatermark": end,
-                "lag": lag,
+                "nextOffset": owned.checkpoint.next_offset if owned.checkpoint else None,
+                "highWatermark": self._consumer.highwater(owned.tp),
+                "lag": self._lag(owned),
                 "stopped": owned.stopped,
             }
         return partitions
+
+    def lag(self) -> list[PartitionLag]:
+        """How far each assigned partition is behind."""
+        now_ms = time.time() * 1000
+        found: list[PartitionLag] = []
+        for partition, owned in sorted(self._owned.items()):
+            records = self._lag(owned)
+            oldest = owned.in_work[0].timestamp_ms if owned.in_work else owned.feed.oldest_ms
+            seconds = max(0.0, (now_ms - oldest) / 1000) if oldest is not None else None
+            if records == 0:
+                seconds = 0.0
+            found.append(PartitionLag(partition, records, seconds, owned.stopped is not None))
+        return found
+
+    def _lag(self, owned: _Owned) -> int | None:
+        """Records fetched and not done with, and offsets not fetched yet. Of a partition that does
+        not work now: offsets beyond the last one done with, markers included."""
+        subscription = self._consumer._subscription.subscription
+        assignment = subscription.assignment if subscription is not None else None
+        state = assignment.state_value(owned.tp) if assignment is not None else None
+        if state is None or state.highwater is None or not state.has_valid_position:
+            return None
+        if not owned.feed.is_open:
+            if owned.checkpoint is None:
+                return None
+            return max(0, int(state.highwater) - owned.checkpoint.next_offset)
+        unfetched: int = max(0, state.highwater - state.position)
+        return unfetched + len(owned.feed) + len(owned.in_work)
 
     # -- the fetch loop ------------------------------------------------------------------------
 
@@ -244,6 +275,7 @@ class Stage:
                 await self._take(owned, where)
             except Unavailable as error:
                 self._readiness.block(where, str(error))
+                self._counts.restarted()
                 if asyncio.get_running_loop().time() - begun > LONGEST_PAUSE_S:
                     pause = FIRST_PAUSE_S
                 await owned.feed.wait_end(pause)
@@ -259,6 +291,7 @@ class Stage:
     async def _take(self, owned: _Owned, where: str) -> None:
         """Fence, restore, consume. Returns when the partition is revoked."""
         partition = owned.tp.partition
+        begun = time.perf_counter()
         writer = await TransactionalWriter.fence(
             self._kafka, f"{self._name.transactional_prefix}.{partition}", partition
         )
@@ -272,9 +305,11 @@ class Stage:
                 self._consumer.resume(owned.tp)
             owned.paused = False
             self._readiness.clear(where)
+            self._counts.taken(time.perf_counter() - begun)
             await self._consume(owned, writer, state)
         finally:
             owned.feed.close()
+            owned.in_work = ()
             with suppress(KafkaError):
                 self._consumer.pause(owned.tp)
             closing = asyncio.create_task(writer.discard())
@@ -292,11 +327,23 @@ class Stage:
                 owned.paused = False
                 with kafka_errors(f"resuming {self._name.input_topic}"):
                     self._consumer.resume(owned.tp)
+            owned.in_work = records
             decided = await self._process(state, records)
             owned.feed.put_back(records[decided.taken :])
-            offsets = await writer.write(decided.outputs) if decided.outputs else []
+            owned.in_work = records[: decided.taken]
+            offsets = await self._write(writer, decided.outputs)
             await state.committed(offsets)
+            owned.in_work = ()
+            self._counts.done(decided.taken)
             owned.checkpoint = Checkpoint(records[decided.taken - 1].offset + 1, state.note)
+
+    async def _write(self, writer: TransactionalWriter, outputs: Sequence[Output]) -> list[int]:
+        if not outputs:
+            return []
+        begun = time.perf_counter()
+        offsets = await writer.write(outputs)
+        self._counts.committed(len(outputs), time.perf_counter() - begun)
+        return offsets
 
     async def _process(self, state: StagePartition, records: Sequence[Record]) -> Decided:
         """An error that nobody foresaw stops this partition and no other."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Iterator
 
 import msgspec
 
@@ -9,6 +10,7 @@ from lockstream.eventlog.installation import ensure_installation, ensure_topics,
 from lockstream.eventlog.kafka import Kafka
 from lockstream.eventlog.registry import Registry, registry_tail
 from lockstream.eventlog.stage import Stage, StageName
+from lockstream.eventlog.stage_metrics import StageMetrics, StageSnapshot
 from lockstream.eventlog.stage_partition import Fail, StagePartition
 from lockstream.fanout.partition import FanoutPartition
 from lockstream.runtime.errors import StageStopped, Unavailable
@@ -39,6 +41,7 @@ class Fanout:
     def __init__(
         self, kafka: Kafka, settings: Settings, registry: Registry, readiness: Readiness
     ) -> None:
+        self.metrics = StageMetrics(readiness, self._snapshots)
         self._kafka = kafka
         self._settings = settings
         self._registry = registry
@@ -92,6 +95,7 @@ class Fanout:
             else:
                 pause = FIRST_PAUSE_S
                 continue
+            self.metrics.of("fanout", running.partner.id).restarted()
             await first_of(running.stop, timeout_s=pause)
             pause = min(LONGEST_PAUSE_S, pause * 2)
         self._readiness.clear(label)
@@ -109,8 +113,18 @@ class Fanout:
             return FanoutPartition(topics, partner, partition)
 
         return Stage(
-            self._kafka, name, make_partition, self._readiness, self._settings.instance_id or None
+            self._kafka,
+            name,
+            make_partition,
+            self._readiness,
+            self.metrics.of("fanout", partner.id),
+            self._settings.instance_id or None,
         )
+
+    def _snapshots(self) -> Iterator[StageSnapshot]:
+        for partner_id, running in self._running.items():
+            if running.stage is not None:
+                yield StageSnapshot("fanout", partner_id, running.stage.lag())
 
     def status(self) -> dict[str, object]:
         """Per partner: its partitions' positions and lag."""
@@ -146,7 +160,12 @@ async def run_fanout(settings: Settings, stop: asyncio.Event) -> None:
         tasks.create_task(tail.run(ended))
         tasks.create_task(
             serve_health(
-                settings.health_host, settings.fanout_health_port, readiness, details, ended
+                settings.health_host,
+                settings.fanout_health_port,
+                readiness,
+                details,
+                fanout.metrics,
+                ended,
             )
         )
         tasks.create_task(work())

@@ -9,6 +9,7 @@ from typing import Protocol
 
 import msgspec
 
+from lockstream.projector.metrics import ProjectorMetrics
 from lockstream.read_model.fold import Stretch
 from lockstream.read_model.store import ReadModel, ReadModelMoved
 from lockstream.read_model.tables import LOCK_EVENTS
@@ -47,9 +48,12 @@ class Pending(msgspec.Struct, frozen=True):
 
 
 class FoldQueue:
-    def __init__(self, read_model: ReadModel, readiness: Readiness) -> None:
+    def __init__(
+        self, read_model: ReadModel, readiness: Readiness, metrics: ProjectorMetrics
+    ) -> None:
         self._read_model = read_model
         self._readiness = readiness
+        self._metrics = metrics
         self._pending: list[Pending] = []
         self._size = 0
         self._changed = asyncio.Event()
@@ -137,10 +141,11 @@ class FoldQueue:
     async def _apply(self, taken: list[Pending]) -> None:
         with_events = [p.stretch for p in taken if p.stretch.events]
         with_parked = [p.stretch for p in taken if p.stretch.parked]
-        if with_events:
-            await self._read_model.apply(with_events)
-        if with_parked:
-            await self._read_model.apply_parked(with_parked)
+        with self._metrics.fold.time():
+            if with_events:
+                await self._read_model.apply(with_events)
+            if with_parked:
+                await self._read_model.apply_parked(with_parked)
         for pending in taken:
             pending.owner.folded(pending.batch, pending.stretch)
             if pending.stretch.events:

@@ -10,6 +10,7 @@ from lockstream.eventlog.stage_partition import Decided, Fail, OutputLog
 from lockstream.projector.decisions import Decision, Duplicate, Parked, decide
 from lockstream.projector.fold_queue import FoldQueue, Pending
 from lockstream.projector.lock_states import LockStates
+from lockstream.projector.metrics import Decisions, ProjectorMetrics
 from lockstream.read_model.fold import CommittedEvent, ParkedFact, Stretch
 from lockstream.read_model.rows import Position
 from lockstream.read_model.store import ReadModel, ReadModelMoved
@@ -22,7 +23,13 @@ from lockstream.schemas.lock_events import (
     encode_event,
     event_type,
 )
-from lockstream.schemas.lock_facts import TRACEPARENT, Fact, TempKeyUsed, decode_fact
+from lockstream.schemas.lock_facts import (
+    TRACEPARENT,
+    Fact,
+    TempKeyUsed,
+    decode_fact,
+    fact_type,
+)
 from lockstream.schemas.parked_facts import ParkedHeaders
 from lockstream.schemas.primitives import printable, write_time
 from lockstream.schemas.topics import TopicNames, lock_key, partition_of
@@ -39,6 +46,7 @@ class ProjectorPartition:
         read_model: ReadModel,
         fold_queue: FoldQueue,
         fail: Fail,
+        metrics: ProjectorMetrics,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._topics = topics
@@ -47,6 +55,7 @@ class ProjectorPartition:
         self._read_model = read_model
         self._fold_queue = fold_queue
         self._fail = fail
+        self._metrics = metrics
         self._now = now
         self._states = LockStates(-1)
         self._batch = 0
@@ -54,6 +63,7 @@ class ProjectorPartition:
         self._next_parked_offset = 0
         self._folded_to = 0
         self._written: list[CommittedEvent | ParkedHeaders] = []
+        self._decisions = Decisions()
 
     @property
     def note(self) -> str:
@@ -138,16 +148,21 @@ class ProjectorPartition:
         self._batch = self._states.begin_batch()
         recorded_at = write_time(self._now())
         self._written = []
+        self._decisions = decisions = Decisions()
         outputs: list[Output] = []
         for record, fact in zip(records, read, strict=True):
-            decision = fact if isinstance(fact, Parked) else self._decide(fact, recorded_at)
-            match decision:
+            if isinstance(fact, Parked):
+                decisions.parked(None, fact.reason)
+                outputs.append(self._park(record, None, fact, recorded_at))
+                continue
+            match self._decide(fact, recorded_at):
                 case Duplicate():
-                    continue
-                case Parked():
-                    known_fact = None if isinstance(fact, Parked) else fact
-                    outputs.append(self._park(record, known_fact, decision, recorded_at))
+                    decisions.duplicate(fact_type(fact))
+                case Parked() as parked:
+                    decisions.parked(fact_type(fact), parked.reason)
+                    outputs.append(self._park(record, fact, parked, recorded_at))
                 case event:
+                    decisions.recorded(fact_type(fact))
                     self._states.record(event)
                     outputs.append(self._publish(record, event))
         return Decided(outputs, len(records))
@@ -217,6 +232,7 @@ class ProjectorPartition:
 
     async def committed(self, offsets: Sequence[int]) -> None:
         """Hands what was committed to the fold. Waits while the fold is too far behind."""
+        self._metrics.committed(self._decisions)
         events: list[CommittedEvent] = []
         parked: list[ParkedFact] = []
         for written, offset in zip(self._written, offsets, strict=True):

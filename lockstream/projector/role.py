@@ -6,8 +6,10 @@ import logging
 from lockstream.eventlog.installation import ensure_installation
 from lockstream.eventlog.kafka import Kafka
 from lockstream.eventlog.stage import Stage, StageName
+from lockstream.eventlog.stage_metrics import StageSnapshot
 from lockstream.eventlog.stage_partition import Fail, StagePartition
 from lockstream.projector.fold_queue import FoldQueue
+from lockstream.projector.metrics import ProjectorMetrics
 from lockstream.projector.partition import ProjectorPartition
 from lockstream.read_model.database import Database, read_model_url
 from lockstream.read_model.store import ReadModel
@@ -32,11 +34,17 @@ async def run_projector(settings: Settings, stop: asyncio.Event) -> None:
     )
     await read_model.prepare()
     readiness = Readiness()
-    fold_queue = FoldQueue(read_model, readiness)
+    metrics = ProjectorMetrics(readiness, lambda: [StageSnapshot("projector", "", stage.lag())])
+    fold_queue = FoldQueue(read_model, readiness, metrics)
+    metrics.show(
+        "lockstream_unfolded_records",
+        "Events and parked facts committed and not yet folded into the read model",
+        lambda: fold_queue.size,
+    )
 
     def make_partition(partition: int, fail: Fail) -> StagePartition:
         return ProjectorPartition(
-            settings.topics, settings.partitions, partition, read_model, fold_queue, fail
+            settings.topics, settings.partitions, partition, read_model, fold_queue, fail, metrics
         )
 
     name = StageName(
@@ -45,7 +53,14 @@ async def run_projector(settings: Settings, stop: asyncio.Event) -> None:
         transactional_prefix=f"projector.{settings.topics.lock_facts}",
         input_topic=settings.topics.lock_facts,
     )
-    stage = Stage(kafka, name, make_partition, readiness, settings.instance_id or None)
+    stage = Stage(
+        kafka,
+        name,
+        make_partition,
+        readiness,
+        metrics.of("projector"),
+        settings.instance_id or None,
+    )
     stage_ended = asyncio.Event()
 
     async def work() -> None:
@@ -64,6 +79,7 @@ async def run_projector(settings: Settings, stop: asyncio.Event) -> None:
                     settings.projector_health_port,
                     readiness,
                     details,
+                    metrics,
                     stage_ended,
                 )
             )

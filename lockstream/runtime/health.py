@@ -1,18 +1,23 @@
-"""The health page of a role that has no other HTTP door: ``/livez`` and ``/readyz``."""
+"""The health page of a role: ``/livez``, ``/readyz`` and ``/metrics``, without credentials."""
 
 import asyncio
 from collections.abc import Callable
+from ipaddress import ip_address
 
 import uvicorn
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from lockstream.runtime.metrics import RoleMetrics
 from lockstream.runtime.process import first_of
 from lockstream.runtime.readiness import Readiness
 
 Details = Callable[[], dict[str, object]]
+Admits = Callable[[Request], bool]
+FORWARDED = ("forwarded", "via", "x-forwarded-for", "x-real-ip")
 
 
 def health_routes(readiness: Readiness, details: Details) -> list[Route]:
@@ -30,6 +35,28 @@ def health_routes(readiness: Readiness, details: Details) -> list[Route]:
         return JSONResponse(body, status_code=200 if readiness.ready else 503)
 
     return [Route("/livez", livez), Route("/readyz", readyz)]
+
+
+def everybody(request: Request) -> bool:
+    return True
+
+
+def this_machine(request: Request) -> bool:
+    """Whether it came from a process here, and not through a proxy for somebody else."""
+    direct = not any(name in request.headers for name in FORWARDED)
+    return direct and request.client is not None and ip_address(request.client.host).is_loopback
+
+
+def metrics_route(metrics: RoleMetrics, admits: Admits = everybody) -> Route:
+    """``/metrics``; there is no such page for a caller that is not admitted."""
+
+    async def show(request: Request) -> Response:
+        if not admits(request):
+            raise HTTPException(404)
+        exposition = await metrics.exposition(request.headers.get("accept", ""))
+        return Response(exposition.body, headers={"Content-Type": exposition.content_type})
+
+    return Route("/metrics", show)
 
 
 class QuietServer(uvicorn.Server):
@@ -53,11 +80,16 @@ class QuietServer(uvicorn.Server):
 
 
 async def serve_health(
-    host: str, port: int, readiness: Readiness, details: Details, stop: asyncio.Event
+    host: str,
+    port: int,
+    readiness: Readiness,
+    details: Details,
+    metrics: RoleMetrics,
+    stop: asyncio.Event,
 ) -> None:
     """Serves the health page until ``stop`` is set."""
     config = uvicorn.Config(
-        Starlette(routes=health_routes(readiness, details)),
+        Starlette(routes=[*health_routes(readiness, details), metrics_route(metrics)]),
         host=host,
         port=port,
         log_config=None,

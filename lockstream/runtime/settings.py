@@ -73,6 +73,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=variable_of):
     trusted_proxies: Annotated[
         str, _says("comma-separated addresses or networks whose X-Forwarded-* count; empty: none")
     ] = ""
+    api_metrics: Annotated[
+        Literal["local", "everybody", "off"],
+        _says("who gets /metrics on the API's port; local: this machine, not through a proxy"),
+    ] = "local"
+    api_health_port: Annotated[
+        Port, _says("a second port for the API's /livez, /readyz and /metrics; 0: none")
+    ] = 0
     health_host: str = "127.0.0.1"
     projector_health_port: Annotated[Port, _says("0: any free port")] = 0
     fanout_health_port: Annotated[Port, _says("0: any free port")] = 0
@@ -114,6 +121,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=variable_of):
     rate_limit_window: Annotated[
         int, msgspec.Meta(ge=1, le=86400, description="the window of both limits, in seconds")
     ] = 60
+    access_log: Annotated[bool, _says("one line in the API's log for each request")] = True
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     @property

@@ -108,3 +108,8 @@ def decode_fact(value: bytes) -> Fact:
 
 def encode_fact(fact: Fact) -> bytes:
     return _encoder.encode(fact)
+
+
+def fact_type(fact: Fact) -> str:
+    """``TempKeyUsed`` and so on: the value of the field ``type``."""
+    return str(fact.__struct_config__.tag)

@@ -13,6 +13,8 @@ from starlette.routing import Route
 from lockstream.command_api.app import make_app
 from lockstream.command_api.door import Door
 from lockstream.command_api.listening import listen, names
+from lockstream.command_api.metrics import ApiMetrics
+from lockstream.command_api.observation import Observed
 from lockstream.runtime.health import health_routes
 from lockstream.runtime.ports import free_port
 from lockstream.runtime.readiness import Readiness
@@ -43,12 +45,14 @@ class Listener:
             Route("/unread", self._unread, methods=["GET", "POST"]),
             Route("/held", self._held, methods=["GET"]),
         ]
+        routes += health_routes(Readiness(), dict)
         self.door = Door(
-            make_app([*routes, *health_routes(Readiness(), dict)]),
+            make_app([*routes]),
             settings.max_in_flight,
             settings.receipt_timeout,
             names(settings.trusted_hosts),
         )
+        self.served = Observed(self.door, routes, ApiMetrics(Readiness()), None)
 
     async def _body(self, request: Request) -> Response:
         body = await request.body()
@@ -116,7 +120,7 @@ async def listening(settings: Settings) -> AsyncIterator[Listener]:
     chosen = msgspec.structs.replace(settings, api_port=free_port(0))
     listener = Listener(chosen)
     stop = asyncio.Event()
-    serving = asyncio.create_task(listen(listener.door, chosen, stop))
+    serving = asyncio.create_task(listen(listener.served, chosen, stop))
     try:
         async with asyncio.timeout(DEADLINE_S):
             while not serving.done():

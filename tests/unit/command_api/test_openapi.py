@@ -140,7 +140,7 @@ async def test_a_method_that_is_not_there_is_described_as_it_is_refused() -> Non
 
 
 def check_headers(sent: dict[str, str], described: dict[str, Any]) -> None:
-    """All that is sent is described, with this value; the door adds ``X-Request-Id``."""
+    """All that is sent is described, with this value; ``X-Request-Id`` is added later."""
     known = {name.lower(): resolved(header) for name, header in described.items()}
     for name, value in sent.items():
         if name not in EVERYWHERE:

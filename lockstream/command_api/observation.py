@@ -1,0 +1,138 @@
+"""The outermost ASGI layer: gives every request its id, and tells logs and metrics its outcome."""
+
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from uuid import uuid4
+
+from starlette.routing import BaseRoute, Match, Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from lockstream.command_api.app import USE_TEMP_KEY
+from lockstream.command_api.credentials import PRINCIPAL, Principal
+from lockstream.command_api.door import PROBES
+from lockstream.command_api.metrics import ApiMetrics
+from lockstream.command_api.requests import read_traceparent
+from lockstream.runtime.logs import AccessLine, AccessLog, RequestIds, request_ids
+from lockstream.schemas.primitives import write_time
+
+REQUEST_ID = b"x-request-id"
+TRACEPARENT = b"traceparent"
+REPLAYED = b"idempotent-replayed"
+MAX_REQUEST_ID = 128
+UNMATCHED = "unmatched"
+OTHER_METHOD = "_OTHER"
+METHODS = frozenset(
+    ("GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "QUERY")
+)
+"""Known to HTTP (RFC 9110, RFC 5789): a caller can't make labels of its own."""
+
+OUTCOMES = {
+    200: "recorded",
+    202: "pending",
+    400: "invalid",
+    401: "unauthenticated",
+    403: "forbidden",
+    404: "not-found",
+    408: "not-received",
+    413: "too-large",
+    415: "unsupported-media-type",
+    422: "key-reused",
+    429: "rate-limited",
+    500: "failed",
+    503: "unavailable",
+}
+
+
+class Observed:
+    """``routes``: the application's, for the templates of their paths."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        routes: Sequence[BaseRoute],
+        metrics: ApiMetrics,
+        access_log: AccessLog | None,
+    ) -> None:
+        self._app = app
+        self._routes = routes
+        self._metrics = metrics
+        self._access_log = access_log
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        begun = time.perf_counter()
+        ids = _ids_of(scope)
+        request_ids.set(ids)
+        header = (REQUEST_ID, ids.request_id.encode())
+        # What the server answers if the application fails before it does.
+        status, replayed = 500, False
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status, replayed
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                replayed = any(name.lower() == REPLAYED for name, _ in message["headers"])
+                message["headers"] = [*message["headers"], header]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_with_id)
+        finally:
+            self._ended(scope, ids, status, replayed, time.perf_counter() - begun)
+
+    def _ended(
+        self, scope: Scope, ids: RequestIds, status: int, replayed: bool, seconds: float
+    ) -> None:
+        method = scope["method"] if scope["method"] in METHODS else OTHER_METHOD
+        route = self._template(scope)
+        self._metrics.answered(method, route, status, seconds)
+        if route == USE_TEMP_KEY and method == "POST":
+            self._metrics.commanded("replayed" if replayed else OUTCOMES.get(status, "failed"))
+        if self._access_log is None or scope["path"] in PROBES:
+            return
+        principal: Principal | None = scope.get(PRINCIPAL)
+        self._access_log.add(
+            AccessLine(
+                time=write_time(datetime.now(UTC)),
+                level="INFO",
+                logger="lockstream.access",
+                message=f"{method} {route} {status}",
+                method=method,
+                route=route,
+                status=status,
+                duration_ms=round(seconds * 1000, 2),
+                request_id=ids.request_id,
+                trace_id=ids.trace_id,
+                key_id=principal.actor.key_id if principal is not None else None,
+                org_id=principal.org_id if principal is not None else None,
+            )
+        )
+
+    def _template(self, scope: Scope) -> str:
+        """The route's; what was refused before it reached the routes is looked up."""
+        route = scope.get("route")
+        if isinstance(route, Route):
+            return route.path
+        for candidate in self._routes:
+            if isinstance(candidate, Route) and candidate.matches(scope)[0] != Match.NONE:
+                return candidate.path
+        return UNMATCHED
+
+
+def _ids_of(scope: Scope) -> RequestIds:
+    """The caller's own request id if it is harmless, else a new one; the trace it is part of."""
+    request_id = trace_id = None
+    for name, value in scope["headers"]:
+        if name == REQUEST_ID and request_id is None:
+            request_id = value.decode() if _is_harmless(value) else None
+        elif name == TRACEPARENT:
+            traceparent = read_traceparent(value.decode("latin-1"))
+            trace_id = traceparent[3:35].decode() if traceparent is not None else None
+    return RequestIds(request_id or uuid4().hex, trace_id)
+
+
+def _is_harmless(value: bytes) -> bool:
+    return 0 < len(value) <= MAX_REQUEST_ID and all(33 <= byte <= 126 for byte in value)
