@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import os
+import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -17,6 +19,7 @@ LONGEST_PAUSE_S = 10.0
 STABLE_S = 30.0
 STOP_S = 20.0
 LOG_BYTES = 10_000_000
+LOG_WATCH_S = 2.0
 BAD_CONFIGURATION = 2
 
 
@@ -59,6 +62,18 @@ class Supervised:
         Raises:
             ConfigurationError: it ended because of its configuration: to try again is no use.
         """
+        keeping_small = asyncio.create_task(self._keep_log_small())
+        try:
+            await self._keep_running()
+        finally:
+            keeping_small.cancel()
+
+    async def _keep_log_small(self) -> None:
+        while True:
+            await asyncio.sleep(LOG_WATCH_S)
+            await asyncio.to_thread(_keep_small, self._command.log)
+
+    async def _keep_running(self) -> None:
         pause = FIRST_PAUSE_S
         while not self._stopping.is_set():
             begun = time.monotonic()
@@ -79,7 +94,6 @@ class Supervised:
             pause = min(self._longest_pause_s, max(0.5, pause * 2))
 
     async def _start(self) -> asyncio.subprocess.Process:
-        _keep_small(self._command.log)
         with self._command.log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
                 *self._command.arguments,
@@ -128,6 +142,10 @@ def _last_line(log: Path) -> str:
 
 
 def _keep_small(log: Path) -> None:
-    with contextlib.suppress(FileNotFoundError):
+    """Keeps one older part. The process goes on writing at the end of the same file (it appends):
+    what it writes between the copy and the cut is not kept."""
+    # On a full disk, say: it is tried again.
+    with contextlib.suppress(OSError):
         if log.stat().st_size > LOG_BYTES:
-            log.replace(log.with_suffix(".log.1"))
+            shutil.copyfile(log, log.with_suffix(".log.1"))
+            os.truncate(log, 0)
