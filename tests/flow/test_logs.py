@@ -75,6 +75,7 @@ async def test_no_log_of_any_role_holds_a_secret_a_key_a_token_or_a_body(
     own_system: RunningSystem,
 ) -> None:
     own_system._environment["LOCKSTREAM_LOG_LEVEL"] = "DEBUG"
+    own_system._environment["LOCKSTREAM_ANSWER_TIMEOUT"] = "20"
     own_system.start()
     env, caller = own_system.env, Caller(own_system.env)
     secret, wrong = "a-secret-in-a-body", env["API_KEY"][:-3] + "zzz"

@@ -91,6 +91,7 @@ def add_locks(system: RunningSystem, ids: Iterable[int]) -> None:
 
 
 async def test_the_metrics_of_every_role_say_what_was_sent(own_system: RunningSystem) -> None:
+    own_system._environment["LOCKSTREAM_ANSWER_TIMEOUT"] = "20"
     own_system.start()
     add_locks(own_system, LOCKS)
     env, roles, caller = own_system.env, Roles(own_system), Caller(own_system.env)
