@@ -9,6 +9,7 @@ import pytest
 from lockstream.eventlog.kafka import Kafka, Record, connected
 from lockstream.eventlog.transactional_writer import TransactionalWriter
 from lockstream.projector.fold_queue import FoldQueue
+from lockstream.projector.metrics import ProjectorMetrics
 from lockstream.projector.partition import ProjectorPartition
 from lockstream.projector.role import run_projector
 from lockstream.read_model.database import Database, read_model_url
@@ -427,13 +428,16 @@ async def test_a_fold_that_ends_during_a_look_up_is_not_taken_for_a_rebuild(
     await model.prepare()
     fact = temp_key_used(1)
     number = partition_of(1, settings.partitions)
+    readiness = Readiness()
+    metrics = ProjectorMetrics(readiness, lambda: ())
     partition = ProjectorPartition(
         settings.topics,
         settings.partitions,
         number,
         model,
-        FoldQueue(model, Readiness()),
+        FoldQueue(model, readiness, metrics),
         fail=lambda error: pytest.fail(str(error)),
+        metrics=metrics,
     )
     folded = CommittedEvent(6, 3, used_event(1), b"")
     model.meanwhile(lambda: partition.folded(1, Stretch(number, 0, 7, events=[folded])))
