@@ -1,6 +1,6 @@
 # `make run` and `make test` need Python 3.11 or later (with its venv module) and make, nothing else.
 .DEFAULT_GOAL := help
-.PHONY: help run test check format goldens bench lock clean runtime-environment dev-environment
+.PHONY: help run test check format goldens chaos bench lock clean runtime-environment dev-environment
 
 # PYTHON=/path/to/python3 names the interpreter; otherwise the newest that is found.
 PYTHON ?=
@@ -14,6 +14,7 @@ help:
 	@echo 'make check    lint, types, direction of imports'
 	@echo 'make format   let ruff format and fix the code'
 	@echo 'make goldens  add golden records and schemas, after a compatible change to a record'
+	@echo 'make chaos    break whole systems on a schedule, then audit them (SEED=1 MINUTES=20)'
 	@echo 'make bench    measure speed and memory (QUICK=1: two minutes)'
 	@echo 'make lock     pin the newest versions that pyproject.toml allows'
 	@echo 'make clean    remove the environment and caches (not .lockstream/)'
@@ -39,6 +40,9 @@ goldens: dev-environment
 
 bench: dev-environment
 	$(BIN)/python -m bench $(if $(QUICK),--quick) $(ARGS)
+
+chaos: dev-environment
+	$(BIN)/python -m chaos $(if $(SEED),--seed $(SEED)) --minutes $(or $(MINUTES),20) $(ARGS)
 
 # Not files: the script itself knows, in milliseconds, whether the environment fits the lock.
 runtime-environment dev-environment:

@@ -22,6 +22,7 @@ from chaos.replicas import ROLES
 from chaos.report import Report, make_report
 from chaos.scene import SESSION_S, Fault, Injection, Scene, run_fault
 from chaos.system import System
+from lockstream.runtime.errors import LockstreamError
 from tests.postgres import NoPostgres
 
 Tell = Callable[[str], None]
@@ -31,6 +32,7 @@ ALONE_SHARE = 0.6
 """Of each part's time: faults one by one, with their recoveries measured. The rest: mixed."""
 AT_ONCE = 3
 MIXED_PAUSE_S = (0.0, 3.0)
+SHOWN = 20
 
 
 class Part(msgspec.Struct):
@@ -82,8 +84,8 @@ class Campaign:
             async with self._cluster() as system:
                 cluster.faults = [*cluster.faults, *postgres_faults(), *_kills()]
                 await self._play(cluster, system, f"{self._seed}-cluster")
-        except NoPostgres as error:
-            self._broken.append(Broken("the cluster could be set up", str(error)))
+        except (NoPostgres, TimeoutError, LockstreamError) as error:
+            self._broken.append(Broken("the cluster could be tested", str(error)))
 
     # -- installations -----------------------------------------------------------------------------
 
@@ -140,6 +142,9 @@ class Campaign:
         await system.stop_load()
         self._tell(f"{part.name}: judging")
         verdict = await judge(system)
+        for broken in verdict.broken[:SHOWN]:
+            self._tell(f"  BROKEN {broken.promise}: {broken.detail}")
+        self._tell(f"  {verdict.operations:,} commands, {verdict.events:,} events judged")
         self._broken += verdict.broken
         self._events += verdict.events
         self._operations += verdict.operations

@@ -5,14 +5,13 @@ they must be detected, and not spread. They stop what reads them for good, so th
 import asyncio
 import json
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Awaitable, Callable
 
 from chaos.history import Broken
 from chaos.judgement import VERIFY_S
 from chaos.system import PARTITIONS, PARTNERS, System
 from lockstream.eventlog.kafka import connected, stable_ends
+from lockstream.operations.probes import ask
 from lockstream.schemas.topics import lock_key
 
 DETECTED_S = 60.0
@@ -29,8 +28,9 @@ async def check_foreign_records(system: System) -> list[Broken]:
 
     async def fanout_says_so() -> bool:
         pages = [replica.url for replica in system.fleet.running("fanout")]
-        said = [await asyncio.to_thread(_obstacles, page) for page in pages]
-        return any(f"{topics.lock_events}[0]" in text for text in said)
+        said = [await asyncio.to_thread(ask, page) for page in pages]
+        reasons = [reason for page in said for reason in page.obstacles.values()]
+        return any(f"{topics.lock_events}[0]" in reason for reason in reasons)
 
     if not await _eventually(fanout_says_so):
         broken.append(Broken("a foreign record is detected", "/readyz of the fan-out is silent"))
@@ -53,16 +53,6 @@ async def _forge(system: System, topic: str) -> int:
 
 async def _ends(system: System, topic: str) -> dict[int, int]:
     return await stable_ends(system.kafka, topic, list(range(PARTITIONS)))
-
-
-def _obstacles(url: str) -> str:
-    try:
-        with urllib.request.urlopen(f"{url}/readyz", timeout=5) as answer:
-            return str(answer.read().decode())
-    except urllib.error.HTTPError as error:
-        return error.read().decode()
-    except OSError:
-        return ""
 
 
 def _names(output: str, topic: str, offset: int) -> bool:

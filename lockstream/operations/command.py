@@ -13,6 +13,7 @@ from lockstream.operations.partners import partner
 from lockstream.operations.replay import rebuild, replay
 from lockstream.operations.schemas import schemas
 from lockstream.operations.services import api, broker, fanout, projector
+from lockstream.operations.status import status
 from lockstream.operations.up import up
 from lockstream.operations.verify import verify
 from lockstream.runtime.settings import Settings
@@ -62,6 +63,7 @@ def make_command() -> typer.Typer:
         (schemas, "schemas"),
     ):
         command.add_typer(group, name=name, rich_help_panel=OPERATING)
+    command.command(rich_help_panel=OPERATING)(status)
     command.command(rich_help_panel=OPERATING)(settings)
     command.command(rich_help_panel=STREAM)(replay)
     command.command(rich_help_panel=STREAM)(rebuild)

@@ -24,13 +24,14 @@ def load_settings() -> Settings:
         ConfigurationError: a variable has a value that it can't have.
     """
     settings = read_settings(os.environ, DOTENV)
-    if settings.kafka_bootstrap_servers:
-        return settings
     running = read_settings({}, settings.state_dir / DEMO_ENV)
+    if settings.kafka_bootstrap_servers not in ("", running.kafka_bootstrap_servers):
+        return settings
     return msgspec.structs.replace(
         settings,
         kafka_bootstrap_servers=running.kafka_bootstrap_servers,
         read_model_url=settings.read_model_url or running.read_model_url,
+        health_pages=settings.health_pages or running.health_pages,
     )
 
 

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import msgspec
 import typer
 
+from lockstream.eventlog.groups import group_progress
 from lockstream.eventlog.installation import (
     delete_topic,
     ensure_installation,
@@ -21,7 +22,6 @@ from lockstream.eventlog.kafka import (
     high_watermarks,
     offsets_at_time,
 )
-from lockstream.eventlog.lag import group_lag
 from lockstream.eventlog.registry import read_registry, write_entries
 from lockstream.operations.console import print_json, print_table, say
 from lockstream.operations.durations import read_moment
@@ -242,12 +242,13 @@ def show_lag(as_json: Json = False) -> None:
             for entry in registry.all(Partner):
                 if entry.status == "removed":
                     continue
-                lag = await group_lag(
+                progress = await group_progress(
                     here.kafka,
                     topics.group(f"fanout.{entry.id}"),
                     topics.lock_events,
                     dict(enumerate(entry.start_offsets)),
                 )
+                lag = sum(p.lag for p in progress.values())
                 rows.append({"id": entry.id, "status": entry.status, "lag": lag})
             return rows
 

@@ -1,22 +1,47 @@
-"""Asking a role of this machine whether it is ready."""
+"""Asking replicas whether they are ready, and what holds them up."""
 
 import ssl
 import urllib.error
 import urllib.request
 
+import msgspec
+
 PROBE_S = 2.0
+PAGE_BYTES = 1_000_000
 
 
-def obstacle_of(page: str) -> str | None:
-    """Why the role behind this ``/readyz`` is not ready, or None if it is."""
-    # It is a process of our own, asked by its address: the certificate may be in another name.
+class PageStatus(msgspec.Struct, frozen=True):
+    """What one replica says of itself on ``/readyz``."""
+
+    page: str
+    state: str
+    obstacles: dict[str, str]
+
+    @property
+    def ready(self) -> bool:
+        return self.state == "ready"
+
+
+class _Page(msgspec.Struct):
+    status: str
+    obstacles: dict[str, str] = {}
+
+
+def ask(page: str) -> PageStatus:
+    """``page``: the replica's address, ``http://host:port``."""
+    # A replica is asked by its address: its certificate may be in another name.
     trusting = ssl.create_default_context()
     trusting.check_hostname = False
     trusting.verify_mode = ssl.CERT_NONE
     try:
-        with urllib.request.urlopen(page, timeout=PROBE_S, context=trusting):
-            return None
+        with urllib.request.urlopen(f"{page}/readyz", timeout=PROBE_S, context=trusting) as answer:
+            said = answer.read(PAGE_BYTES)
     except urllib.error.HTTPError as error:
-        return error.read(2000).decode(errors="replace")
-    except OSError as error:
-        return f"its health page does not answer ({error})"
+        said = error.read(PAGE_BYTES)
+    except (OSError, ValueError) as error:
+        return PageStatus(page, "no answer", {"its health page": str(error)})
+    try:
+        read = msgspec.json.decode(said, type=_Page)
+    except msgspec.DecodeError:
+        return PageStatus(page, "no health page", {"it says": said[:200].decode(errors="replace")})
+    return PageStatus(page, read.status, read.obstacles)

@@ -28,7 +28,7 @@ from lockstream.operations.lock_files import LockLine
 from lockstream.operations.locks import ensure_lock
 from lockstream.operations.organizations import create_key, ensure_organization
 from lockstream.operations.partners import create_partner
-from lockstream.operations.probes import obstacle_of
+from lockstream.operations.probes import ask
 from lockstream.operations.services import TlsCert, TlsKey, with_tls
 from lockstream.operations.signing import ensure_signing_key, local_issuer, mint_token
 from lockstream.operations.supervisor import Command, Supervised
@@ -202,22 +202,26 @@ class _System:
         Raises:
             Unavailable: a role is not ready in time; the text says why.
         """
-        settings = self._settings
-        pages = {
-            "api": f"{self._base_url}/readyz",
-            "projector": f"http://{settings.health_host}:{settings.projector_health_port}/readyz",
-            "fanout": f"http://{settings.health_host}:{settings.fanout_health_port}/readyz",
-        }
         loop = asyncio.get_running_loop()
         deadline = loop.time() + READY_S
-        for role, page in pages.items():
-            while (obstacle := await asyncio.to_thread(obstacle_of, page)) is not None:
+        for role, page in self._health_pages.items():
+            while not (found := await asyncio.to_thread(ask, page)).ready:
                 if loop.time() > deadline:
+                    reasons = "; ".join(f"{name}: {why}" for name, why in found.obstacles.items())
                     raise Unavailable(
-                        f"{role} is not ready after {READY_S:.0f} s: {obstacle}; "
-                        f"see {settings.state_dir}/logs/{role}.log"
+                        f"{role} is not ready after {READY_S:.0f} s: {reasons}; "
+                        f"see {self._settings.state_dir}/logs/{role}.log"
                     )
                 await asyncio.sleep(0.05)
+
+    @property
+    def _health_pages(self) -> dict[str, str]:
+        settings = self._settings
+        return {
+            "api": self._base_url,
+            "projector": f"http://{settings.health_host}:{settings.projector_health_port}",
+            "fanout": f"http://{settings.health_host}:{settings.fanout_health_port}",
+        }
 
     @property
     def _base_url(self) -> str:
@@ -275,6 +279,7 @@ class _System:
             "BASE_URL": self._base_url,
             "KAFKA_BOOTSTRAP_SERVERS": settings.kafka_bootstrap_servers,
             "READ_MODEL_URL": settings.read_model_url,
+            variable_of("health_pages"): ",".join(self._health_pages.values()),
         }
         if demo is not None:
             values |= {

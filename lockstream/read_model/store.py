@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from uuid import UUID
 
 import msgspec
-from sqlalchemy import Table, delete, select, text, tuple_, update
+from sqlalchemy import Table, delete, func, select, text, tuple_, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -286,6 +286,15 @@ class ReadModel:
                 for row in await connection.execute(query):
                     found[row.lock_id, row.version] = row.value
         return found
+
+    async def count_parked(self) -> int:
+        """How many facts are parked.
+
+        Raises:
+            ReadModelUnavailable: the database can't be reached or is too slow.
+        """
+        async with self._database.reading() as connection:
+            return int(await connection.scalar(select(func.count()).select_from(parked)) or 0)
 
     async def parked_fact(self, event_id: UUID) -> ParkedRow | None:
         """The latest parked fact with this event id.

@@ -84,6 +84,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=variable_of):
     projector_health_port: Annotated[Port, _says("0: any free port")] = 0
     fanout_health_port: Annotated[Port, _says("0: any free port")] = 0
 
+    health_pages: Annotated[
+        str,
+        _says("comma-separated http://host:port of the replicas that `lockstream status` asks"),
+    ] = ""
     jwt_issuers: Annotated[
         str,
         _says(

@@ -1,0 +1,181 @@
+"""``lockstream status``: what runs, how far it is, and what holds it up, on one screen."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Annotated
+
+import msgspec
+import typer
+
+from lockstream.eventlog.groups import Member, Progress, group_members, group_progress
+from lockstream.eventlog.kafka import beginnings, connected
+from lockstream.eventlog.registry import read_registry
+from lockstream.operations.console import print_json, print_table
+from lockstream.operations.installation import Installation, open_installation, run_verb
+from lockstream.operations.probes import PageStatus, ask
+from lockstream.runtime.errors import ReadModelUnavailable
+from lockstream.runtime.settings import Settings
+from lockstream.schemas.registry import Partner
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
+
+
+class StageStatus(msgspec.Struct, frozen=True, rename="camel"):
+    """A consumer group: the projector, or one partner's fan-out. ``unowned``: partitions that no
+    replica has; ``lag``: records (and markers) between its checkpoints and the end;
+    ``lag_seconds``: how long the oldest record waits."""
+
+    name: str
+    state: str
+    replicas: list[Member]
+    unowned: list[int]
+    partitions: dict[int, Progress]
+    lag: int
+    lag_seconds: float
+
+
+class Status(msgspec.Struct, frozen=True):
+    """``ok``: every page is ready, every partition of every active stage has an owner. ``parked``:
+    how many facts, None where the read model can't tell."""
+
+    ok: bool
+    pages: list[PageStatus]
+    stages: list[StageStatus]
+    parked: int | None
+
+
+def status(
+    as_json: Json = False,
+    by_partition: Annotated[
+        bool, typer.Option("--partitions", help="A line for each partition of each stage.")
+    ] = False,
+) -> None:
+    """Show what runs, how far it is and what holds it up.
+
+    Replicas, positions and lag are what Kafka knows (checkpoints are up to 5 seconds old); the
+    API's replicas and the reasons are what the health pages say: LOCKSTREAM_HEALTH_PAGES, or
+    those of the `lockstream up` that runs here."""
+
+    async def verb() -> Status:
+        async with open_installation() as here:
+            return await read_status(here)
+
+    found = run_verb(verb)
+    if as_json:
+        print_json(msgspec.to_builtins(found, str_keys=True))
+    else:
+        _show(found, by_partition)
+
+
+async def read_status(here: Installation) -> Status:
+    """
+    Raises:
+        KafkaUnavailable: the broker can't be reached in time.
+    """
+    pages = await asyncio.gather(
+        *(asyncio.to_thread(ask, page) for page in page_addresses(here.settings))
+    )
+    stages = [await _projector(here)]
+    registry = await read_registry(here.kafka, here.settings.topics.registry)
+    partners = [entry for entry in registry.all(Partner) if entry.status != "removed"]
+    for partner in sorted(partners, key=lambda entry: entry.id):
+        stages.append(await _fanout(here, partner))  # noqa: PERF401 - one after the other
+    held_up = not all(page.ready for page in pages)
+    missing = any(stage.unowned for stage in stages if stage.state != "paused")
+    return Status(not held_up and not missing, pages, stages, await _count_parked(here))
+
+
+def page_addresses(settings: Settings) -> list[str]:
+    return [page.strip().rstrip("/") for page in settings.health_pages.split(",") if page.strip()]
+
+
+async def _projector(here: Installation) -> StageStatus:
+    topics, numbers = here.settings.topics, list(range(here.settings.partitions))
+    async with connected(here.kafka.offsets_client()) as client:
+        begin = await beginnings(client, topics.lock_facts, numbers)
+    return await _stage(here, "projector", topics.group("projector"), topics.lock_facts, begin)
+
+
+async def _fanout(here: Installation, partner: Partner) -> StageStatus:
+    topics = here.settings.topics
+    begin = dict(enumerate(partner.start_offsets))
+    group = topics.group(f"fanout.{partner.id}")
+    stage = await _stage(here, f"partner {partner.id}", group, topics.lock_events, begin)
+    if partner.status == "paused":
+        return msgspec.structs.replace(stage, state="paused")
+    return stage
+
+
+async def _stage(
+    here: Installation, name: str, group: str, topic: str, begin: Mapping[int, int]
+) -> StageStatus:
+    members = await group_members(here.kafka, group)
+    progress = await group_progress(here.kafka, group, topic, begin)
+    owned = {partition for member in members for partition in member.partitions}
+    unowned = [partition for partition in progress if partition not in owned]
+    waiting = [p for p in progress.values() if p.waiting_since_ms is not None]
+    return StageStatus(
+        name=name,
+        state="running"
+        if not unowned
+        else "nobody has it"
+        if not owned
+        else "partly without owner",
+        replicas=members,
+        unowned=unowned,
+        partitions=progress,
+        lag=sum(p.lag for p in waiting),
+        lag_seconds=round(max((p.lag_s() for p in waiting), default=0.0), 1),
+    )
+
+
+async def _count_parked(here: Installation) -> int | None:
+    try:
+        return await here.read_model.count_parked()
+    except ReadModelUnavailable:
+        return None
+
+
+# -- on a terminal ---------------------------------------------------------------------------------
+
+
+def _show(found: Status, by_partition: bool) -> None:
+    if found.pages:
+        print_table(("replica", "state"), [(page.page, page.state) for page in found.pages])
+        print()
+    print_table(
+        ("stage", "state", "replicas", "partitions", "lag", "seconds"),
+        [_stage_row(stage) for stage in found.stages],
+    )
+    parked = "not known (no read model)" if found.parked is None else f"{found.parked:,}"
+    print(f"\nparked facts: {parked}")
+    if by_partition:
+        print()
+        print_table(
+            ("stage", "partition", "replica", "position", "end", "seconds"),
+            [row for stage in found.stages for row in _partition_rows(stage)],
+        )
+    for page in found.pages:
+        for name, reason in page.obstacles.items():
+            print(f"{page.page}: {name}: {reason}")
+
+
+def _stage_row(stage: StageStatus) -> Sequence[object]:
+    replicas = ", ".join(f"{member.name}@{member.host}" for member in stage.replicas)
+    owned = len(stage.partitions) - len(stage.unowned)
+    return (
+        stage.name,
+        stage.state,
+        replicas or "none",
+        f"{owned} of {len(stage.partitions)}",
+        f"{stage.lag:,}",
+        f"{stage.lag_seconds:.1f}",
+    )
+
+
+def _partition_rows(stage: StageStatus) -> list[Sequence[object]]:
+    owners = {p: member.name for member in stage.replicas for p in member.partitions}
+    return [
+        (stage.name, number, owners.get(number, "none"), p.position, p.end, f"{p.lag_s():.1f}")
+        for number, p in stage.partitions.items()
+    ]

@@ -1,0 +1,131 @@
+"""SIGTERM under load: no answer is lost that was promised, no transaction stays open."""
+
+import asyncio
+import os
+import signal
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from lockstream.eventlog.kafka import Kafka, connected, high_watermarks, stable_ends
+from lockstream.eventlog.local_broker import LocalBroker
+from lockstream.runtime.ports import free_port
+from lockstream.runtime.settings import Settings
+from lockstream.schemas.lock_events import TempKeyUsedEvent, decode_event
+from tests.flow.client import Caller
+from tests.flow.conftest import RunningSystem
+from tests.integration.kafka_tools import eventually, read_all
+
+pytestmark = pytest.mark.timeout(240)
+PARTITIONS = 12
+CALLERS = 16
+
+
+class Openings:
+    """Callers that open a connection for each command, so that none is sent into one that is just
+    being closed. ``answered``: temp key → version; ``unanswered``: temp keys."""
+
+    def __init__(self, env: dict[str, str]) -> None:
+        self._url = f"{env['BASE_URL']}/locks/123/use-temp-key"
+        self._credentials = Caller(env).credentials
+        self._done = asyncio.Event()
+        self.answered: dict[str, int] = {}
+        self.unanswered: set[str] = set()
+
+    async def run(self) -> None:
+        limits = httpx.Limits(max_keepalive_connections=0)
+        async with (
+            httpx.AsyncClient(timeout=20, limits=limits, trust_env=False) as client,
+            asyncio.TaskGroup() as callers,
+        ):
+            for _ in range(CALLERS):
+                callers.create_task(self._call(client))
+
+    def finish(self) -> None:
+        self._done.set()
+
+    async def _call(self, client: httpx.AsyncClient) -> None:
+        while not self._done.is_set():
+            temp_key = uuid.uuid4().hex
+            try:
+                answer = await client.post(
+                    self._url, json={"tempKeyUuid": temp_key}, headers=self._credentials
+                )
+            except httpx.TransportError:
+                self.unanswered.add(temp_key)
+                await asyncio.sleep(0.05)
+                continue
+            if answer.status_code == 200:
+                self.answered[temp_key] = answer.json()["version"]
+            else:
+                assert answer.status_code in (202, 503), answer.text
+                await asyncio.sleep(0.05)
+
+    async def until_further(self, count: int) -> None:
+        goal = len(self.answered) + count
+
+        async def reached() -> bool:
+            return len(self.answered) >= goal
+
+        await eventually(reached, timeout_s=60)
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[LocalBroker]:
+    """One that stays when the services stop."""
+    running = LocalBroker.start(tmp_path / "broker", port=free_port(0))
+    yield running
+    running.stop()
+
+
+async def test_an_orderly_stop_under_load_loses_no_answer_and_leaves_no_open_transaction(
+    broker: LocalBroker, tmp_path: Path
+) -> None:
+    system = RunningSystem(
+        tmp_path / "state", {"KAFKA_BOOTSTRAP_SERVERS": broker.bootstrap_servers}
+    )
+    await asyncio.to_thread(system.start)
+    kafka = Kafka(Settings(kafka_bootstrap_servers=broker.bootstrap_servers), "test")
+    openings = Openings(system.env)
+    calling = asyncio.create_task(openings.run())
+    try:
+        for role in ("API", "PROJECTOR", "FANOUT"):
+            await openings.until_further(50)
+            before = system.env[f"{role}_PID"]
+            os.kill(int(before), signal.SIGTERM)
+
+            async def started_again(role: str = role, before: str = before) -> bool:
+                return system.env[f"{role}_PID"] not in ("", before)
+
+            await eventually(started_again)
+        await openings.until_further(50)
+        # Everything at once, while commands still come.
+        assert await asyncio.to_thread(system.stop, signal.SIGTERM) == 0
+    finally:
+        openings.finish()
+        await calling
+        system.end()
+    await check_nothing_is_left_open(kafka)
+    await check_answers(kafka, openings)
+
+
+async def check_nothing_is_left_open(kafka: Kafka) -> None:
+    """Nobody is there any more to fence a transaction that was left behind."""
+    numbers = list(range(PARTITIONS))
+    for topic in ("lock-events", "lock-facts.parked", "partner.demo-partner.lock-events"):
+        async with connected(kafka.offsets_client()) as client:
+            ends = await high_watermarks(client, topic, numbers)
+        assert await stable_ends(kafka, topic, numbers) == ends
+
+
+async def check_answers(kafka: Kafka, openings: Openings) -> None:
+    versions: dict[str, int] = {}
+    for record in await read_all(kafka, "lock-events", PARTITIONS):
+        event = decode_event(record.value or b"")
+        if isinstance(event, TempKeyUsedEvent):
+            versions[event.data.temp_key_uuid] = event.version
+    assert openings.answered.items() <= versions.items()
+    assert not openings.unanswered & versions.keys()

@@ -1,0 +1,112 @@
+"""The judge of the fault suite can find what it looks for: each broken promise, planted."""
+
+import msgspec
+
+from chaos.history import (
+    Attempt,
+    Logged,
+    Operation,
+    Outcome,
+    Seen,
+    check_history,
+    check_seen,
+)
+
+
+def attempt(begun: float, outcome: Outcome, event_id: str = "", version: int = 0) -> Attempt:
+    return Attempt(begun, begun + 1.0, outcome, 200, event_id, version)
+
+
+def answered(
+    begun: float, version: int, event_id: str, lock_id: int = 1, key: str | None = None
+) -> Operation:
+    """A command that was answered a second after it began."""
+    temp_key = f"temp-{event_id}"
+    return Operation(lock_id, temp_key, key, [attempt(begun, "ok", event_id, version)])
+
+
+def event_of(operation: Operation) -> Logged:
+    answer = operation.answers[0]
+    return Logged(0, 0, answer.event_id, operation.lock_id, answer.version, operation.temp_key)
+
+
+def promises(operations: list[Operation], log: list[Logged]) -> list[str]:
+    return [broken.promise for broken in check_history(operations, log)]
+
+
+FIRST, SECOND = answered(0.0, 2, "a"), answered(2.0, 3, "b")
+LOG = [event_of(FIRST), event_of(SECOND)]
+
+
+def test_a_sound_history_breaks_nothing() -> None:
+    assert promises([FIRST, SECOND], LOG) == []
+
+
+def test_an_answer_whose_event_is_absent_is_found() -> None:
+    assert promises([FIRST, SECOND], LOG[:1]) == ["what was answered is in the log"]
+
+
+def test_an_answer_with_another_version_than_the_log_is_found() -> None:
+    log = [LOG[0], msgspec.structs.replace(LOG[1], version=4)]
+    assert promises([FIRST, SECOND], log) == ["what was answered is in the log"]
+
+
+def test_an_event_of_a_refused_command_is_found() -> None:
+    for outcome in ("refused", "not-recorded"):
+        refused = Operation(1, "temp-c", None, [attempt(5.0, outcome)])
+        log = [*LOG, Logged(0, 9, "c", 1, 4, "temp-c")]
+        found = promises([FIRST, SECOND, refused], log)
+        assert found == ["what was refused is not recorded"]
+
+
+def test_an_event_of_a_command_without_an_answer_breaks_nothing() -> None:
+    unknown = Operation(1, "temp-c", None, [attempt(5.0, "not-recorded"), attempt(6.0, "unknown")])
+    log = [*LOG, Logged(0, 9, "c", 1, 4, "temp-c")]
+    assert promises([FIRST, SECOND, unknown], log) == []
+
+
+def test_an_accepted_command_that_becomes_no_event_is_found() -> None:
+    pending = Operation(1, "temp-c", None, [attempt(5.0, "pending", "c")])
+    assert promises([pending], []) == ["what was accepted (202) becomes an event"]
+
+
+def test_two_answers_that_disagree_for_one_key_are_found() -> None:
+    torn = Operation(1, "temp-a", "k", [attempt(0.0, "ok", "a", 2), attempt(2.0, "ok", "z", 5)])
+    found = promises([torn], [Logged(0, 0, "a", 1, 2, "temp-a")])
+    assert "one key, one answer" in found
+
+
+def test_a_command_that_is_recorded_twice_is_found() -> None:
+    twice = [LOG[0], Logged(0, 7, "other", 1, 9, FIRST.temp_key)]
+    assert promises([FIRST], twice) == ["recorded at most once"]
+
+
+def test_an_event_that_nobody_asked_for_is_found() -> None:
+    log = [*LOG, Logged(0, 9, "x", 1, 4, "forged")]
+    assert promises([FIRST, SECOND], log) == ["no event from nowhere"]
+
+
+def test_a_version_that_contradicts_real_time_is_found() -> None:
+    late = answered(2.0, 1, "b")  # begun after version 2 had been answered
+    log = [event_of(FIRST), event_of(late)]
+    assert promises([FIRST, late], log) == ["versions follow real time"]
+
+
+def test_versions_of_commands_that_overlap_may_come_in_any_order() -> None:
+    overlapping = answered(0.5, 1, "b")  # begun before version 2 was answered, at 1.0
+    assert promises([FIRST, overlapping], [event_of(FIRST), event_of(overlapping)]) == []
+
+
+def test_a_repeat_may_get_the_version_of_its_first_attempt() -> None:
+    repeated = Operation(1, "temp-b", "k", [attempt(0.0, "unknown"), attempt(9.0, "ok", "b", 2)])
+    between = answered(5.0, 3, "c")
+    log = [event_of(repeated), event_of(between)]
+    assert promises([repeated, between], log) == []
+
+
+def test_a_record_that_a_reader_saw_and_that_is_gone_or_changed_is_found() -> None:
+    seen = [Seen("lock-events", 0, 4, 111), Seen("lock-events", 0, 5, 222)]
+    kept = {("lock-events", 0, 4): 111, ("lock-events", 0, 5): 222}
+    assert check_seen(seen, kept) == []
+    assert len(check_seen(seen, {("lock-events", 0, 4): 111})) == 1
+    assert len(check_seen(seen, {**kept, ("lock-events", 0, 5): 333})) == 1
