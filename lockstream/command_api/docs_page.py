@@ -12,37 +12,24 @@ from lockstream.command_api.openapi import openapi_document
 from lockstream.descriptions.asyncapi import asyncapi_document
 from lockstream.runtime.settings import Settings
 
+_PAGE = "docs.html"
 _STATIC = {
     "swagger-ui-bundle.js": "text/javascript",
     "swagger-ui.css": "text/css",
     "docs.js": "text/javascript",
+    "topics.js": "text/javascript",
+    "docs.css": "text/css",
 }
 _PAGE_HEADERS = {
     # Swagger UI styles elements in place and draws its icons from data: URLs.
     "Content-Security-Policy": (
-        "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
+        "default-src 'self'; img-src 'self' data:; "
         "frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
     ),
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "no-referrer",
 }
-_PAGE = b"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Lockstream API</title>
-<link rel="stylesheet" href="docs/swagger-ui.css">
-<link rel="icon" href="data:,">
-</head>
-<body>
-<div id="docs"></div>
-<script src="docs/swagger-ui-bundle.js"></script>
-<script src="docs/docs.js"></script>
-</body>
-</html>
-"""
 
 
 def docs_routes(settings: Settings) -> list[BaseRoute]:
@@ -51,6 +38,7 @@ def docs_routes(settings: Settings) -> list[BaseRoute]:
     openapi_json = msgspec.json.encode(openapi_document(product))
     asyncapi_json = msgspec.json.encode(asyncapi_document(product, settings))
     folder = files("lockstream.command_api") / "static"
+    page = (folder / _PAGE).read_bytes()
     static = {name: (folder / name).read_bytes() for name in _STATIC}
 
     async def openapi(request: Request) -> Response:
@@ -60,7 +48,7 @@ def docs_routes(settings: Settings) -> list[BaseRoute]:
         return Response(asyncapi_json, media_type="application/json")
 
     async def docs(request: Request) -> Response:
-        return Response(_PAGE, media_type="text/html", headers=_PAGE_HEADERS)
+        return Response(page, media_type="text/html", headers=_PAGE_HEADERS)
 
     def file_route(name: str) -> Route:
         async def send_file(request: Request) -> Response:

@@ -71,7 +71,10 @@ def asyncapi_document(version: str, settings: Settings) -> Json:
     topics = {topic.name: topic for topic in lock_topics(settings)}
     names = settings.topics
     projector: Json = {"enum": [names.group("projector")]}
-    fanout: Json = {"pattern": f"^{re.escape(names.group('fanout.'))}{_NAME}$"}
+    fanout: Json = {
+        "pattern": f"^{re.escape(names.group('fanout.'))}{_NAME}$",
+        "description": names.group("fanout.<partnerId>"),
+    }
     return {
         "asyncapi": "3.0.0",
         "info": {

@@ -14,6 +14,7 @@ from lockstream.schemas.lock_facts import (
     Actor,
     LockCreation,
     OrganizationChange,
+    Traceparent,
 )
 from lockstream.schemas.primitives import EventId, LockId, LockUuid, Name, OpaqueText, WrittenTime
 
@@ -94,7 +95,7 @@ class EventHeaders(msgspec.Struct, frozen=True, omit_defaults=True, rename="keba
     org_id: str
     version: int
     source_offset: int
-    traceparent: bytes | None = None
+    traceparent: Traceparent | None = None
 
     def to_kafka(self) -> Headers:
         headers: Headers = (

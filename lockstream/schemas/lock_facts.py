@@ -5,7 +5,7 @@ Key: the lock id in ASCII decimal. Value: one of ``Fact``, UTF-8 JSON. Headers:
 audit log, its record is parked, and can be retried once the writer or the projector is mended.
 """
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -22,12 +22,11 @@ from lockstream.schemas.primitives import (
 )
 
 TRACEPARENT = "traceparent"
+Traceparent = Annotated[bytes, msgspec.Meta(description="W3C Trace Context of the command")]
 
 
 class FactHeaders(msgspec.Struct, frozen=True, omit_defaults=True):
-    """``traceparent``: W3C Trace Context of the command."""
-
-    traceparent: bytes | None = None
+    traceparent: Traceparent | None = None
 
     def to_kafka(self) -> tuple[tuple[str, bytes], ...]:
         return () if self.traceparent is None else ((TRACEPARENT, self.traceparent),)

@@ -20,7 +20,7 @@ from lockstream.schemas.lock_events import (
     Version,
     event_type,
 )
-from lockstream.schemas.lock_facts import TRACEPARENT
+from lockstream.schemas.lock_facts import TRACEPARENT, Traceparent
 from lockstream.schemas.primitives import (
     EventId,
     LockId,
@@ -82,7 +82,7 @@ class Detail(msgspec.Struct, frozen=True, rename="camel"):
 
 class Envelope(msgspec.Struct, frozen=True, rename={"detail_type": "detail-type"}):
     id: EventId
-    source: str
+    source: Annotated[str, msgspec.Meta(description="`spk.api`")]
     detail_type: Annotated[str, msgspec.Meta(description="The event's type")]
     time: HappenedAt
     detail: Detail
@@ -161,7 +161,7 @@ class PartnerHeaders(
 ):
     ce_specversion: Literal["1.0"]
     ce_id: Annotated[str, msgspec.Meta(description="The event's id")]
-    ce_source: str
+    ce_source: Annotated[str, msgspec.Meta(description="`spk.api`")]
     ce_type: Annotated[str, msgspec.Meta(description="The event's type")]
     ce_time: HappenedAt
     ce_subject: Annotated[str, msgspec.Meta(description="The lock's UUID")]
@@ -171,7 +171,7 @@ class PartnerHeaders(
         int,
         msgspec.Meta(ge=1, description="1, 2, 3 … per partition of this topic, without a gap"),
     ]
-    traceparent: bytes | None = None
+    traceparent: Traceparent | None = None
 
     @classmethod
     def of(
