@@ -7,6 +7,7 @@ from starlette.datastructures import Headers
 
 from lockstream.command_api.api_keys import is_valid, key_id_of
 from lockstream.command_api.errors import Forbidden, Unauthenticated
+from lockstream.command_api.key_uses import KeyUses
 from lockstream.command_api.tokens import TokenChecker
 from lockstream.eventlog.registry import Registry
 from lockstream.schemas.lock_facts import Actor
@@ -24,9 +25,10 @@ class Principal(msgspec.Struct, frozen=True):
 
 
 class Doorkeeper:
-    def __init__(self, tokens: TokenChecker, registry: Registry) -> None:
+    def __init__(self, tokens: TokenChecker, registry: Registry, uses: KeyUses) -> None:
         self._tokens = tokens
         self._registry = registry
+        self._uses = uses
 
     async def admit(self, headers: Headers) -> Principal:
         """
@@ -37,10 +39,12 @@ class Doorkeeper:
         """
         token = _bearer(headers)
         # The cheap check first: nobody without a key can make us verify signatures or fetch keys.
-        entry = self._api_key(headers)
+        now = datetime.now(UTC)
+        entry = self._api_key(headers, now)
         caller = await self._tokens.check(token)
         if caller.org_id is not None and caller.org_id != entry.org_id:
             raise Forbidden("The token and the API key are of different organisations")
+        self._uses.note(entry.key_id, now)
         return Principal(
             org_id=entry.org_id,
             actor=Actor(
@@ -51,13 +55,13 @@ class Doorkeeper:
             ),
         )
 
-    def _api_key(self, headers: Headers) -> ApiKey:
+    def _api_key(self, headers: Headers, now: datetime) -> ApiKey:
         key = _single(headers, "x-api-key", token_given=True)
         if key is None:
             raise Unauthenticated("The X-API-Key header is missing", token_given=True)
         key_id = key_id_of(key)
         entry = self._registry.api_key(key_id) if key_id is not None else None
-        if not is_valid(key, entry, datetime.now(UTC)) or entry is None:
+        if not is_valid(key, entry, now) or entry is None:
             raise Unauthenticated("The API key is not valid", token_given=True)
         return entry
 

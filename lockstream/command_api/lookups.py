@@ -67,7 +67,8 @@ class Lookups:
             ReadModelUnavailable: it can't be known now.
         """
         lock = self._recent.lock(lock_id)
-        if lock is None:
+        if lock is None or lock.org_id != org_id:
+            # Another organisation's lock must take as long as none: both ask the read model.
             lock = await self._load(lock_id)
         if lock.org_id != org_id:
             raise NotFound

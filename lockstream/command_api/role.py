@@ -12,6 +12,7 @@ from lockstream.command_api.docs_page import docs_routes
 from lockstream.command_api.door import Door
 from lockstream.command_api.issuer_keys import IssuerKeys, open_issuer_keys, watch_issuers
 from lockstream.command_api.issuers import read_issuers
+from lockstream.command_api.key_uses import KeyUses
 from lockstream.command_api.listening import check_listening, listen, names
 from lockstream.command_api.lookups import Lookups
 from lockstream.command_api.metrics import ApiMetrics
@@ -102,9 +103,10 @@ async def _serve(
     handler = UseTempKeyHandler(
         lookups, recent, publisher, readiness, metrics, settings.answer_timeout
     )
+    uses = KeyUses(kafka, topics.registry, registry)
     tokens = TokenChecker(issuer_keys, settings.jwt_max_lifetime)
     api = Api(
-        Doorkeeper(tokens, registry),
+        Doorkeeper(tokens, registry, uses),
         RateLimits(
             settings.organization_rate_limit, settings.key_rate_limit, settings.rate_limit_window
         ),
@@ -150,6 +152,7 @@ async def _serve(
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(tail.run(ended))
         tasks.create_task(followed.run(ended))
+        tasks.create_task(uses.run(ended))
         for keys in issuer_keys:
             tasks.create_task(keys.follow(ended))
         tasks.create_task(watch_issuers(issuer_keys, readiness, ended))

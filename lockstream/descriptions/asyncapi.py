@@ -62,7 +62,7 @@ _REGISTRY = _Channel(
     "registry",
     "Registry",
     "Organisations, API keys (hashes only) and partners; the latest record of a key counts.",
-    ("organization", "apiKey", "partner"),
+    ("organization", "apiKey", "apiKeyUse", "partner"),
 )
 
 
@@ -110,7 +110,9 @@ def asyncapi_document(version: str, settings: Settings) -> Json:
             ),
             "deliverToPartner": _operation(_SEND, _PARTNER, "The fan-out, exactly once, in order"),
             "parkFacts": _operation(_SEND, _PARKED, "The projector, in the events' transaction"),
-            "writeRegistry": _operation(_SEND, _REGISTRY, "The `lockstream` command"),
+            "writeRegistry": _operation(
+                _SEND, _REGISTRY, "The `lockstream` command; of uses, the command API"
+            ),
             "followRegistry": _operation(
                 _RECEIVE, _REGISTRY, "The command API and the fan-out, without a group"
             ),

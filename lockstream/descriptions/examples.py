@@ -23,7 +23,7 @@ from lockstream.schemas.lock_facts import (
 )
 from lockstream.schemas.parked_facts import ParkedHeaders
 from lockstream.schemas.partner_events import Envelope, PartnerHeaders, envelope
-from lockstream.schemas.registry import ApiKey, Organization, Partner
+from lockstream.schemas.registry import ApiKey, ApiKeyUse, Organization, Partner
 
 _LOCK_ID = 123
 _LOCK_UUID = UUID("4f6b8e6e-1f0a-5c52-9d1e-0a6f4b9f0c11")
@@ -109,6 +109,7 @@ ENVELOPES = tuple(envelope(event, _PARTNER) for event in reversed(EVENTS))
 
 ORGANIZATION = Organization(id=_ORG, created_at=_OCCURRED)
 API_KEY = ApiKey(key_id="abcDEF123456", org_id=_ORG, sha256="5e" * 32, created_at=_OCCURRED)
+API_KEY_USE = ApiKeyUse(key_id="abcDEF123456", last_used_at=_RECORDED)
 PARTNER = Partner(
     id=_PARTNER, org_id=_ORG, types=("*",), start_offsets=(0, 0, 0), created_at=_OCCURRED
 )

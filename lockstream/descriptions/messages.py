@@ -75,5 +75,6 @@ MESSAGES: Mapping[str, Message] = {
     ),
     "organization": _entry(examples.ORGANIZATION, "org", "An organisation"),
     "apiKey": _entry(examples.API_KEY, "key", "An organisation's API key, without its secret"),
+    "apiKeyUse": _entry(examples.API_KEY_USE, "key-use", "When an API key was last used"),
     "partner": _entry(examples.PARTNER, "partner", "A partner and its subscription"),
 }

@@ -12,7 +12,7 @@ from lockstream.schemas.lock_events import (
 from lockstream.schemas.lock_facts import FactHeaders, LockCreated, OrganizationSet, TempKeyUsed
 from lockstream.schemas.parked_facts import ParkedHeaders
 from lockstream.schemas.partner_events import Envelope, PartnerHeaders
-from lockstream.schemas.registry import ApiKey, Organization, Partner
+from lockstream.schemas.registry import ApiKey, ApiKeyUse, Organization, Partner
 
 
 class PublishedSchema(msgspec.Struct, frozen=True):
@@ -44,5 +44,6 @@ PUBLISHED: tuple[PublishedSchema, ...] = (
     PublishedSchema("partner.lock-events.headers", PartnerHeaders, read=False, is_headers=True),
     PublishedSchema("registry.organization", Organization),
     PublishedSchema("registry.apiKey", ApiKey),
+    PublishedSchema("registry.apiKeyUse", ApiKeyUse),
     PublishedSchema("registry.partner", Partner),
 )

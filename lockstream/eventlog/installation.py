@@ -21,6 +21,13 @@ class Topic(msgspec.Struct, frozen=True):
 
 
 FOREVER = {"retention.ms": "-1", "retention.bytes": "-1"}
+REGISTRY = {
+    "cleanup.policy": "compact",
+    **FOREVER,
+    # Uses of keys come for ever, and every start reads it all: it is compacted within hours.
+    "segment.ms": str(3_600_000),
+    "min.cleanable.dirty.ratio": "0.1",
+}
 
 
 def lock_topics(settings: Settings) -> list[Topic]:
@@ -37,7 +44,7 @@ def lock_topics(settings: Settings) -> list[Topic]:
                 "max.message.bytes": str(2 * MAX_RECORD_BYTES),
             },
         ),
-        Topic(names.registry, 1, {"cleanup.policy": "compact", **FOREVER}),
+        Topic(names.registry, 1, REGISTRY),
     ]
 
 

@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
+import random
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import msgspec
@@ -10,6 +11,7 @@ import msgspec
 from lockstream.eventlog.kafka import (
     REQUEST_TIMEOUT_S,
     Kafka,
+    Output,
     Record,
     beginnings,
     connected,
@@ -18,9 +20,12 @@ from lockstream.eventlog.kafka import (
 )
 from lockstream.eventlog.log_reader import LogReader
 from lockstream.eventlog.tail import Tail
+from lockstream.eventlog.transactional_writer import TransactionalWriter
+from lockstream.runtime.errors import KafkaUnavailable, OutputUncertain
 from lockstream.runtime.process import within
 from lockstream.schemas.registry import (
     ApiKey,
+    ApiKeyUse,
     Entry,
     Organization,
     Partner,
@@ -31,6 +36,9 @@ from lockstream.schemas.registry import (
 
 log = logging.getLogger(__name__)
 
+EDIT_ATTEMPTS = 5
+
+T = TypeVar("T", bound=Entry)
 E = TypeVar("E", Organization, ApiKey, Partner)
 
 
@@ -63,6 +71,10 @@ class Registry:
     def api_key(self, key_id: str) -> ApiKey | None:
         entry = self._entries.get(f"key/{key_id}".encode())
         return entry if isinstance(entry, ApiKey) else None
+
+    def api_key_use(self, key_id: str) -> ApiKeyUse | None:
+        entry = self._entries.get(f"key-use/{key_id}".encode())
+        return entry if isinstance(entry, ApiKeyUse) else None
 
     def organization(self, org_id: str) -> Organization | None:
         entry = self._entries.get(f"org/{org_id}".encode())
@@ -113,3 +125,32 @@ async def write_entries(kafka: Kafka, topic: str, entries: Sequence[Entry]) -> N
                     ),
                     REQUEST_TIMEOUT_S,
                 )
+
+
+async def edit_registry(
+    kafka: Kafka, topic: str, edit: Callable[[Registry], Sequence[T]]
+) -> Sequence[T]:
+    """Writes what ``edit`` makes of the registry as it stands: all of it or nothing, and nothing
+    in between. Editors fence each other, so the one that comes later sees what the earlier wrote,
+    and the earlier begins again. ``edit`` may be called again, also after its entries were
+    written; what it raises ends the edit.
+
+    Raises:
+        KafkaUnavailable: the broker can't be reached in time, or others edit without an end.
+    """
+    for attempt in range(EDIT_ATTEMPTS):
+        # Two that fence each other in turn must fall out of step.
+        await asyncio.sleep(attempt * random.uniform(0.05, 0.5))
+        writer = await TransactionalWriter.fence(kafka, f"editor.{topic}.0", 0)
+        try:
+            entries = edit(await read_registry(kafka, topic))
+            outputs = [Output(topic, entry_key(entry), encode_entry(entry)) for entry in entries]
+            if outputs:
+                await writer.write(outputs)
+        except OutputUncertain as error:
+            log.debug("editing %s again: %s", topic, error)
+        else:
+            return entries
+        finally:
+            await writer.discard()
+    raise KafkaUnavailable(f"editing {topic}: others edit it at the same time; try again")

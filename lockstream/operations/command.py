@@ -6,8 +6,9 @@ import msgspec
 import typer
 
 from lockstream.operations.console import print_json, print_table
+from lockstream.operations.keys import key
 from lockstream.operations.locks import lock
-from lockstream.operations.organizations import key, org, token
+from lockstream.operations.organizations import org, token
 from lockstream.operations.parked import parked
 from lockstream.operations.partners import partner
 from lockstream.operations.replay import rebuild, replay

@@ -24,9 +24,10 @@ from lockstream.eventlog.registry import Registry, read_registry
 from lockstream.operations.configuration import DEMO_ENV, DOTENV
 from lockstream.operations.console import say
 from lockstream.operations.installation import Installation, run_verb
+from lockstream.operations.keys import create_key
 from lockstream.operations.lock_files import LockLine
 from lockstream.operations.locks import ensure_lock
-from lockstream.operations.organizations import create_key, ensure_organization
+from lockstream.operations.organizations import ensure_organization
 from lockstream.operations.partners import create_partner
 from lockstream.operations.probes import ask
 from lockstream.operations.services import TlsCert, TlsKey, with_tls

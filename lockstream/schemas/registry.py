@@ -1,16 +1,18 @@
 """Topic ``registry``: organisations, API keys and partners. Compacted, one partition.
 
-Key: ``org/<id>``, ``key/<keyId>`` or ``partner/<id>``. Value: one of ``Entry``, UTF-8 JSON.
+Key: ``org/<id>``, ``key/<keyId>``, ``key-use/<keyId>`` or ``partner/<id>``. Value: one of
+``Entry``, UTF-8 JSON. Everything is written by the ``lockstream`` command but for ``ApiKeyUse``,
+which the API writes.
 """
 
 from typing import Annotated, Literal
 
 import msgspec
 
-from lockstream.schemas.primitives import Name
+from lockstream.schemas.primitives import Name, Timestamp
 
 
-class _Entry(
+class _Kind(
     msgspec.Struct,
     frozen=True,
     kw_only=True,
@@ -18,6 +20,10 @@ class _Entry(
     rename="camel",
     tag_field="kind",
 ):
+    """What all entries have in common on the wire."""
+
+
+class _Entry(_Kind, frozen=True, kw_only=True):
     created_at: str
 
 
@@ -35,6 +41,15 @@ class ApiKey(_Entry, frozen=True, kw_only=True, tag="apiKey"):
     revoked_at: str | None = None
 
 
+class ApiKeyUse(_Kind, frozen=True, kw_only=True, tag="apiKeyUse"):
+    """When a key was last used, to the minute. A record of its own, so that no replica that notes
+    a use can write over a revocation. At most one a minute for each key from each replica, and
+    compacted to one."""
+
+    key_id: str
+    last_used_at: Timestamp
+
+
 class Partner(_Entry, frozen=True, kw_only=True, tag="partner"):
     """A removed partner keeps its entry, so that nobody else is given its topic."""
 
@@ -50,7 +65,7 @@ class Partner(_Entry, frozen=True, kw_only=True, tag="partner"):
     status: Literal["active", "paused", "removed"] = "active"
 
 
-Entry = Organization | ApiKey | Partner
+Entry = Organization | ApiKey | ApiKeyUse | Partner
 
 _decoder: msgspec.json.Decoder[Entry] = msgspec.json.Decoder(Entry)
 _encoder = msgspec.json.Encoder()
@@ -62,6 +77,8 @@ def entry_key(entry: Entry) -> bytes:
             return f"org/{entry.id}".encode()
         case ApiKey():
             return f"key/{entry.key_id}".encode()
+        case ApiKeyUse():
+            return f"key-use/{entry.key_id}".encode()
         case Partner():
             return f"partner/{entry.id}".encode()
 

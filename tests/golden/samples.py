@@ -44,6 +44,7 @@ from lockstream.schemas.partner_events import (
 )
 from lockstream.schemas.registry import (
     ApiKey,
+    ApiKeyUse,
     Entry,
     Organization,
     Partner,
@@ -193,6 +194,7 @@ def samples() -> dict[str, Record]:
         "registry.apiKey.live": _entry(
             ApiKey(key_id="abcDEF123456", org_id="acme", sha256="5e" * 32, created_at=TIME)
         ),
+        "registry.apiKeyUse": _entry(ApiKeyUse(key_id="abcDEF123456", last_used_at=LATER)),
         "registry.partner": _entry(
             Partner(
                 id="acme-crm",

@@ -18,8 +18,9 @@ from lockstream.command_api.app import make_app
 from lockstream.command_api.credentials import Doorkeeper
 from lockstream.command_api.issuer_keys import open_issuer_keys
 from lockstream.command_api.issuers import Issuer
+from lockstream.command_api.key_uses import KeyUses
 from lockstream.command_api.tokens import TokenChecker
-from lockstream.eventlog.kafka import Record
+from lockstream.eventlog.kafka import Kafka, Record
 from lockstream.eventlog.registry import Registry
 from lockstream.runtime.settings import Settings
 from lockstream.schemas.registry import ApiKey, encode_entry, entry_key
@@ -69,7 +70,9 @@ async def door(tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
         Issuer(issuer=OTHER_ISSUER, audience="theirs", jwks=str(theirs), scope=""),
     ]
     async with open_issuer_keys(issuers, Settings()) as keys:
-        doorkeeper = Doorkeeper(TokenChecker(keys, 86400.0), registry_of(api_key()))
+        registry = registry_of(api_key())
+        uses = KeyUses(Kafka(Settings(), "test"), "registry", registry)
+        doorkeeper = Doorkeeper(TokenChecker(keys, 86400.0), registry, uses)
 
         async def admit(request: Request) -> Response:
             principal = await doorkeeper.admit(request.headers)

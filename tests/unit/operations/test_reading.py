@@ -21,6 +21,12 @@ def test_what_is_no_duration_is_refused_with_an_example(text: str) -> None:
         read_duration(text)
 
 
+@pytest.mark.parametrize("text", ["36501d", "999999999d", "999999999h"])
+def test_a_duration_beyond_all_calendars_is_refused(text: str) -> None:
+    with pytest.raises(ConfigurationError, match="36500d"):
+        read_duration(text)
+
+
 def test_a_moment_without_a_zone_is_utc() -> None:
     assert read_moment("2026-11-23") == datetime(2026, 11, 23, tzinfo=UTC)
     assert read_moment("2026-11-23T11:00:00+01:00") == datetime(2026, 11, 23, 10, tzinfo=UTC)

@@ -1,0 +1,149 @@
+"""Editing the registry while others do, and noting the uses of keys in it."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+import pytest
+
+from lockstream.command_api import key_uses
+from lockstream.command_api.key_uses import KeyUses, news_of
+from lockstream.eventlog.kafka import Kafka, Record
+from lockstream.eventlog.registry import (
+    Registry,
+    edit_registry,
+    read_registry,
+    registry_tail,
+    write_entries,
+)
+from lockstream.runtime.errors import ConfigurationError
+from lockstream.runtime.ports import free_port
+from lockstream.runtime.settings import Settings
+from lockstream.schemas.primitives import write_time
+from lockstream.schemas.registry import ApiKey, ApiKeyUse, Partner, encode_entry, entry_key
+from tests.examples_of import TIME
+from tests.integration.kafka_tools import eventually, read_all
+from tests.integration.roles import install
+
+KEY = ApiKey(key_id="abcDEF123456", org_id="acme", sha256="5e" * 32, created_at=TIME)
+NOW = datetime(2026, 11, 23, 10, tzinfo=UTC)
+
+
+async def test_editors_at_the_same_time_lose_nothing_of_each_other(
+    kafka: Kafka, settings: Settings
+) -> None:
+    await install(kafka, settings)
+    topic = settings.topics.registry
+    partner = Partner(id="crm", org_id="acme", types=(), start_offsets=(), created_at=TIME)
+    await write_entries(kafka, topic, [partner])
+
+    def adding(word: str) -> Callable[[Registry], Sequence[Partner]]:
+        def edit(registry: Registry) -> Sequence[Partner]:
+            entry = registry.partner("crm")
+            assert entry is not None
+            types = dict.fromkeys((*entry.types, word))
+            return [msgspec.structs.replace(entry, types=tuple(types))]
+
+        return edit
+
+    words = [f"type-{i}" for i in range(6)]
+    for pair in (words[:2], words[2:4], words[4:]):
+        await asyncio.gather(*(edit_registry(kafka, topic, adding(word)) for word in pair))
+    edited = (await read_registry(kafka, topic)).partner("crm")
+    assert edited is not None
+    assert set(edited.types) == set(words)
+
+
+async def test_an_edit_that_is_refused_writes_nothing_and_hinders_nobody(
+    kafka: Kafka, settings: Settings
+) -> None:
+    await install(kafka, settings)
+    topic = settings.topics.registry
+
+    def refuse(registry: Registry) -> Sequence[ApiKey]:
+        raise ConfigurationError("no")
+
+    with pytest.raises(ConfigurationError):
+        await edit_registry(kafka, topic, refuse)
+    assert await edit_registry(kafka, topic, lambda registry: [KEY]) == [KEY]
+    assert [record.key for record in await read_all(kafka, topic, 1)] == [b"key/abcDEF123456"]
+
+
+def known(*uses: ApiKeyUse) -> Registry:
+    registry = Registry()
+    records = [Record(0, i, 0, entry_key(u), encode_entry(u), ()) for i, u in enumerate(uses)]
+    registry.take("registry", records)
+    return registry
+
+
+def used(at: datetime, key_id: str = "key") -> ApiKeyUse:
+    return ApiKeyUse(key_id=key_id, last_used_at=write_time(at))
+
+
+def test_a_use_is_news_a_minute_after_the_last_that_any_replica_wrote() -> None:
+    minute = timedelta(minutes=1)
+    assert news_of({"key": NOW}, known()) == [used(NOW)]
+    assert news_of({"key": NOW}, known(used(NOW - minute))) == [used(NOW)]
+    assert news_of({"key": NOW}, known(used(NOW - minute + timedelta(milliseconds=1)))) == []
+    assert news_of({"key": NOW}, known(used(NOW + minute))) == []
+    assert news_of({"key": NOW}, known(used(NOW, "other"))) == [used(NOW)]
+
+
+async def test_two_replicas_note_many_uses_in_one_record_and_leave_the_key_alone(
+    kafka: Kafka, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(key_uses, "WRITE_EVERY_S", 0.05)
+    await install(kafka, settings)
+    topic, registry, stop = settings.topics.registry, Registry(), asyncio.Event()
+    await write_entries(kafka, topic, [KEY])
+    replicas = [KeyUses(kafka, topic, registry) for _ in range(2)]
+    tail = registry_tail(kafka, topic, registry)
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(tail.run(stop))
+        await tail.caught_up.wait()
+        tasks.create_task(replicas[0].run(stop))
+        replicas[0].note(KEY.key_id, NOW)
+
+        async def is_known() -> bool:
+            return registry.api_key_use(KEY.key_id) == used(NOW, KEY.key_id)
+
+        await eventually(is_known)
+        tasks.create_task(replicas[1].run(stop))
+        for seconds in range(59):
+            for replica in replicas:
+                replica.note(KEY.key_id, NOW + timedelta(seconds=seconds))
+            await asyncio.sleep(0.01)
+        stop.set()
+    written = await read_all(kafka, topic, 1)
+    assert [r.key for r in written] == [b"key/abcDEF123456", b"key-use/abcDEF123456"]
+
+
+async def test_uses_wait_for_a_broker_that_is_away_and_the_last_are_written_at_the_stop(
+    kafka: Kafka, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(key_uses, "WRITE_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(key_uses, "WRITE_EVERY_S", 0.05)
+    await install(kafka, settings)
+    topic = settings.topics.registry
+    away = Kafka(
+        msgspec.structs.replace(settings, kafka_bootstrap_servers=f"127.0.0.1:{free_port(0)}"),
+        "test",
+    )
+    uses, stop = KeyUses(away, topic, Registry()), asyncio.Event()
+    running = asyncio.create_task(uses.run(stop))
+    uses.note("first", NOW)
+
+    async def has_failed() -> bool:
+        return uses._failing
+
+    await eventually(has_failed)
+    uses.note("second", NOW)
+    monkeypatch.setattr(uses, "_kafka", kafka)
+    monkeypatch.setattr(key_uses, "WRITE_TIMEOUT_S", 10.0)
+    stop.set()
+    async with asyncio.timeout(20):
+        await running
+    registry = await read_registry(kafka, topic)
+    assert registry.api_key_use("first") == used(NOW, "first")
+    assert registry.api_key_use("second") == used(NOW, "second")

@@ -1,0 +1,80 @@
+"""What a rotation does to the old keys, and what it refuses."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+import pytest
+
+from lockstream.operations.key_rotation import Rotation, plan_rotation
+from lockstream.runtime.errors import ConfigurationError
+from lockstream.schemas.primitives import write_time
+from lockstream.schemas.registry import ApiKey
+from tests.examples_of import TIME
+
+NOW = datetime(2026, 11, 23, tzinfo=UTC)
+WEEK = timedelta(days=7)
+SOON, LATER = write_time(NOW + timedelta(days=1)), write_time(NOW + timedelta(days=90))
+PAST = write_time(NOW - timedelta(days=1))
+
+
+def key(key_id: str, org_id: str = "acme", **changed: Any) -> ApiKey:
+    entry = ApiKey(key_id=key_id, org_id=org_id, sha256="5e" * 32, created_at=TIME)
+    return msgspec.structs.replace(entry, **changed)
+
+
+KEYS = [
+    key("endless"),
+    key("later", not_after=LATER),
+    key("soon", not_after=SOON),
+    key("expired", not_after=PAST),
+    key("revoked", revoked_at=PAST),
+    key("theirs", "globex"),
+]
+
+
+def ends(wish: Rotation) -> dict[str, str | None]:
+    return {e.key_id: e.not_after for e in plan_rotation(wish, KEYS, NOW)}
+
+
+def test_every_live_key_of_the_organisation_ends_after_the_overlap_and_none_later_than_before() -> (
+    None
+):
+    until = write_time(NOW + WEEK)
+    assert ends(Rotation("acme", None, WEEK)) == {"endless": until, "later": until, "soon": SOON}
+
+
+def test_a_chosen_key_ends_and_the_others_stay() -> None:
+    until = write_time(NOW + WEEK)
+    assert ends(Rotation("acme", "later", WEEK)) == {"later": until}
+    assert ends(Rotation(None, "theirs", WEEK)) == {"theirs": until}
+
+
+@pytest.mark.parametrize(
+    ("org_id", "key_id", "said"),
+    [
+        ("nobody", None, "nobody has no live key"),
+        (None, "unknown", "there is no key unknown"),
+        ("acme", "theirs", "not one of acme"),
+        (None, "revoked", "revoked or expired"),
+        (None, "expired", "revoked or expired"),
+    ],
+)
+def test_what_can_not_be_rotated_is_said(org_id: str | None, key_id: str | None, said: str) -> None:
+    with pytest.raises(ConfigurationError, match=said):
+        ends(Rotation(org_id, key_id, WEEK))
+
+
+@pytest.mark.parametrize(
+    ("wish", "said"),
+    [
+        (Rotation(None, None, WEEK), "--org"),
+        (Rotation("acme", None, timedelta(0)), "--overlap"),
+        (Rotation("acme", None, timedelta(days=366)), "--overlap"),
+        (Rotation("acme", None, WEEK, timedelta(days=7)), "--expires"),
+    ],
+)
+def test_what_nobody_can_mean_is_refused(wish: Rotation, said: str) -> None:
+    with pytest.raises(ConfigurationError, match=said):
+        wish.check()
+    Rotation("acme", None, WEEK, timedelta(days=8)).check()
