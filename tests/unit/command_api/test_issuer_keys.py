@@ -200,6 +200,16 @@ async def test_whatever_the_issuer_answers_the_keys_stay_and_attempts_are_few(
         assert await keys.find("ec") is not None
 
 
+async def test_a_failing_issuer_is_asked_after_growing_pauses(server: JwksServer) -> None:
+    async with followed(server.url) as keys:
+        server.status = 500
+        begun = time.monotonic()
+        with pytest.raises(IssuerUnavailable):
+            await keys.find("unknown")
+        await eventually(lambda: len(server.fetched) == 4)
+        assert time.monotonic() - begun > 1 + 2 - 0.1
+
+
 async def test_an_issuer_that_was_never_reached_makes_503_and_is_found_later() -> None:
     with jwks_server(ALL_JWKS) as gone:
         url = gone.url

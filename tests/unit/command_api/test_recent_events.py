@@ -4,12 +4,15 @@ import asyncio
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Engine
+from sqlalchemy.event import listen, remove
 
 from lockstream.command_api.errors import NotFound
 from lockstream.command_api.lookups import Lookups
 from lockstream.command_api.recent_events import LockView, RecentEvents
 from lockstream.eventlog.kafka import Record
 from lockstream.read_model.database import Database, read_model_url
+from lockstream.read_model.fold import CommittedEvent, Stretch
 from lockstream.read_model.rows import Position
 from lockstream.read_model.store import ReadModel
 from lockstream.runtime.errors import ReadModelUnavailable
@@ -99,4 +102,39 @@ async def test_a_lock_is_not_said_to_be_missing_unless_that_is_known(
     lookups = Lookups(model, recent_from(begin), 1, {0: Position()}, seen)
     with pytest.raises(error):
         await lookups.lock_of(7, "acme")
+    await model.close()
+
+
+@pytest.mark.parametrize("remembered", [True, False], ids=["remembered", "forgotten"])
+async def test_another_organisations_lock_costs_as_much_work_as_none(
+    tmp_path: Path, remembered: bool
+) -> None:
+    """Both ask the database the same questions, each time: no answer comes sooner."""
+    settings = Settings(state_dir=tmp_path, partitions=1)
+    model = ReadModel(Database(read_model_url(settings), 5.0), 1)
+    await model.prepare()
+    event = created_event(lock_id=7, org_id="globex")
+    await model.apply([Stretch(0, 0, 1, events=[CommittedEvent(0, 0, event, encode_event(event))])])
+    recent, seen = recent_from(0), asyncio.Event()
+    seen.set()
+    if remembered:
+        recent.take(TOPICS.lock_events, [record(event, 0)])
+    lookups = Lookups(model, recent, 1, {0: Position()}, seen)
+    asked: list[str] = []
+
+    def watch(_: object, __: object, statement: str, *___: object) -> None:
+        asked.append(statement)
+
+    listen(Engine, "before_cursor_execute", watch)
+    try:
+        questions = []
+        for lock_id in (8, 7, 8, 7, 7):
+            with pytest.raises(NotFound):
+                await lookups.lock_of(lock_id, "acme")
+            questions.append(tuple(asked))
+            asked.clear()
+    finally:
+        remove(Engine, "before_cursor_execute", watch)
+    assert questions[0]
+    assert len(set(questions)) == 1
     await model.close()
