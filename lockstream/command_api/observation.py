@@ -12,8 +12,8 @@ from lockstream.command_api.app import USE_TEMP_KEY
 from lockstream.command_api.credentials import PRINCIPAL, Principal
 from lockstream.command_api.door import PROBES
 from lockstream.command_api.metrics import ApiMetrics
-from lockstream.command_api.requests import read_traceparent
 from lockstream.runtime.logs import AccessLine, AccessLog, RequestIds, request_ids
+from lockstream.runtime.tracing import NoTracing, Span, Tracing, is_traceparent
 from lockstream.schemas.primitives import write_time
 
 REQUEST_ID = b"x-request-id"
@@ -52,11 +52,13 @@ class Observed:
         app: ASGIApp,
         routes: Sequence[BaseRoute],
         metrics: ApiMetrics,
+        tracing: Tracing,
         access_log: AccessLog | None,
     ) -> None:
         self._app = app
         self._routes = routes
         self._metrics = metrics
+        self._tracing = tracing
         self._access_log = access_log
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -64,7 +66,8 @@ class Observed:
             await self._app(scope, receive, send)
             return
         begun = time.perf_counter()
-        ids = _ids_of(scope)
+        span = self._begin_span(scope)
+        ids = RequestIds(_request_id(scope), _trace_id(span.traceparent))
         request_ids.set(ids)
         header = (REQUEST_ID, ids.request_id.encode())
         # What the server answers if the application fails before it does.
@@ -82,11 +85,40 @@ class Observed:
             await self._app(scope, receive, send_with_id)
         finally:
             self._ended(scope, ids, status, replayed, time.perf_counter() - begun)
+            self._end_span(span, scope, status)
+
+    def _begin_span(self, scope: Scope) -> Span:
+        """Everything behind this layer sees the span as the caller's ``traceparent``."""
+        parent = _traceparent(scope)
+        if not self._tracing.on or scope["path"] in PROBES:
+            return NoTracing().start("", "server", parent, {})
+        method = _method(scope)
+        attributes = {
+            "http.request.method": method,
+            "url.path": scope["path"],
+            "url.scheme": scope["scheme"],
+        }
+        span = self._tracing.start(method, "server", parent, attributes)
+        scope["headers"] = [h for h in scope["headers"] if h[0] != TRACEPARENT]
+        if span.traceparent is not None:
+            scope["headers"].append((TRACEPARENT, span.traceparent))
+        return span
+
+    def _end_span(self, span: Span, scope: Scope, status: int) -> None:
+        if not self._tracing.on:
+            return
+        route = self._template(scope)
+        attributes: dict[str, str | int] = {"http.response.status_code": status}
+        name = None
+        if route != UNMATCHED:
+            attributes["http.route"] = route
+            name = f"{_method(scope)} {route}"
+        span.end(attributes, name=name, error=str(status) if status >= 500 else None)
 
     def _ended(
         self, scope: Scope, ids: RequestIds, status: int, replayed: bool, seconds: float
     ) -> None:
-        method = scope["method"] if scope["method"] in METHODS else OTHER_METHOD
+        method = _method(scope)
         route = self._template(scope)
         self._metrics.answered(method, route, status, seconds)
         if route == USE_TEMP_KEY and method == "POST":
@@ -122,16 +154,27 @@ class Observed:
         return UNMATCHED
 
 
-def _ids_of(scope: Scope) -> RequestIds:
-    """The caller's own request id if it is harmless, else a new one; the trace it is part of."""
-    request_id = trace_id = None
-    for name, value in scope["headers"]:
-        if name == REQUEST_ID and request_id is None:
-            request_id = value.decode() if _is_harmless(value) else None
-        elif name == TRACEPARENT:
-            traceparent = read_traceparent(value.decode("latin-1"))
-            trace_id = traceparent[3:35].decode() if traceparent is not None else None
-    return RequestIds(request_id or uuid4().hex, trace_id)
+def _method(scope: Scope) -> str:
+    return scope["method"] if scope["method"] in METHODS else OTHER_METHOD
+
+
+def _request_id(scope: Scope) -> str:
+    """The caller's own if it is harmless, else a new one."""
+    value = _header(scope, REQUEST_ID)
+    return value.decode() if value is not None and _is_harmless(value) else uuid4().hex
+
+
+def _traceparent(scope: Scope) -> bytes | None:
+    value = _header(scope, TRACEPARENT)
+    return value if value is not None and is_traceparent(value) else None
+
+
+def _trace_id(traceparent: bytes | None) -> str | None:
+    return traceparent[3:35].decode() if traceparent is not None else None
+
+
+def _header(scope: Scope, wanted: bytes) -> bytes | None:
+    return next((bytes(value) for name, value in scope["headers"] if name == wanted), None)
 
 
 def _is_harmless(value: bytes) -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from lockstream.command_api.errors import BadField, InvalidRequest, UnsupportedMediaType
+from lockstream.runtime.tracing import is_traceparent
 from lockstream.schemas.lock_facts import TempKeyUse
 from lockstream.schemas.primitives import MAX_LOCK_ID
 
@@ -17,9 +18,6 @@ MAX_PAGE = 1000
 DEFAULT_PAGE = 100
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-_TRACEPARENT = re.compile(
-    r"^(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}\Z"
-)
 _DIGITS = re.compile(r"^[0-9]{1,19}\Z")
 
 
@@ -106,7 +104,8 @@ def read_idempotency_key(text: str | None) -> str | BadField | None:
 
 def read_traceparent(text: str | None) -> bytes | None:
     """A malformed one is ignored, as W3C Trace Context asks (section 4.3)."""
-    return text.encode() if text is not None and _TRACEPARENT.match(text) else None
+    value = text.encode() if text is not None else b""
+    return value if is_traceparent(value) else None
 
 
 def _read_body(bad: list[BadField], body: bytes) -> TempKeyUse | None:

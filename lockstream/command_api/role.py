@@ -42,6 +42,7 @@ from lockstream.runtime.logs import AccessLog
 from lockstream.runtime.process import first_of
 from lockstream.runtime.readiness import Readiness
 from lockstream.runtime.settings import Settings
+from lockstream.runtime.tracing import Tracing, tracing_of
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +60,10 @@ async def run_api(settings: Settings, stop: asyncio.Event) -> None:
     """
     await check_listening(settings)
     issuers = await asyncio.to_thread(read_issuers, settings.jwt_issuers)
-    async with open_issuer_keys(issuers, settings) as issuer_keys:
+    async with (
+        tracing_of(settings, "lockstream-api") as tracing,
+        open_issuer_keys(issuers, settings) as issuer_keys,
+    ):
         kafka = Kafka(settings, "lockstream-api")
         await ensure_installation(kafka, settings)
         read_model = ReadModel(
@@ -67,11 +71,15 @@ async def run_api(settings: Settings, stop: asyncio.Event) -> None:
         )
         await read_model.prepare()
         publisher = FactPublisher(
-            kafka, settings.topics.lock_facts, settings.partitions, settings.publish_timeout
+            kafka,
+            settings.topics.lock_facts,
+            settings.partitions,
+            settings.publish_timeout,
+            tracing,
         )
         await publisher.start()
         try:
-            await _serve(settings, stop, kafka, issuer_keys, read_model, publisher)
+            await _serve(settings, stop, kafka, issuer_keys, read_model, publisher, tracing)
         finally:
             await publisher.close()
             await read_model.close()
@@ -84,6 +92,7 @@ async def _serve(
     issuer_keys: Sequence[IssuerKeys],
     read_model: ReadModel,
     publisher: FactPublisher,
+    tracing: Tracing,
 ) -> None:
     readiness = Readiness()
     readiness.block(CATCHING_UP, "catching up")
@@ -133,7 +142,7 @@ async def _serve(
     )
     metrics.watch(in_flight=lambda: door.in_flight, waiting=lambda: recent.waiting)
     access_log = AccessLog(_write_to_stderr) if settings.access_log else None
-    served = Observed(door, routes, metrics, access_log)
+    served = Observed(door, routes, metrics, tracing, access_log)
     ended = asyncio.Event()
 
     async def serve() -> None:

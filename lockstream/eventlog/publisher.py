@@ -9,6 +9,8 @@ from aiokafka.errors import KafkaError
 
 from lockstream.eventlog.kafka import Kafka, start_client, stop_client
 from lockstream.runtime.errors import KafkaUnavailable, OutcomeUnknown
+from lockstream.runtime.tracing import Attributes, Tracing, ended_on_error, messaging
+from lockstream.schemas.lock_events import Headers
 from lockstream.schemas.lock_facts import Fact, FactHeaders, encode_fact
 from lockstream.schemas.topics import lock_key, partition_of
 
@@ -24,11 +26,14 @@ class FactPublisher:
     """One idempotent producer, made anew when it breaks. Its memory is bounded: aiokafka queues
     one batch a partition, and a send that finds it full waits for its deadline."""
 
-    def __init__(self, kafka: Kafka, topic: str, partitions: int, timeout_s: float) -> None:
+    def __init__(
+        self, kafka: Kafka, topic: str, partitions: int, timeout_s: float, tracing: Tracing
+    ) -> None:
         self._kafka = kafka
         self._topic = topic
         self._partitions = partitions
         self._timeout_s = timeout_s
+        self._tracing = tracing
         self._producer: Any = None
         self._starting = asyncio.Lock()
 
@@ -52,8 +57,19 @@ class FactPublisher:
             KafkaUnavailable: it was not sent: nothing is recorded.
             OutcomeUnknown: it was sent and no answer came: it may be recorded, now or later.
         """
-        headers = FactHeaders(traceparent).to_kafka()
         partition = partition_of(fact.lock_id, self._partitions)
+        span = self._tracing.start(
+            f"send {self._topic}", "producer", traceparent, self._attributes(partition)
+        )
+        with ended_on_error(span):
+            offset = await self._publish(fact, partition, FactHeaders(span.traceparent).to_kafka())
+        span.end({"messaging.kafka.offset": offset})
+        return Published(partition, offset)
+
+    def _attributes(self, partition: int) -> Attributes:
+        return messaging("send", self._topic, partition) if self._tracing.on else {}
+
+    async def _publish(self, fact: Fact, partition: int, headers: Headers) -> int:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._timeout_s
         try:
@@ -80,7 +96,7 @@ class FactPublisher:
         except KafkaError as error:
             await self._discard(producer)
             raise OutcomeUnknown(f"Kafka did not confirm the fact: {error!r}") from error
-        return Published(partition, metadata.offset)
+        return int(metadata.offset)
 
     async def _working_producer(self) -> Any:
         if self._producer is not None:

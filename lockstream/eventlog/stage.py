@@ -44,6 +44,7 @@ from lockstream.eventlog.stage_partition import (
     OutputLog,
     StagePartition,
 )
+from lockstream.eventlog.stage_traces import StageTraces
 from lockstream.eventlog.transactional_writer import TransactionalWriter
 from lockstream.runtime.errors import (
     KafkaUnavailable,
@@ -100,6 +101,7 @@ class Stage:
         make_partition: MakePartition,
         readiness: Readiness,
         counts: StageCounts,
+        traces: StageTraces,
         instance_id: str | None = None,
     ) -> None:
         self._kafka = kafka
@@ -107,6 +109,7 @@ class Stage:
         self._make_partition = make_partition
         self._readiness = readiness
         self._counts = counts
+        self._traces = traces
         self._instance_id = instance_id
         self._owned: dict[int, _Owned] = {}
         self._closing: set[asyncio.Task[None]] = set()
@@ -328,20 +331,25 @@ class Stage:
                 with kafka_errors(f"resuming {self._name.input_topic}"):
                     self._consumer.resume(owned.tp)
             owned.in_work = records
+            begun_ns = time.time_ns()
             decided = await self._process(state, records)
             owned.feed.put_back(records[decided.taken :])
             owned.in_work = records[: decided.taken]
-            offsets = await self._write(writer, decided.outputs)
+            offsets = await self._write(owned, writer, decided.outputs, begun_ns)
             await state.committed(offsets)
             owned.in_work = ()
             self._counts.done(decided.taken)
             owned.checkpoint = Checkpoint(records[decided.taken - 1].offset + 1, state.note)
 
-    async def _write(self, writer: TransactionalWriter, outputs: Sequence[Output]) -> list[int]:
+    async def _write(
+        self, owned: _Owned, writer: TransactionalWriter, outputs: Sequence[Output], begun_ns: int
+    ) -> list[int]:
         if not outputs:
             return []
         begun = time.perf_counter()
-        offsets = await writer.write(outputs)
+        with self._traces.transaction(owned.tp.partition, outputs, begun_ns) as traced:
+            offsets = await writer.write(traced.outputs)
+            traced.committed(offsets)
         self._counts.committed(len(outputs), time.perf_counter() - begun)
         return offsets
 

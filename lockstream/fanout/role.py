@@ -12,12 +12,14 @@ from lockstream.eventlog.registry import Registry, registry_tail
 from lockstream.eventlog.stage import Stage, StageName
 from lockstream.eventlog.stage_metrics import StageMetrics, StageSnapshot
 from lockstream.eventlog.stage_partition import Fail, StagePartition
+from lockstream.eventlog.stage_traces import StageTraces
 from lockstream.fanout.partition import FanoutPartition
 from lockstream.runtime.errors import StageStopped, Unavailable
 from lockstream.runtime.health import serve_health
 from lockstream.runtime.process import first_of
 from lockstream.runtime.readiness import Readiness
 from lockstream.runtime.settings import Settings
+from lockstream.runtime.tracing import Tracing, tracing_of
 from lockstream.schemas.registry import Partner
 
 log = logging.getLogger(__name__)
@@ -39,13 +41,19 @@ class Fanout:
     process: one that fails is tried again by itself, and delays nobody."""
 
     def __init__(
-        self, kafka: Kafka, settings: Settings, registry: Registry, readiness: Readiness
+        self,
+        kafka: Kafka,
+        settings: Settings,
+        registry: Registry,
+        readiness: Readiness,
+        tracing: Tracing,
     ) -> None:
         self.metrics = StageMetrics(readiness, self._snapshots)
         self._kafka = kafka
         self._settings = settings
         self._registry = registry
         self._readiness = readiness
+        self._tracing = tracing
         self._running: dict[str, _Running] = {}
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -112,12 +120,15 @@ class Fanout:
         def make_partition(partition: int, fail: Fail) -> StagePartition:
             return FanoutPartition(topics, partner, partition)
 
+        template = topics.partner_events("{partnerId}")
+        traces = StageTraces(self._tracing, name.group, name.input_topic, template)
         return Stage(
             self._kafka,
             name,
             make_partition,
             self._readiness,
             self.metrics.of("fanout", partner.id),
+            traces,
             self._settings.instance_id or None,
         )
 
@@ -141,12 +152,17 @@ async def run_fanout(settings: Settings, stop: asyncio.Event) -> None:
         Unavailable: Kafka can't be reached at the start.
         PartitionsChanged: a topic's partition count is not the installation's.
     """
+    async with tracing_of(settings, "lockstream-fanout") as tracing:
+        await _run(settings, stop, tracing)
+
+
+async def _run(settings: Settings, stop: asyncio.Event, tracing: Tracing) -> None:
     kafka = Kafka(settings, "lockstream-fanout")
     await ensure_installation(kafka, settings)
     readiness = Readiness()
     registry = Registry()
     tail = registry_tail(kafka, settings.topics.registry, registry)
-    fanout = Fanout(kafka, settings, registry, readiness)
+    fanout = Fanout(kafka, settings, registry, readiness, tracing)
     ended = asyncio.Event()
 
     async def work() -> None:

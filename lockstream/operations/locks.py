@@ -18,6 +18,7 @@ from lockstream.operations.installation import Installation, open_installation, 
 from lockstream.operations.lock_files import LockLine, read_lock_lines
 from lockstream.operations.names import check_lock_id, check_name
 from lockstream.runtime.errors import ConfigurationError, LockstreamError, Unavailable
+from lockstream.runtime.tracing import NoTracing
 from lockstream.schemas.lock_facts import Actor, LockCreated, LockCreation
 from lockstream.schemas.primitives import default_lock_uuid, event_id_of_lock_creation, write_time
 from lockstream.schemas.topics import partition_of
@@ -193,7 +194,11 @@ async def _import_chunk(here: Installation, chunk: Sequence[LockLine], imported:
 
 async def _publish(here: Installation, lines: Sequence[LockLine]) -> None:
     publisher = FactPublisher(
-        here.kafka, here.settings.topics.lock_facts, here.settings.partitions, PUBLISH_S
+        here.kafka,
+        here.settings.topics.lock_facts,
+        here.settings.partitions,
+        PUBLISH_S,
+        NoTracing(),
     )
     now = write_time(datetime.now(UTC))
     facts = [

@@ -15,6 +15,7 @@ from lockstream.eventlog.publisher import FactPublisher
 from lockstream.operations.console import print_json, print_table, say
 from lockstream.operations.installation import Installation, open_installation, run_verb
 from lockstream.runtime.errors import ConfigurationError, LockstreamError, Unavailable
+from lockstream.runtime.tracing import NoTracing
 from lockstream.schemas.lock_facts import TRACEPARENT, Fact, decode_fact
 from lockstream.schemas.parked_facts import ParkedHeaders, original_headers
 
@@ -157,7 +158,11 @@ async def _retry(here: Installation, place: Place, repaired: bytes | None) -> in
         return before.version
     trace = dict(original_headers(record.headers)).get(TRACEPARENT)
     publisher = FactPublisher(
-        here.kafka, here.settings.topics.lock_facts, here.settings.partitions, PUBLISH_S
+        here.kafka,
+        here.settings.topics.lock_facts,
+        here.settings.partitions,
+        PUBLISH_S,
+        NoTracing(),
     )
     try:
         published = await publisher.publish(fact, trace)

@@ -8,6 +8,7 @@ from lockstream.eventlog.kafka import Kafka
 from lockstream.eventlog.stage import Stage, StageName
 from lockstream.eventlog.stage_metrics import StageSnapshot
 from lockstream.eventlog.stage_partition import Fail, StagePartition
+from lockstream.eventlog.stage_traces import StageTraces
 from lockstream.projector.fold_queue import FoldQueue
 from lockstream.projector.metrics import ProjectorMetrics
 from lockstream.projector.partition import ProjectorPartition
@@ -16,6 +17,7 @@ from lockstream.read_model.store import ReadModel
 from lockstream.runtime.health import serve_health
 from lockstream.runtime.readiness import Readiness
 from lockstream.runtime.settings import Settings
+from lockstream.runtime.tracing import Tracing, tracing_of
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +29,11 @@ async def run_projector(settings: Settings, stop: asyncio.Event) -> None:
         Unavailable: Kafka or the database can't be reached at the start.
         StageStopped: going on would break a promise.
     """
+    async with tracing_of(settings, "lockstream-projector") as tracing:
+        await _run(settings, stop, tracing)
+
+
+async def _run(settings: Settings, stop: asyncio.Event, tracing: Tracing) -> None:
     kafka = Kafka(settings, "lockstream-projector")
     await ensure_installation(kafka, settings)
     read_model = ReadModel(
@@ -59,6 +66,7 @@ async def run_projector(settings: Settings, stop: asyncio.Event) -> None:
         make_partition,
         readiness,
         metrics.of("projector"),
+        StageTraces(tracing, name.group, name.input_topic),
         settings.instance_id or None,
     )
     stage_ended = asyncio.Event()

@@ -10,12 +10,12 @@ from dotenv import dotenv_values
 from lockstream.runtime.errors import ConfigurationError
 from lockstream.schemas.topics import TopicNames
 
-_UNPREFIXED = ("kafka_", "read_model_")
+_UNPREFIXED = ("kafka_", "read_model_", "otel_")
 
 
 def variable_of(field: str) -> str:
-    """The environment variable of a setting: ``kafka_…`` and ``read_model_…`` go by their own
-    name, all others are prefixed with ``LOCKSTREAM_``."""
+    """The environment variable of a setting: ``kafka_…``, ``read_model_…`` and ``otel_…`` go by
+    their own name, all others are prefixed with ``LOCKSTREAM_``."""
     return field.upper() if field.startswith(_UNPREFIXED) else f"LOCKSTREAM_{field.upper()}"
 
 
@@ -125,12 +125,51 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=variable_of):
     rate_limit_window: Annotated[
         int, msgspec.Meta(ge=1, le=86400, description="the window of both limits, in seconds")
     ] = 60
+    otel_exporter_otlp_endpoint: Annotated[
+        str,
+        msgspec.Meta(
+            pattern=r"^(https?://\S+)?\Z",
+            description="OTLP/HTTP collector; spans go to its /v1/traces; empty: no traces",
+        ),
+    ] = ""
+    otel_exporter_otlp_traces_endpoint: Annotated[
+        str,
+        msgspec.Meta(
+            pattern=r"^(https?://\S+)?\Z",
+            description="the same for traces only, as a whole URL: nothing is added to it",
+        ),
+    ] = ""
+    otel_exporter_otlp_protocol: Annotated[
+        Literal["http/protobuf"], _says("there is no other here")
+    ] = "http/protobuf"
+    otel_sdk_disabled: Annotated[bool, _says("true: no traces, whatever the endpoint")] = False
+    otel_service_name: Annotated[str, _says("empty: lockstream-api and so on, by role")] = ""
+    otel_traces_sampler: Annotated[
+        Literal[
+            "always_on",
+            "always_off",
+            "traceidratio",
+            "parentbased_always_on",
+            "parentbased_always_off",
+            "parentbased_traceidratio",
+        ],
+        _says("which traces are kept; parentbased: as the caller's flag says, if it has one"),
+    ] = "parentbased_always_on"
+    otel_traces_sampler_arg: Annotated[
+        float, msgspec.Meta(ge=0, le=1, description="the share that traceidratio keeps")
+    ] = 1.0
     access_log: Annotated[bool, _says("one line in the API's log for each request")] = True
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     @property
     def topics(self) -> TopicNames:
         return TopicNames(prefix=self.topic_prefix)
+
+    @property
+    def otlp_traces_url(self) -> str:
+        """Where spans go; empty: nowhere."""
+        base = self.otel_exporter_otlp_endpoint.rstrip("/")
+        return self.otel_exporter_otlp_traces_endpoint or (base and f"{base}/v1/traces")
 
     def __repr__(self) -> str:
         return f"Settings(kafka={self.kafka_bootstrap_servers!r}, …)"

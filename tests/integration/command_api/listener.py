@@ -19,6 +19,7 @@ from lockstream.runtime.health import health_routes
 from lockstream.runtime.ports import free_port
 from lockstream.runtime.readiness import Readiness
 from lockstream.runtime.settings import Settings
+from lockstream.runtime.tracing import NoTracing
 
 DEADLINE_S = 20.0
 
@@ -52,7 +53,7 @@ class Listener:
             settings.receipt_timeout,
             names(settings.trusted_hosts),
         )
-        self.served = Observed(self.door, routes, ApiMetrics(Readiness()), None)
+        self.served = Observed(self.door, routes, ApiMetrics(Readiness()), NoTracing(), None)
 
     async def _body(self, request: Request) -> Response:
         body = await request.body()
