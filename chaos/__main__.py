@@ -12,7 +12,7 @@ import msgspec
 import typer
 import uvloop
 
-from chaos.campaign import Campaign
+from chaos.campaign import Campaign, Plan
 from chaos.report import as_markdown
 from lockstream.operations.console import say
 
@@ -24,6 +24,9 @@ def run(
     only: Annotated[
         str, typer.Option(help="Only faults whose name contains this; one broker, no mix.")
     ] = "",
+    patience: Annotated[
+        float, typer.Option(min=1.0, help="How many times its bound a recovery may take.")
+    ] = 1.0,
     keep: Annotated[
         bool, typer.Option("--keep", help="Keep logs and data even if all is well.")
     ] = False,
@@ -35,7 +38,7 @@ def run(
     folder = Path(tempfile.mkdtemp(prefix="lockstream-chaos-"))
     say(f"seed {chosen}, {minutes:g} minutes, in {folder}")
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        report = runner.run(Campaign(folder, chosen, minutes, only, say).run())
+        report = runner.run(Campaign(folder, Plan(chosen, minutes, only, patience), say).run())
     text = as_markdown(report)
     print(text)
     if to is not None:

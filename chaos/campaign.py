@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from random import Random
 
@@ -43,12 +43,23 @@ class Part(msgspec.Struct):
     seconds: float
 
 
+class Plan(msgspec.Struct, frozen=True):
+    """``only``: faults whose name contains this, one by one on one broker; empty: all of them.
+    ``patience``: by how much a recovery may exceed its bound."""
+
+    seed: int
+    minutes: float
+    only: str = ""
+    patience: float = 1.0
+
+
 class Campaign:
-    def __init__(self, folder: Path, seed: int, minutes: float, only: str, tell: Tell) -> None:
+    def __init__(self, folder: Path, plan: Plan, tell: Tell) -> None:
         self._folder = folder
-        self._seed = seed
-        self._minutes = minutes
-        self._only = only
+        self._seed = plan.seed
+        self._minutes = plan.minutes
+        self._only = plan.only
+        self._patience = plan.patience
         self._tell = tell
         self._injections: list[Injection] = []
         self._broken: list[Broken] = []
@@ -116,14 +127,13 @@ class Campaign:
         self, folder: Path, brokers: Brokers, database: ReadModelUnderTest, ports: PortRange
     ) -> AsyncIterator[System]:
         system = System(folder, brokers, database, ports, Random(self._seed))
-        try:
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(database.close)
+            stack.push_async_callback(brokers.stop)
             await brokers.start()
+            stack.push_async_callback(system.stop)
             await system.start()
             yield system
-        finally:
-            await system.stop()
-            await brokers.stop()
-            await database.close()
 
     # -- the schedule ------------------------------------------------------------------------------
 
@@ -155,7 +165,7 @@ class Campaign:
         for fault in faults:
             if time.monotonic() > until:
                 return
-            injection = await run_fault(fault, system, rng, alone=True)
+            injection = await run_fault(fault, system, rng, self._patience, alone=True)
             self._note(injection)
 
     async def _mixed(
@@ -170,7 +180,7 @@ class Campaign:
                 fault = own.choices(free, [fault.weight for fault in free])[0]
                 touched.update(fault.touches)
                 try:
-                    self._note(await run_fault(fault, system, own, alone=False))
+                    self._note(await run_fault(fault, system, own, self._patience, alone=False))
                 finally:
                     touched.difference_update(fault.touches)
                 await asyncio.sleep(own.uniform(*MIXED_PAUSE_S))
@@ -181,7 +191,7 @@ class Campaign:
         """All faults are over: the last one too is recovered from in time."""
         system.fleet.withdraw_orders()
         last = Injection("several at once", True, time.monotonic(), 0)
-        await Scene(system, Random(0), last).recovers("all over", SESSION_S)
+        await Scene(system, Random(0), last, self._patience).recovers("all over", SESSION_S)
         last.ended = time.monotonic()
         self._note(last)
 

@@ -120,7 +120,8 @@ class Kafka:
             auto_offset_reset="none",
             enable_auto_commit=False,
             session_timeout_ms=self._session_timeout_ms,
-            heartbeat_interval_ms=max(100, min(3000, self._session_timeout_ms // 4)),
+            # A tenth: a member learns of a rebalance only by its next heartbeat.
+            heartbeat_interval_ms=max(100, min(1000, self._session_timeout_ms // 10)),
             rebalance_timeout_ms=15_000,
             fetch_max_wait_ms=100,
             max_partition_fetch_bytes=2 * 1024 * 1024,
