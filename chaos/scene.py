@@ -9,6 +9,7 @@ import msgspec
 from chaos.history import Broken
 from chaos.replicas import Replica
 from chaos.system import Recovery, System
+from lockstream.runtime.errors import Unavailable
 
 AT_ONCE_S = 3.0
 """Where no session has to expire."""
@@ -100,7 +101,10 @@ async def run_fault(
     scene = Scene(system, rng, injection, patience)
     try:
         await fault.inject(scene)
-    except TimeoutError as error:
-        scene.broke("the fault could be injected", repr(error))
+    except (TimeoutError, Unavailable) as error:
+        if alone:
+            scene.broke("the fault could be injected", repr(error))
+        else:
+            scene.skip(f"other faults were in its way ({error!r})")
     injection.ended = time.monotonic()
     return injection
