@@ -5,6 +5,7 @@ several partitions have piled up. Behind the answers to commands, not in their w
 import asyncio
 import logging
 import time
+from collections.abc import Sequence
 from typing import Protocol
 
 import msgspec
@@ -76,6 +77,18 @@ class FoldQueue:
             self._room.clear()
         self._changed.set()
 
+    def drop(self, partition: int) -> None:
+        """Forgets what waits of this partition: its new owner reads it again from the log."""
+        dropped = [p for p in self._pending if p.stretch.partition == partition]
+        self._remove(dropped)
+
+    def _remove(self, gone: Sequence[Pending]) -> None:
+        numbers = {id(pending) for pending in gone}
+        self._pending = [p for p in self._pending if id(p) not in numbers]
+        self._size = sum(p.size for p in self._pending)
+        if self._size < PENDING_EVENTS // 2:
+            self._room.set()
+
     def watch(self, partition: int, owner: Owner, folded_to: int) -> None:
         """From now on the owner is told if the model no longer holds what it held up to here."""
         self._reached[partition] = (owner, folded_to)
@@ -95,7 +108,7 @@ class FoldQueue:
 
     async def _fold_next(self) -> bool:
         """Folds the oldest of what is pending; False if the read model is away."""
-        taken, size = self._oldest()
+        taken = self._oldest()
         try:
             await self._apply_or_blame(taken)
         except ReadModelUnavailable as error:
@@ -103,10 +116,7 @@ class FoldQueue:
             await asyncio.sleep(RETRY_S)
             return False
         self._readiness.clear(OBSTACLE)
-        del self._pending[: len(taken)]
-        self._size -= size
-        if self._size < PENDING_EVENTS // 2:
-            self._room.set()
+        self._remove(taken)
         return True
 
     async def _apply_or_blame(self, taken: list[Pending]) -> None:
@@ -115,7 +125,7 @@ class FoldQueue:
         except (ReadModelMoved, StreamViolation):
             await self._apply_one_by_one(taken)
 
-    def _oldest(self) -> tuple[list[Pending], int]:
+    def _oldest(self) -> list[Pending]:
         taken: list[Pending] = []
         size = 0
         for pending in self._pending:
@@ -123,7 +133,7 @@ class FoldQueue:
                 break
             taken.append(pending)
             size += pending.size
-        return taken, size
+        return taken
 
     async def _apply_one_by_one(self, taken: list[Pending]) -> None:
         """Finds whose fault it is: that partition is told, the others go on."""

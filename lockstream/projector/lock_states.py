@@ -5,7 +5,7 @@ common case: a UUIDv7 made after every id that was forgotten can't be one of the
 clocks did, because the comparison is between the times inside ids.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Generic, TypeVar
 from uuid import UUID
 
@@ -111,6 +111,10 @@ class LockStates:
 
     def _may_be_forgotten(self, event_id: UUID) -> bool:
         return event_id.version != 7 or id_time_ms(event_id) <= self._newest_forgotten_ms
+
+    def unknown_locks(self, lock_ids: Iterable[int]) -> Lookups:
+        """Those of the locks that aren't remembered."""
+        return Lookups([n for n in dict.fromkeys(lock_ids) if n not in self._locks], [], [])
 
     def learn(self, asked: Lookups, known: Known) -> None:
         """Takes in the read model's answer. What is remembered already is newer, and stays."""

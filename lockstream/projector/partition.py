@@ -72,37 +72,72 @@ class ProjectorPartition:
     # -- restore -------------------------------------------------------------------------------
 
     async def restore(self, output: OutputLog) -> int:
-        """Catches the read model up with the output, and goes on where the output has come to.
+        """Goes on where the output has come to. What the read model does not hold yet is remembered
+        and handed to the fold: nothing here waits for a database that can be read, but not written
+        (another replica may have been paused inside its transaction).
 
         Raises:
             StreamViolation: the output holds what no projector wrote, or the read model is ahead
                 of it: it was folded from another log.
+            ReadModelUnavailable: the read model can't be read.
         """
-        events_at = await self._restore_events(output)
-        parked_source = await self._restore_parked(output)
+        self._fold_queue.drop(self._partition)
+        events_at = (await self._read_model.positions(LOCK_EVENTS)).get(self._partition, Position())
         self._states = LockStates(events_at.newest_id_ms)
         self._folded_to = events_at.next_offset
+        events_source = await self._restore_events(output, events_at)
+        parked_source = await self._restore_parked(output)
         self._fold_queue.watch(self._partition, self, self._folded_to)
-        return max(events_at.source_offset, parked_source) + 1
+        return max(events_source, parked_source) + 1
 
-    async def _restore_events(self, output: OutputLog) -> Position:
+    async def _restore_events(self, output: OutputLog, at: Position) -> int:
+        """The largest ``source-offset`` in ``lock-events``."""
         topic, partition = self._topics.lock_events, self._partition
         end = await output.high_watermark(topic)
-        at = (await self._read_model.positions(LOCK_EVENTS)).get(partition, Position())
         if at.next_offset > end:
             raise StreamViolation(
                 f"{topic}[{partition}] ends at {end}, but the read model has folded it up to "
                 f"{at.next_offset}: it is of another log; run `lockstream rebuild`"
             )
-        begin, source = at.next_offset, at.source_offset
-        async for records in output.read(topic, begin, end):
-            stretch, source = read_stretch(topic, records, begin, source)
-            await self._read_model.apply([stretch])
-            begin = stretch.end
-        self._next_event_offset = begin
-        return (await self._read_model.positions(LOCK_EVENTS))[partition]
+        self._next_event_offset, source = at.next_offset, at.source_offset
+        async for records in output.read(topic, at.next_offset, end):
+            stretch, source = read_stretch(topic, records, self._next_event_offset, source)
+            await self._remember(stretch)
+        return source
+
+    async def _remember(self, stretch: Stretch) -> None:
+        """Takes events in that the read model need not hold yet."""
+        self._states.forget()
+        unknown = self._states.unknown_locks(record.event.lock_id for record in stretch.events)
+        if unknown.locks:
+            folded_to = self._folded_to
+            known = await self._read_model.known(self._partition, unknown.locks, (), ())
+            if not folded_to <= known.position.next_offset <= stretch.begin:
+                raise ReadModelMoved(
+                    f"the read model of partition {self._partition} is at "
+                    f"{known.position.next_offset}, not between {folded_to} and {stretch.begin}: "
+                    "another replica still folds it, or it is being rebuilt"
+                )
+            self._states.learn(unknown, known)
+        batch = self._states.begin_batch()
+        for record in stretch.events:
+            self._check_version(record)
+            self._states.record(record.event)
+        self._next_event_offset = stretch.end
+        await self._fold_queue.submit(Pending(self, batch, stretch))
+
+    def _check_version(self, record: CommittedEvent) -> None:
+        event = record.event
+        lock = self._states.lock(event.lock_id)
+        before = 0 if lock is None else lock.version
+        if event.version != before + 1:
+            raise StreamViolation(
+                f"{self._topics.lock_events}[{self._partition}] offset {record.offset}: lock "
+                f"{event.lock_id} is at version {before}, and the next event says {event.version}"
+            )
 
     async def _restore_parked(self, output: OutputLog) -> int:
+        """The largest ``source-offset`` in ``lock-facts.parked``."""
         topic, partition = self._topics.parked_facts, self._partition
         end = await output.high_watermark(topic)
         at = (await self._read_model.positions(PARKED_FACTS)).get(partition, Position())
@@ -112,7 +147,7 @@ class ProjectorPartition:
             parked = [ParkedFact(record.offset, self._parked_headers(record)) for record in records]
             source = parked[-1].headers.source_offset
             stretch = Stretch(partition, begin, records[-1].offset + 1, parked=parked)
-            await self._read_model.apply_parked([stretch])
+            await self._fold_queue.submit(Pending(self, self._states.begin_batch(), stretch))
             begin = stretch.end
         self._next_parked_offset = begin
         return source

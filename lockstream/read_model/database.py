@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, event, make_url, text
+from sqlalchemy import URL, event, inspect, make_url, text
 from sqlalchemy.exc import ArgumentError, DataError, IntegrityError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
@@ -121,6 +121,18 @@ class Database:
         if self.is_sqlite and self._url.database not in (None, "", ":memory:"):
             folder = Path(str(self._url.database)).parent
             await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
+        # Looked at first: another replica may be paused with the lock on writing.
+        if not await self._has_tables():
+            await self._create_tables()
+        if self.is_sqlite:
+            self._file = await asyncio.to_thread(self._identify_file)
+
+    async def _has_tables(self) -> bool:
+        async with self.reading() as connection:
+            found = await connection.run_sync(lambda c: inspect(c).get_table_names())
+        return metadata.tables.keys() <= set(found)
+
+    async def _create_tables(self) -> None:
         for attempt in range(1, SCHEMA_ATTEMPTS + 1):
             try:
                 async with self.writing() as connection:
@@ -131,9 +143,7 @@ class Database:
                     raise
                 await asyncio.sleep(0.1 * attempt)
             else:
-                break
-        if self.is_sqlite:
-            self._file = await asyncio.to_thread(self._identify_file)
+                return
 
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[AsyncConnection]:

@@ -54,10 +54,11 @@ class ReadModel:
         rows: list[Row] = [
             {"stream": stream, "partition": p, **msgspec.structs.asdict(Position())}
             for stream in (LOCK_EVENTS, PARKED_FACTS)
-            for p in range(self._partitions)
+            for p in set(range(self._partitions)) - (await self.positions(stream)).keys()
         ]
-        async with self._database.writing() as connection:
-            await self._insert(connection, positions, rows, replace=False)
+        if rows:
+            async with self._database.writing() as connection:
+                await self._insert(connection, positions, rows, replace=False)
 
     async def close(self) -> None:
         await self._database.close()

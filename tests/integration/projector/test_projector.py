@@ -1,5 +1,6 @@
 """The projector on a real broker: versions, duplicates, parking, restoring, stopping."""
 
+import sqlite3
 from collections.abc import Callable, Sequence
 from uuid import UUID, uuid4
 
@@ -444,4 +445,34 @@ async def test_a_fold_that_ends_during_a_look_up_is_not_taken_for_a_rebuild(
     record = Record(number, 5, 0, lock_key(1), encode_fact(fact), ())
     decided = await partition.process([record])
     assert decided.taken == 1
+    await model.close()
+
+
+async def test_a_replica_paused_inside_its_fold_holds_up_no_takeover(
+    log: Log,
+) -> None:
+    model = open_read_model(log.settings)
+    await model.prepare()
+    await model.close()
+    await log.record(lock_created(1), *(temp_key_used(1) for _ in range(5)))
+    async with running(run_projector, log.settings):
+        await log.until_events(6)
+    # As a process would that was stopped between BEGIN and COMMIT.
+    paused = sqlite3.connect(log.settings.state_dir / "read_model.db", isolation_level=None)
+    paused.execute("BEGIN IMMEDIATE")
+    await log.record(*(temp_key_used(1) for _ in range(5)))
+    async with running(run_projector, log.settings):
+        await log.until_events(11)
+    await log.record(*(temp_key_used(1) for _ in range(5)))
+    async with running(run_projector, log.settings):
+        events = await log.until_events(16)
+        assert [event.version for event in events] == list(range(1, 17))
+        paused.execute("ROLLBACK")
+        paused.close()
+
+        async def folded() -> bool:
+            row, _ = await model.lock(1, partition_of(1, log.settings.partitions))
+            return row is not None and row.version == 16
+
+        await eventually(folded)
     await model.close()
