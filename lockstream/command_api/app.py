@@ -24,8 +24,6 @@ from lockstream.command_api.commands import Pending, Recorded, UseTempKeyHandler
 from lockstream.command_api.credentials import PRINCIPAL, Doorkeeper, Principal
 from lockstream.command_api.door import ANSWER_HEADERS
 from lockstream.command_api.errors import (
-    BadField,
-    InvalidRequest,
     NotFound,
     on_error,
     on_http_exception,
@@ -34,10 +32,10 @@ from lockstream.command_api.lookups import Lookups
 from lockstream.command_api.pending_facts import PendingFacts
 from lockstream.command_api.rate_limits import RateLimits
 from lockstream.command_api.requests import (
-    Duplicates,
-    read_event_page,
-    read_lock_id,
-    read_min_version,
+    ShowLock,
+    read_event_id,
+    read_list_events,
+    read_show_lock,
     read_use_temp_key,
 )
 from lockstream.read_model.rows import LockRow
@@ -49,7 +47,6 @@ from lockstream.schemas.topics import partition_of
 
 USE_TEMP_KEY = "/locks/{id}/use-temp-key"
 POLL_S = 0.01
-ONCE_ONLY = ("idempotency-key", "content-type")
 
 
 class Api:
@@ -96,10 +93,8 @@ class Api:
 
     async def use_temp_key(self, request: Request) -> Response:
         principal = await self._admit(request)
-        twice = tuple(n for n in ONCE_ONLY if len(request.headers.getlist(n)) > 1)
-        command = read_use_temp_key(
-            request.path_params["id"], request.headers, Duplicates(twice), await request.body()
-        )
+        body = await request.body()
+        command = read_use_temp_key(request.path_params["id"], request.headers.items(), body)
         answer = await self._handler.handle(command, principal)
         if isinstance(answer, Pending):
             return _json(
@@ -111,14 +106,14 @@ class Api:
 
     async def show_lock(self, request: Request) -> Response:
         principal = await self._admit(request)
-        lock_id = _lock_id(request)
-        least = read_min_version(request.query_params)
-        row = await self._lock_at(lock_id, least, principal)
+        asked = read_show_lock(request.path_params["id"], request.query_params.multi_items())
+        row = await self._lock_at(asked, principal)
         body = LockBody(row.lock_id, row.lock_uuid, row.org_id, row.version, row.updated_at)
         return _json(body, headers={"ETag": f'"{row.version}"'})
 
-    async def _lock_at(self, lock_id: int, least: int, principal: Principal) -> LockRow:
-        """The lock once the read model has at least this version of it."""
+    async def _lock_at(self, asked: ShowLock, principal: Principal) -> LockRow:
+        """The lock once the read model has at least the version asked for."""
+        lock_id, least = asked.lock_id, asked.min_version
         await self._lookups.lock_of(lock_id, principal.org_id)
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._answer_timeout_s
@@ -136,8 +131,8 @@ class Api:
 
     async def list_events(self, request: Request) -> Response:
         principal = await self._admit(request)
-        lock_id = _lock_id(request)
-        page = read_event_page(request.query_params)
+        page = read_list_events(request.path_params["id"], request.query_params.multi_items())
+        lock_id = page.lock_id
         lock = await self._lookups.lock_of(lock_id, principal.org_id)
         await self._lookups.check_history(lock_id)
         rows = await self._read_model.events_of(
@@ -150,11 +145,9 @@ class Api:
 
     async def show_event(self, request: Request) -> Response:
         principal = await self._admit(request)
-        event_id = _event_id(request)
-        found = await self._lookups.event(event_id)
-        # Another organisation's takes as long as none: it is looked for to the end.
-        if found is not None and found.event.org_id == principal.org_id:
-            event = found.event
+        event_id = read_event_id(request.path_params["event_id"])
+        event = await self._lookups.event_of(event_id, principal.org_id)
+        if event is not None:
             return _json(
                 EventStatusBody(event_id, "recorded", event.lock_id, event.version, _body(event))
             )
@@ -202,20 +195,6 @@ def _listed(event: Event) -> ListedEvent:
     return ListedEvent(
         event.event_id, event_type(event), event.version, event.occurred_at, partner_data(event)
     )
-
-
-def _lock_id(request: Request) -> int:
-    lock_id = read_lock_id(request.path_params["id"])
-    if isinstance(lock_id, BadField):
-        raise InvalidRequest((lock_id,))
-    return lock_id
-
-
-def _event_id(request: Request) -> UUID:
-    try:
-        return msgspec.convert(request.path_params["event_id"], UUID)
-    except msgspec.ValidationError:
-        raise InvalidRequest((BadField("eventId", "must be a UUID"),)) from None
 
 
 def _json(

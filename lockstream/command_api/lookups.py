@@ -67,25 +67,19 @@ class Lookups:
             ReadModelUnavailable: it can't be known now.
         """
         lock = self._recent.lock(lock_id)
-        if lock is None or lock.org_id != org_id:
-            # Another organisation's lock must take as long as none: both ask the read model.
-            lock = await self._load(lock_id)
-        if lock.org_id != org_id:
-            raise NotFound
-        return lock
-
-    async def _load(self, lock_id: int) -> LockView:
+        if lock is not None and lock.org_id == org_id:
+            return lock
+        # Another's takes the way of one that does not exist: the same work, the same answers.
         partition = partition_of(lock_id, self._partitions)
         row, position = await self._read_model.lock(lock_id, partition)
-        newer = self._recent.lock(lock_id)
-        if newer is not None:
-            return newer
-        if row is None:
-            self._check_covered(partition, position)
-            raise NotFound
-        lock = LockView(row.lock_uuid, row.org_id)
-        self._recent.remember_lock(lock_id, lock)
-        return lock
+        lock = self._recent.lock(lock_id)
+        if lock is None and row is not None:
+            lock = LockView(row.lock_uuid, row.org_id)
+            self._recent.remember_lock(lock_id, lock)
+        if lock is not None and lock.org_id == org_id:
+            return lock
+        self._check_covered(partition, position)
+        raise NotFound
 
     def _check_covered(self, partition: int, position: Position) -> None:
         if not self._caught_up.is_set():
@@ -105,7 +99,7 @@ class Lookups:
         self._check_covered(partition, position)
 
     async def event(self, event_id: UUID) -> FoundEvent | None:
-        """The event with this id, wherever in the stream it stands.
+        """The event with this id, wherever in the stream it stands, whoever's it is.
 
         Raises:
             ReadModelUnavailable: it can't be known now.
@@ -116,9 +110,24 @@ class Lookups:
         row = await self._read_model.event(event_id)
         if row is not None:
             return FoundEvent(decode_event(row.value), row.source_offset)
+        self._check_all_covered()
+        return None
+
+    async def event_of(self, event_id: UUID, org_id: str) -> Event | None:
+        """The organisation's event with this id; another's is like none.
+
+        Raises:
+            ReadModelUnavailable: it can't be known now.
+        """
+        found = await self.event(event_id)
+        if found is not None and found.event.org_id == org_id:
+            return found.event
+        self._check_all_covered()
+        return None
+
+    def _check_all_covered(self) -> None:
         for partition, position in self._positions.items():
             self._check_covered(partition, position)
-        return None
 
     async def parked(self, event_id: UUID) -> ParkedRow | None:
         return await self._read_model.parked_fact(event_id)

@@ -1,8 +1,9 @@
 """Reading requests: path, headers and body together, so that every bad field is named. Pure."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
+from uuid import UUID
 
 import msgspec
 
@@ -16,6 +17,8 @@ MAX_TEXT = 128
 MAX_KEY = 255
 MAX_PAGE = 1000
 DEFAULT_PAGE = 100
+
+ONCE_ONLY = ("Idempotency-Key", "Content-Type", "Content-Encoding")
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _DIGITS = re.compile(r"^[0-9]{1,19}\Z")
@@ -34,28 +37,38 @@ _strict_body = msgspec.json.Decoder(TempKeyUse)
 _body_fields = {f.encode_name: f.required for f in msgspec.structs.fields(TempKeyUse)}
 
 
-class Duplicates(msgspec.Struct, frozen=True):
-    """Headers that came more than once, though they may come once only."""
-
-    names: tuple[str, ...] = ()
+Pairs = Iterable[tuple[str, str]]
+"""Names and values as they came: a name may come more than once."""
 
 
-def read_use_temp_key(
-    raw_lock_id: str, headers: Mapping[str, str], duplicates: Duplicates, body: bytes
-) -> UseTempKey:
+def read_use_temp_key(raw_lock_id: str, headers: Pairs, body: bytes) -> UseTempKey:
     """
     Raises:
         UnsupportedMediaType: the body isn't uncompressed ``application/json``.
         InvalidRequest: with every bad field of path, headers and body.
     """
-    check_media_type(headers)
-    bad: list[BadField] = [BadField(name, "must be given once only") for name in duplicates.names]
+    given = _grouped((name.lower(), value) for name, value in headers)
+    first = {name: values[0] for name, values in given.items()}
+    check_media_type(first)
+    bad = [
+        BadField(name, "must be given once only")
+        for name in ONCE_ONLY
+        if len(given.get(name.lower(), ())) > 1
+    ]
     lock_id = _collect(bad, read_lock_id, raw_lock_id)
-    key = _collect(bad, read_idempotency_key, headers.get("idempotency-key"))
+    key = _collect(bad, read_idempotency_key, first.get("idempotency-key"))
     use = _read_body(bad, body)
     if bad or lock_id is None or use is None:
         raise InvalidRequest(tuple(bad))
-    return UseTempKey(lock_id, use, key, read_traceparent(headers.get("traceparent")))
+    traces = given.get("traceparent", [])
+    return UseTempKey(lock_id, use, key, read_traceparent(traces[0]) if len(traces) == 1 else None)
+
+
+def _grouped(pairs: Pairs) -> dict[str, list[str]]:
+    grouped: dict[str, list[str]] = {}
+    for name, value in pairs:
+        grouped.setdefault(name, []).append(value)
+    return grouped
 
 
 def _collect(bad: list[BadField], read: Any, text: Any) -> Any:
@@ -148,43 +161,67 @@ def _bad_fields(body: bytes) -> list[BadField]:
     return bad
 
 
-class EventPage(msgspec.Struct, frozen=True):
+class ShowLock(msgspec.Struct, frozen=True):
+    """``min_version``: 0 if none is asked for."""
+
+    lock_id: int
+    min_version: int
+
+
+class ListEvents(msgspec.Struct, frozen=True):
+    lock_id: int
     after_version: int
     limit: int
 
 
-def read_event_page(query: Mapping[str, str]) -> EventPage:
+def read_show_lock(raw_lock_id: str, query: Pairs) -> ShowLock:
     """
     Raises:
-        InvalidRequest: with every bad query parameter.
+        InvalidRequest: with every bad field of path and query.
     """
-    bad: list[BadField] = _unknown(query, {"afterVersion", "limit"})
-    after = _read_number(bad, query, "afterVersion", 0, MAX_LOCK_ID, 0)
-    limit = _read_number(bad, query, "limit", 1, MAX_PAGE, DEFAULT_PAGE)
+    bad: list[BadField] = []
+    lock_id = _collect(bad, read_lock_id, raw_lock_id)
+    given = _read_names(bad, query, ("minVersion",))
+    version = _read_number(bad, given, "minVersion", 1, MAX_LOCK_ID, 0)
     if bad:
         raise InvalidRequest(tuple(bad))
-    return EventPage(after, limit)
+    return ShowLock(lock_id, version)
 
 
-def read_min_version(query: Mapping[str, str]) -> int:
-    """0 if none is asked for.
-
+def read_list_events(raw_lock_id: str, query: Pairs) -> ListEvents:
+    """
     Raises:
-        InvalidRequest: not an integer from 1 on, or an unknown parameter.
+        InvalidRequest: with every bad field of path and query.
     """
-    bad: list[BadField] = _unknown(query, {"minVersion"})
-    version = _read_number(bad, query, "minVersion", 1, MAX_LOCK_ID, 0)
+    bad: list[BadField] = []
+    lock_id = _collect(bad, read_lock_id, raw_lock_id)
+    given = _read_names(bad, query, ("afterVersion", "limit"))
+    after = _read_number(bad, given, "afterVersion", 0, MAX_LOCK_ID, 0)
+    limit = _read_number(bad, given, "limit", 1, MAX_PAGE, DEFAULT_PAGE)
     if bad:
         raise InvalidRequest(tuple(bad))
-    return version
+    return ListEvents(lock_id, after, limit)
 
 
-def _unknown(query: Mapping[str, str], known: set[str]) -> list[BadField]:
-    return [
-        BadField(name[:100], "is not a known query parameter")
-        for name in query
-        if name not in known
-    ]
+def read_event_id(text: str) -> UUID:
+    """
+    Raises:
+        InvalidRequest: not a UUID.
+    """
+    try:
+        return msgspec.convert(text, UUID)
+    except msgspec.ValidationError:
+        raise InvalidRequest((BadField("eventId", "must be a UUID"),)) from None
+
+
+def _read_names(bad: list[BadField], query: Pairs, known: tuple[str, ...]) -> dict[str, str]:
+    given = _grouped(query)
+    for name, values in given.items():
+        if name not in known:
+            bad.append(BadField(name[:100], "is not a known query parameter"))
+        elif len(values) > 1:
+            bad.append(BadField(name, "must be given once only"))
+    return {name: values[0] for name, values in given.items()}
 
 
 def _read_number(

@@ -1,6 +1,8 @@
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lockstream.command_api.errors import (
     STATUS_OF,
@@ -115,3 +117,9 @@ def test_a_caller_learns_whether_a_refused_command_may_be_recorded() -> None:
     assert "may have been recorded" in unknown
     assert "recorded nothing" in refused
     assert error_response("", OutcomeUnknown("x")).headers["retry-after"]
+
+
+@given(st.text(max_size=80) | st.text("application/problem+json;q=0.1, *", max_size=80))
+def test_any_accept_is_a_wish_or_none(accept: str) -> None:
+    if wants_problem(accept):
+        assert "application/problem+json" in accept.lower()

@@ -6,12 +6,13 @@ from hypothesis import strategies as st
 
 from lockstream.command_api.errors import BadField, InvalidRequest, UnsupportedMediaType
 from lockstream.command_api.requests import (
-    Duplicates,
+    ListEvents,
+    ShowLock,
     UseTempKey,
-    read_event_page,
     read_idempotency_key,
+    read_list_events,
     read_lock_id,
-    read_min_version,
+    read_show_lock,
     read_traceparent,
     read_use_temp_key,
 )
@@ -23,7 +24,7 @@ BODY = b'{"tempKeyUuid":"example_string","userId":"example_string"}'
 def read(
     body: bytes = BODY, lock_id: str = "123", headers: dict[str, str] | None = None
 ) -> UseTempKey:
-    return read_use_temp_key(lock_id, {**JSON, **(headers or {})}, Duplicates(), body)
+    return read_use_temp_key(lock_id, {**JSON, **(headers or {})}.items(), body)
 
 
 def bad_fields(body: bytes, lock_id: str = "123", **headers: str) -> set[str]:
@@ -197,23 +198,42 @@ def test_a_malformed_trace_is_ignored() -> None:
 
 
 @pytest.mark.parametrize(
-    ("query", "bad"),
+    ("lock_id", "query", "bad"),
     [
-        ({"limit": "0"}, {"limit"}),
-        ({"limit": "1001"}, {"limit"}),
-        ({"limit": "ten", "afterVersion": "-1"}, {"limit", "afterVersion"}),
-        ({"page": "2"}, {"page"}),
+        ("1", [("limit", "0")], ["limit"]),
+        ("1", [("limit", "1001")], ["limit"]),
+        ("x", [("limit", "ten"), ("afterVersion", "-1")], ["id", "afterVersion", "limit"]),
+        ("0", [("page", "2")], ["id", "page"]),
+        ("1", [("limit", "1"), ("limit", "2")], ["limit"]),
     ],
 )
-def test_bad_query_parameters_are_named(query: dict[str, str], bad: set[str]) -> None:
+def test_bad_fields_of_path_and_query_are_named_together(
+    lock_id: str, query: list[tuple[str, str]], bad: list[str]
+) -> None:
     with pytest.raises(InvalidRequest) as caught:
-        read_event_page(query)
-    assert {b.field for b in caught.value.details} == bad
+        read_list_events(lock_id, query)
+    assert [b.field for b in caught.value.details] == bad
 
 
 def test_query_parameters_have_defaults() -> None:
-    page = read_event_page({})
-    assert (page.after_version, page.limit) == (0, 100)
-    assert read_min_version({}) == 0
+    assert read_list_events("7", []) == ListEvents(7, 0, 100)
+    assert read_show_lock("7", []) == ShowLock(7, 0)
+    assert read_show_lock("7", [("minVersion", "9")]) == ShowLock(7, 9)
     with pytest.raises(InvalidRequest):
-        read_min_version({"minVersion": "0"})
+        read_show_lock("7", [("minVersion", "0")])
+
+
+@pytest.mark.parametrize("name", ["Idempotency-Key", "Content-Type", "Content-Encoding"])
+def test_a_header_that_counts_may_come_once_only(name: str) -> None:
+    headers = {"Content-Type": "application/json", "Idempotency-Key": "k"}
+    headers["Content-Encoding"] = "identity"
+    with pytest.raises(InvalidRequest) as caught:
+        read_use_temp_key("1", [*headers.items(), (name, headers[name])], BODY)
+    assert [b.field for b in caught.value.details] == [name]
+
+
+def test_two_traces_are_none() -> None:
+    trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    headers = [*JSON.items(), ("traceparent", trace)]
+    assert read_use_temp_key("1", headers, BODY).traceparent == trace.encode()
+    assert read_use_temp_key("1", [*headers, headers[-1]], BODY).traceparent is None
