@@ -137,6 +137,7 @@ class Observed:
                 status=status,
                 duration_ms=round(seconds * 1000, 2),
                 request_id=ids.request_id,
+                client=scope["client"][0] if scope.get("client") else None,
                 trace_id=ids.trace_id,
                 key_id=principal.actor.key_id if principal is not None else None,
                 org_id=principal.org_id if principal is not None else None,

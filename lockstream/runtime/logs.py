@@ -27,7 +27,7 @@ request_ids: ContextVar[RequestIds] = ContextVar("request_ids")
 
 class AccessLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One answered request. ``route``: the template, not the path; ``key_id`` and ``org_id``: of a
-    caller that was admitted."""
+    caller that was admitted; ``client``: the address that asks, as a trusted proxy tells it."""
 
     time: str
     level: str
@@ -38,6 +38,7 @@ class AccessLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     status: int
     duration_ms: float
     request_id: str
+    client: str | None = None
     trace_id: str | None = None
     key_id: str | None = None
     org_id: str | None = None

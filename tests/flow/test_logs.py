@@ -53,6 +53,7 @@ async def test_every_request_leaves_one_line_that_tells_whose_it_was(
         "route": "/locks/{id}/use-temp-key",
         "status": 200,
         "request_id": "log-1",
+        "client": "127.0.0.1",
         "trace_id": TRACE_ID,
         "key_id": running_system.env["API_KEY"].split("_")[2],
         "org_id": "demo",
