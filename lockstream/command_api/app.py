@@ -21,7 +21,7 @@ from lockstream.command_api.bodies import (
     RecordedBody,
 )
 from lockstream.command_api.commands import Pending, Recorded, UseTempKeyHandler
-from lockstream.command_api.credentials import PRINCIPAL, Doorkeeper, Principal
+from lockstream.command_api.credentials import Doorkeeper, Principal
 from lockstream.command_api.door import ANSWER_HEADERS
 from lockstream.command_api.errors import (
     NotFound,
@@ -84,11 +84,10 @@ class Api:
             Unauthenticated, Forbidden, IssuerUnavailable: see ``Doorkeeper``.
             RateLimited: the organisation, or this key, asks too often.
         """
-        principal = await self._doorkeeper.admit(request.headers)
+        principal = await self._doorkeeper.admit(request)
         now = asyncio.get_running_loop().time()
         told = self._rate_limits.take(principal.org_id, principal.actor.key_id or "", now)
         setattr(request.state, ANSWER_HEADERS, told)
-        request.scope[PRINCIPAL] = principal
         return principal
 
     async def use_temp_key(self, request: Request) -> Response:

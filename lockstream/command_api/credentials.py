@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 
 import msgspec
 from starlette.datastructures import Headers
+from starlette.requests import HTTPConnection
 
 from lockstream.command_api.api_keys import is_valid, key_id_of
 from lockstream.command_api.errors import Forbidden, Unauthenticated
@@ -13,8 +14,8 @@ from lockstream.eventlog.registry import Registry
 from lockstream.schemas.lock_facts import Actor
 from lockstream.schemas.registry import ApiKey
 
-PRINCIPAL = "lockstream.principal"
-"""Where the ASGI scope of an admitted request holds its ``Principal``."""
+API_KEY = "lockstream.api_key"
+"""Where the ASGI scope of a request with a good API key holds its ``ApiKey``."""
 
 
 class Principal(msgspec.Struct, frozen=True):
@@ -30,17 +31,17 @@ class Doorkeeper:
         self._registry = registry
         self._uses = uses
 
-    async def admit(self, headers: Headers) -> Principal:
+    async def admit(self, request: HTTPConnection) -> Principal:
         """
         Raises:
             Unauthenticated: a credential is missing, given twice, wrong or expired.
             Forbidden: the token is another organisation's, or lacks the scope.
             IssuerUnavailable: the token can't be checked now.
         """
-        token = _bearer(headers)
+        token = _bearer(request.headers)
         # The cheap check first: nobody without a key can make us verify signatures or fetch keys.
         now = datetime.now(UTC)
-        entry = self._api_key(headers, now)
+        entry = request.scope[API_KEY] = self._api_key(request.headers, now)
         caller = await self._tokens.check(token)
         if caller.org_id is not None and caller.org_id != entry.org_id:
             raise Forbidden("The token and the API key are of different organisations")

@@ -62,6 +62,10 @@ class IssuerKeys:
     def usable(self) -> bool:
         return time.monotonic() - self._read_at <= self._max_stale_s
 
+    def age_s(self) -> float:
+        """Since the last good reading; infinite before the first."""
+        return time.monotonic() - self._read_at
+
     async def find(self, key_id: str) -> jwt.PyJWK | None:
         """The key, or None if the issuer has none of this name.
 

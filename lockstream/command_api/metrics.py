@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from prometheus_client import Counter, Histogram
+from prometheus_client import Counter, Gauge, Histogram
 
 from lockstream.runtime.metrics import SECONDS, RoleMetrics
 from lockstream.runtime.readiness import Readiness
@@ -45,6 +45,12 @@ class ApiMetrics(RoleMetrics):
             buckets=SECONDS,
             registry=self.registry,
         )
+        self._jwks_age = Gauge(
+            "lockstream_jwks_age_seconds",
+            "Since the issuer's keys were last read; +Inf before the first time",
+            ["issuer"],
+            registry=self.registry,
+        )
         self._request_children: dict[tuple[str, str, int], Histogram] = {}
         self._outcome_children: dict[str, Counter] = {}
         self._fact_children: dict[str, Counter] = {}
@@ -56,6 +62,9 @@ class ApiMetrics(RoleMetrics):
         self.show(
             "lockstream_commands_waiting", "Commands whose version is being waited for", waiting
         )
+
+    def watch_issuer(self, issuer: str, age_s: Callable[[], float]) -> None:
+        self._jwks_age.labels(issuer).set_function(age_s)
 
     def answered(self, method: str, route: str, status: int, seconds: float) -> None:
         """``route``: a template, never a path."""

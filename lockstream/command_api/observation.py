@@ -9,12 +9,13 @@ from starlette.routing import BaseRoute, Match, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lockstream.command_api.app import USE_TEMP_KEY
-from lockstream.command_api.credentials import PRINCIPAL, Principal
+from lockstream.command_api.credentials import API_KEY
 from lockstream.command_api.door import PROBES
 from lockstream.command_api.metrics import ApiMetrics
 from lockstream.runtime.logs import AccessLine, AccessLog, RequestIds, request_ids
 from lockstream.runtime.tracing import NoTracing, Span, Tracing, is_traceparent
 from lockstream.schemas.primitives import write_time
+from lockstream.schemas.registry import ApiKey
 
 REQUEST_ID = b"x-request-id"
 TRACEPARENT = b"traceparent"
@@ -125,7 +126,7 @@ class Observed:
             self._metrics.commanded("replayed" if replayed else OUTCOMES.get(status, "failed"))
         if self._access_log is None or scope["path"] in PROBES:
             return
-        principal: Principal | None = scope.get(PRINCIPAL)
+        api_key: ApiKey | None = scope.get(API_KEY)
         self._access_log.add(
             AccessLine(
                 time=write_time(datetime.now(UTC)),
@@ -139,8 +140,8 @@ class Observed:
                 request_id=ids.request_id,
                 client=scope["client"][0] if scope.get("client") else None,
                 trace_id=ids.trace_id,
-                key_id=principal.actor.key_id if principal is not None else None,
-                org_id=principal.org_id if principal is not None else None,
+                key_id=api_key.key_id if api_key is not None else None,
+                org_id=api_key.org_id if api_key is not None else None,
             )
         )
 

@@ -141,6 +141,8 @@ async def _serve(
         names(settings.trusted_hosts),
     )
     metrics.watch(in_flight=lambda: door.in_flight, waiting=lambda: recent.waiting)
+    for keys in issuer_keys:
+        metrics.watch_issuer(keys.issuer.issuer, keys.age_s)
     access_log = AccessLog(_write_to_stderr) if settings.access_log else None
     served = Observed(door, routes, metrics, tracing, access_log)
     ended = asyncio.Event()

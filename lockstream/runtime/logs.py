@@ -26,8 +26,9 @@ request_ids: ContextVar[RequestIds] = ContextVar("request_ids")
 
 
 class AccessLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One answered request. ``route``: the template, not the path; ``key_id`` and ``org_id``: of a
-    caller that was admitted; ``client``: the address that asks, as a trusted proxy tells it."""
+    """One answered request. ``route``: the template, not the path; ``key_id`` and ``org_id``: of
+    the API key, if it is a good one; ``client``: the address that asks, as a trusted proxy tells
+    it."""
 
     time: str
     level: str

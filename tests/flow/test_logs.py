@@ -58,6 +58,10 @@ async def test_every_request_leaves_one_line_that_tells_whose_it_was(
         "key_id": running_system.env["API_KEY"].split("_")[2],
         "org_id": "demo",
     }
+    foreign = {"Authorization": "Bearer x", "X-Request-Id": "log-0"}
+    assert caller.use(headers=foreign).status_code == 401
+    of_the_key = await line_of_request(running_system, "log-0")
+    assert (of_the_key["key_id"], of_the_key["org_id"]) == (line["key_id"], "demo")
     generated = caller.use(headers={"Authorization": None})
     assert generated.status_code == 401
     refused = await line_of_request(running_system, generated.headers["x-request-id"])

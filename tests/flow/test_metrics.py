@@ -135,6 +135,7 @@ async def test_the_metrics_of_every_role_say_what_was_sent(own_system: RunningSy
     assert api.value(answered, http_route="unmatched", http_response_status_code="404") == 1
     assert api.value(answered, http_request_method="_OTHER", http_response_status_code="405") == 1
     assert api.value("http_server_active_requests") == 0
+    assert 0 <= api.value("lockstream_jwks_age_seconds") < 240
     assert api.value("lockstream_commands_waiting") == 0
 
     written = locks + sent

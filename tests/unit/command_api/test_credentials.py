@@ -75,7 +75,7 @@ async def door(tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
         doorkeeper = Doorkeeper(TokenChecker(keys, 86400.0), registry, uses)
 
         async def admit(request: Request) -> Response:
-            principal = await doorkeeper.admit(request.headers)
+            principal = await doorkeeper.admit(request)
             return JSONResponse(msgspec.to_builtins(principal))
 
         app = make_app([Route("/", admit)])
