@@ -42,7 +42,9 @@ class SqliteUnderTest(ReadModelUnderTest):
 
     async def hold_locked(self, seconds: float) -> None:
         """Another writer keeps it for itself."""
-        lock = sqlite3.connect(self.file, timeout=5.0, isolation_level=None)
+        lock = sqlite3.connect(
+            self.file, timeout=5.0, isolation_level=None, check_same_thread=False
+        )
         try:
             await asyncio.to_thread(lock.execute, "BEGIN IMMEDIATE")
             await asyncio.sleep(seconds)
