@@ -126,7 +126,7 @@ class Campaign:
     async def _system(
         self, folder: Path, brokers: Brokers, database: ReadModelUnderTest, ports: PortRange
     ) -> AsyncIterator[System]:
-        system = System(folder, brokers, database, ports, Random(self._seed))
+        system = System(folder, brokers, database, ports, Random(self._seed), self._patience)
         async with AsyncExitStack() as stack:
             stack.push_async_callback(database.close)
             stack.push_async_callback(brokers.stop)

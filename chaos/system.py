@@ -58,12 +58,14 @@ class System:
         database: ReadModelUnderTest,
         ports: PortRange,
         rng: Random,
+        patience: float,
     ) -> None:
         self.folder = folder
         self.brokers = brokers
         self.database = database
         self.fleet = Fleet(folder, ports)
         self.rng = rng
+        self._patience = patience
         self.settings = Settings(
             kafka_bootstrap_servers=brokers.bootstrap_servers,
             read_model_url=database.url,
@@ -95,6 +97,7 @@ class System:
             lambda: self.fleet.api_urls,
             {lock: self._credentials(keys[org]) for lock, org in self.locks.items()},
             self.rng,
+            self._patience,
         )
         self.watcher.start()
         self.callers.start()

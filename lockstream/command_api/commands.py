@@ -2,7 +2,9 @@
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import Awaitable
 from datetime import UTC, datetime
+from typing import TypeVar
 from uuid import UUID
 
 import msgspec
@@ -15,13 +17,17 @@ from lockstream.command_api.metrics import ApiMetrics
 from lockstream.command_api.recent_events import LockView, Outcome, RecentEvents, SeenParked
 from lockstream.command_api.requests import UseTempKey
 from lockstream.eventlog.publisher import FactPublisher, Published
-from lockstream.runtime.errors import KafkaUnavailable
+from lockstream.runtime.errors import KafkaUnavailable, ReadModelUnavailable
 from lockstream.runtime.readiness import Readiness
 from lockstream.schemas.lock_events import Event, TempKeyUsedEvent
 from lockstream.schemas.lock_facts import TempKeyUsed, fact_type
 from lockstream.schemas.primitives import event_id_of_idempotency_key, write_time
 
+T = TypeVar("T")
+
 PENDING_KEPT = 20_000
+LOOK_UP_S = 2.0
+"""Seconds for all that a command asks of the read model; then 503."""
 
 
 class Recorded(msgspec.Struct, frozen=True):
@@ -71,15 +77,23 @@ class UseTempKeyHandler:
             KeyReused: the key was used for another lock or payload.
             Unavailable: Kafka or the read model can't be asked now.
         """
-        lock = await self._lookups.lock_of(command.lock_id, principal.org_id)
+        # Looking up shares one deadline, so that no command takes longer than this, the
+        # publishing and the answer together.
+        deadline = asyncio.get_running_loop().time() + LOOK_UP_S
+        lock = await _in_time(self._lookups.lock_of(command.lock_id, principal.org_id), deadline)
         if command.idempotency_key is None:
             event_id = UUID(bytes=uuid_utils.uuid7().bytes)
             return await self._record(event_id, command, principal, lock)
         event_id = event_id_of_idempotency_key(principal.org_id, command.idempotency_key)
-        return await self._once(event_id, command, principal, lock)
+        return await self._once(event_id, command, principal, lock, deadline)
 
     async def _once(
-        self, event_id: UUID, command: UseTempKey, principal: Principal, lock: LockView
+        self,
+        event_id: UUID,
+        command: UseTempKey,
+        principal: Principal,
+        lock: LockView,
+        deadline: float,
     ) -> Recorded | Pending:
         """Concurrent repeats of one key wait for the same answer."""
         first = self._under_way.get(event_id)
@@ -91,7 +105,9 @@ class UseTempKeyHandler:
             if isinstance(answer, Recorded):
                 return msgspec.structs.replace(answer, replayed=True)
             return answer
-        task = asyncio.create_task(self._find_or_record(event_id, command, principal, lock))
+        task = asyncio.create_task(
+            self._find_or_record(event_id, command, principal, lock, deadline)
+        )
         self._under_way[event_id] = (command, task)
         task.add_done_callback(lambda done: self._landed(event_id, done))
         # The first caller may hang up; the others still want the answer.
@@ -103,9 +119,14 @@ class UseTempKeyHandler:
             task.exception()
 
     async def _find_or_record(
-        self, event_id: UUID, command: UseTempKey, principal: Principal, lock: LockView
+        self,
+        event_id: UUID,
+        command: UseTempKey,
+        principal: Principal,
+        lock: LockView,
+        deadline: float,
     ) -> Recorded | Pending:
-        found = await self._lookups.event(event_id)
+        found = await _in_time(self._lookups.event(event_id), deadline)
         if found is not None:
             return _replay(found.event, command)
         return await self._record(event_id, command, principal, lock)
@@ -146,6 +167,18 @@ class UseTempKeyHandler:
     def pending(self, event_id: UUID) -> PendingFact | None:
         """A fact that this replica published and whose event it had not seen in time."""
         return self._pending.get(event_id)
+
+
+async def _in_time(answer: Awaitable[T], deadline: float) -> T:
+    """
+    Raises:
+        ReadModelUnavailable: it did not come before the deadline, of the loop's clock.
+    """
+    try:
+        async with asyncio.timeout_at(deadline):
+            return await answer
+    except TimeoutError as error:
+        raise ReadModelUnavailable("the read model is too slow") from error
 
 
 def _answer(outcome: Outcome, published: Published, command: UseTempKey) -> Recorded:
