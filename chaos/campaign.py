@@ -22,6 +22,7 @@ from chaos.replicas import ROLES
 from chaos.report import Report, make_report
 from chaos.scene import SESSION_S, Fault, Injection, Scene, run_fault
 from chaos.system import System
+from lockstream.operations.console import Advance, progress_bar
 from lockstream.runtime.errors import LockstreamError
 from tests.postgres import NoPostgres
 
@@ -139,15 +140,12 @@ class Campaign:
 
     async def _play(self, part: Part, system: System, seed: str) -> None:
         """Each fault alone, in a seeded order, as far as the time goes; then several at once."""
-        rng = Random(seed)
-        begun = time.monotonic()
-        self._tell(f"{part.name}: {len(part.faults)} kinds of faults, one by one")
-        alone = rng.sample(list(part.faults), len(part.faults))
-        share = 1.0 if self._only else ALONE_SHARE
-        await self._one_by_one(alone, system, rng, begun + part.seconds * share)
-        if not self._only:
-            self._tell(f"{part.name}: up to {AT_ONCE} at once")
-            await self._mixed(part.faults, system, rng, begun + part.seconds)
+        with progress_bar(part.name, int(part.seconds), "s") as advance:
+            ticking = asyncio.create_task(_tick(advance, int(part.seconds)))
+            try:
+                await self._break(part, system, Random(seed))
+            finally:
+                ticking.cancel()
         await self._settle(system)
         await system.stop_load()
         self._tell(f"{part.name}: judging")
@@ -158,6 +156,16 @@ class Campaign:
         self._broken += verdict.broken
         self._events += verdict.events
         self._operations += verdict.operations
+
+    async def _break(self, part: Part, system: System, rng: Random) -> None:
+        begun = time.monotonic()
+        self._tell(f"{part.name}: {len(part.faults)} kinds of faults, one by one")
+        alone = rng.sample(list(part.faults), len(part.faults))
+        share = 1.0 if self._only else ALONE_SHARE
+        await self._one_by_one(alone, system, rng, begun + part.seconds * share)
+        if not self._only:
+            self._tell(f"{part.name}: up to {AT_ONCE} at once")
+            await self._mixed(part.faults, system, rng, begun + part.seconds)
 
     async def _one_by_one(
         self, faults: Sequence[Fault], system: System, rng: Random, until: float
@@ -207,6 +215,12 @@ class Campaign:
             )
         for broken in injection.broken:
             self._tell(f"  BROKEN {broken.promise}: {broken.detail}")
+
+
+async def _tick(advance: Advance, seconds: int) -> None:
+    for _ in range(seconds):
+        await asyncio.sleep(1.0)
+        advance(1)
 
 
 def _kills() -> list[Fault]:
