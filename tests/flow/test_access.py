@@ -2,9 +2,6 @@
 who is recorded as having asked."""
 
 import json
-import os
-import subprocess
-import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -14,12 +11,12 @@ import pytest
 
 from lockstream.command_api.issuers import Issuer, write_issuers
 from lockstream.eventlog.kafka import Kafka
-from lockstream.operations.signing import local_issuer
 from lockstream.runtime.ports import free_port
 from lockstream.runtime.settings import Settings
 from lockstream.schemas.registry import ApiKeyUse, decode_entry
 from tests.flow.client import BODY, Caller
 from tests.flow.conftest import RunningSystem
+from tests.flow.replica import second_api
 from tests.integration.kafka_tools import eventually, read_all
 from tests.issued_tokens import (
     ATTACKS,
@@ -71,47 +68,15 @@ def system(issuer: JwksServer, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 
 @pytest.fixture(scope="module")
-def second_api(system: RunningSystem) -> Iterator[str]:
-    """Another replica of the API beside the system's own; its URL."""
-    port = free_port(0)
-    configured = json.loads(system._environment["LOCKSTREAM_JWT_ISSUERS"])
-    local = json.loads(write_issuers([local_issuer(system.folder)]))
-    environment = {
-        **os.environ,
-        "LOCKSTREAM_STATE_DIR": str(system.folder),
-        "LOCKSTREAM_API_PORT": str(port),
-        "LOCKSTREAM_JWT_ISSUERS": json.dumps(configured + local),
-        **{name: system.env[name] for name in ("KAFKA_BOOTSTRAP_SERVERS", "READ_MODEL_URL")},
-    }
-    log = system.folder / "second-api.log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "lockstream.operations", "api", "--supervised"],
-            env=environment,
-            stdin=subprocess.PIPE,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
-    url = f"http://127.0.0.1:{port}"
-    try:
-        wait_until(lambda: _is_ready(url), 60)
-        yield url
-    finally:
-        process.terminate()
-        process.communicate(timeout=30)
-
-
-def _is_ready(url: str) -> bool:
-    try:
-        return httpx.get(f"{url}/readyz", timeout=2).status_code == 200
-    except httpx.HTTPError:
-        return False
+def second_url(system: RunningSystem) -> Iterator[str]:
+    with second_api(system) as replica:
+        yield replica.url
 
 
 @pytest.fixture
-def callers(system: RunningSystem, second_api: str) -> Iterator[list[Caller]]:
+def callers(system: RunningSystem, second_url: str) -> Iterator[list[Caller]]:
     """One for each replica."""
-    callers = [Caller(system.env), Caller({**system.env, "BASE_URL": second_api})]
+    callers = [Caller(system.env), Caller({**system.env, "BASE_URL": second_url})]
     yield callers
     for caller in callers:
         caller.close()

@@ -11,12 +11,10 @@ from typing import Any
 import httpx
 import pytest
 
-from lockstream.eventlog.kafka import Kafka, connected, high_watermarks
-from lockstream.runtime.settings import Settings
 from tests.flow.client import BODY, Caller
 from tests.flow.conftest import RunningSystem
+from tests.flow.facts import recorded_facts
 
-PARTITIONS = range(12)
 LEAKS = ("Traceback", 'File "', ".py", "site-packages", "lockstream.", "sqlite", "Kafka")
 FOREIGN_LOCK, NO_LOCK = 778_001, 778_002
 
@@ -26,17 +24,6 @@ def caller(running_system: RunningSystem) -> Iterator[Caller]:
     caller = Caller(running_system.env)
     yield caller
     caller.close()
-
-
-def recorded_facts(env: dict[str, str]) -> dict[int, int]:
-    """The end of every partition of ``lock-facts``: it moves with each fact."""
-
-    async def ends() -> dict[int, int]:
-        kafka = Kafka(Settings(kafka_bootstrap_servers=env["KAFKA_BOOTSTRAP_SERVERS"]), "test")
-        async with connected(kafka.offsets_client()) as client:
-            return await high_watermarks(client, "lock-facts", list(PARTITIONS))
-
-    return asyncio.run(ends())
 
 
 REFUSED: dict[str, tuple[int, dict[str, Any], list[str] | None]] = {

@@ -1,0 +1,60 @@
+"""Another replica of the API beside a running system's own."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import msgspec
+
+from lockstream.command_api.issuers import write_issuers
+from lockstream.operations.signing import local_issuer
+from lockstream.runtime.ports import free_port
+from tests.flow.conftest import RunningSystem
+from tests.jwks_server import wait_until
+
+READY_S = 60
+
+
+class Replica(msgspec.Struct, frozen=True):
+    url: str
+    log: Path
+
+
+@contextmanager
+def second_api(system: RunningSystem, **variables: str) -> Iterator[Replica]:
+    """It runs, with these settings besides the system's, until the context ends."""
+    replica = Replica(f"http://127.0.0.1:{free_port(0)}", system.folder / "second-api.log")
+    configured = json.loads(system._environment.get("LOCKSTREAM_JWT_ISSUERS") or "[]")
+    local = json.loads(write_issuers([local_issuer(system.folder)]))
+    environment = {
+        **system._environment,
+        "LOCKSTREAM_API_PORT": replica.url.rpartition(":")[2],
+        "LOCKSTREAM_JWT_ISSUERS": json.dumps(configured + local),
+        **{name: system.env[name] for name in ("KAFKA_BOOTSTRAP_SERVERS", "READ_MODEL_URL")},
+        **variables,
+    }
+    with replica.log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "lockstream.operations", "api", "--supervised"],
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        wait_until(lambda: _is_ready(replica.url), READY_S)
+        yield replica
+    finally:
+        process.terminate()
+        process.communicate(timeout=30)
+
+
+def _is_ready(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/readyz", timeout=2).status_code == 200
+    except httpx.HTTPError:
+        return False
