@@ -45,6 +45,7 @@ class Listener:
             Route("/body", self._body, methods=["POST"]),
             Route("/unread", self._unread, methods=["GET", "POST"]),
             Route("/held", self._held, methods=["GET"]),
+            Route("/broken", self._broken, methods=["GET"]),
         ]
         routes += health_routes(Readiness(), dict)
         self.door = Door(
@@ -68,6 +69,9 @@ class Listener:
     async def _held(self, request: Request) -> Response:
         await self.held.wait()
         return JSONResponse({"held": False})
+
+    async def _broken(self, request: Request) -> Response:
+        raise RuntimeError("a secret of /var/lib")
 
     async def connect(self, tls: ssl.SSLContext | None = None) -> "RawConnection":
         reader, writer = await asyncio.open_connection("127.0.0.1", self.settings.api_port, ssl=tls)

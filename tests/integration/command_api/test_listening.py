@@ -4,12 +4,14 @@ import asyncio
 import ssl
 from pathlib import Path
 
+import httpx
 import pytest
 
 from lockstream.command_api.listening import check_listening
 from lockstream.runtime.errors import ConfigurationError
 from lockstream.runtime.settings import Settings
 from tests.certificates import make_certificate
+from tests.http_notes import complaints, exchange_of
 from tests.integration.command_api.listener import listening
 
 
@@ -93,6 +95,16 @@ async def test_every_answer_may_be_neither_kept_nor_guessed_at() -> None:
             assert headers["cache-control"] == "no-store"
             assert headers["x-request-id"]
             assert "server" not in headers
+
+
+async def test_a_fault_of_ours_leaks_nothing_and_is_good_http() -> None:
+    async with listening(Settings()) as listener:
+        async with httpx.AsyncClient() as client:
+            answer = await client.get(f"http://127.0.0.1:{listener.settings.api_port}/broken")
+        assert answer.status_code == answer.json()["code"] == 500
+        assert "secret" not in answer.text
+        assert "Traceback" not in answer.text
+        assert complaints(exchange_of(answer)) == []
 
 
 def test_tls_is_served_with_the_configured_certificate(tmp_path: Path) -> None:
