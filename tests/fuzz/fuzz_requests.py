@@ -1,7 +1,7 @@
 """A fuzz target: bytes as a connection gets them, and headers and body as a command is read from
 them. Run by ``test_fuzz.py``, or for as long as you like:
 
-    .venv/bin/python -m tests.fuzz.fuzz_requests -max_total_time=3600 CORPUS_FOLDER
+    .venv/bin/python -m tests.fuzz.fuzz_requests -dict=tests/fuzz/http.dict FOLDER
 
 It ends with a crash if anything but a value or a refusal comes out.
 """
@@ -13,7 +13,7 @@ from typing import Any
 
 import atheris
 
-with atheris.instrument_imports(include=["lockstream.command_api", "lockstream.schemas"]):
+with atheris.instrument_imports(include=["lockstream", "uvicorn.protocols"]):
     from lockstream.command_api.connection import MAX_HEAD_BYTES, connection_class
     from lockstream.command_api.errors import InvalidRequest, error_response
     from lockstream.command_api.requests import UseTempKey, read_use_temp_key

@@ -42,6 +42,7 @@ def test_no_bytes_get_anything_but_a_value_or_a_refusal(tmp_path: Path) -> None:
             f"-max_total_time={SECONDS}",
             "-max_len=4096",
             "-timeout=20",
+            f"-dict={Path(__file__).with_name('http.dict')}",
             f"-artifact_prefix={tmp_path}/",
             str(corpus),
         ],
