@@ -1,6 +1,6 @@
 # `make run` and `make test` need Python 3.11 or later (with its venv module) and make, nothing else.
 .DEFAULT_GOAL := help
-.PHONY: help run test check format goldens chaos bench lock clean runtime-environment dev-environment
+.PHONY: help run test check format goldens chaos bench lock clean runtime-environment dev-environment bench-environment
 
 # PYTHON=/path/to/python3 names the interpreter; otherwise the newest that is found.
 PYTHON ?=
@@ -15,7 +15,7 @@ help:
 	@echo 'make format   let ruff format and fix the code'
 	@echo 'make goldens  add golden records and schemas, after a compatible change to a record'
 	@echo 'make chaos    break whole systems on a schedule, then audit them (SEED=1 MINUTES=20)'
-	@echo 'make bench    measure speed and memory (QUICK=1: two minutes)'
+	@echo 'make bench    measure speed and memory (QUICK=1: two minutes, BIG=1: ten million events)'
 	@echo 'make lock     pin the newest versions that pyproject.toml allows'
 	@echo 'make clean    remove the environment and caches (not .lockstream/)'
 
@@ -38,21 +38,23 @@ format: dev-environment
 goldens: dev-environment
 	$(BIN)/python -m tests.golden
 
-bench: dev-environment
-	$(BIN)/python -m bench $(if $(QUICK),--quick) $(ARGS)
+bench: bench-environment
+	$(BIN)/python -m bench $(if $(QUICK),--quick) $(if $(BIG),--big) $(ARGS)
 
 chaos: dev-environment
 	$(BIN)/python -m chaos $(if $(SEED),--seed $(SEED)) --minutes $(or $(MINUTES),20) $(ARGS)
 
 # Not files: the script itself knows, in milliseconds, whether the environment fits the lock.
-runtime-environment dev-environment:
+runtime-environment dev-environment bench-environment:
 	@PYTHON='$(PYTHON)' sh scripts/make_environment.sh $(@:-environment=)
 
-# Two lists, one resolution: the second is held to the versions of the first.
+# Three lists, one resolution: each is held to the versions of the one before.
 lock: dev-environment
 	$(LOCK) pyproject.toml requirements/build.in -o requirements/runtime.lock
 	$(LOCK) pyproject.toml --group dev requirements/build.in -c requirements/runtime.lock \
 		-o requirements/dev.lock
+	$(LOCK) pyproject.toml --group dev --group bench requirements/build.in -c requirements/dev.lock \
+		-o requirements/bench.lock
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -1,1 +1,2 @@
-"""Measures the running product, with every guarantee on. ``make bench`` repeats it."""
+"""Measures the product with every guarantee on, beside what others would write instead.
+``make bench`` repeats it."""

@@ -1,124 +1,93 @@
-"""``make bench``: the figures of the README, measured again on this machine."""
+"""``make bench``: measures, keeps the figures in bench/results, writes docs/performance.md."""
 
 import argparse
-import asyncio
-import json
-import os
-import platform
-import subprocess
 import sys
 import tempfile
+import time
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
-import msgspec
+from bench.machine import describe_machine
+from bench.parts.commands import compare_commands
+from bench.placement import place
+from bench.progress import Progress
+from bench.report import put_between_markers, report
+from bench.results import FOLDER, Part, keep_part, newest_file, read_results, results_file
+from bench.sizes import sizes_of
+from bench.targets import judge
+from bench.workbench import Workbench
 
-from bench.backlog import Drained, drain
-from bench.load import Outcome, Plan
-from bench.system import System
-
-LOCKS = tuple(range(1000, 1100))
-RESULTS = Path(__file__).parent / "results"
-
-
-class Machine(msgspec.Struct, frozen=True):
-    processor: str
-    cores: int
-    memory_gib: float
-    system: str
-    python: str
-
-
-class Results(msgspec.Struct, frozen=True):
-    """``commands``: by number in flight."""
-
-    at: str
-    machine: Machine
-    commands: dict[str, Outcome]
-    projector: Drained
-    broker_mib: float
-
-
-def describe_machine() -> Machine:
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    names = [line.partition(": ")[2] for line in lines if line.startswith("model name")]
-    pages, size = os.sysconf("SC_PHYS_PAGES"), os.sysconf("SC_PAGE_SIZE")
-    return Machine(
-        processor=names[0] if names else platform.machine(),
-        cores=len(os.sched_getaffinity(0)),
-        memory_gib=round(pages * size / 2**30, 1),
-        system=f"{platform.system()} {platform.release()}",
-        python=platform.python_version(),
-    )
-
-
-def load(system: System, in_flight: int, seconds: float) -> Outcome:
-    env = system.env
-    host, _, port = env["BASE_URL"].removeprefix("http://").partition(":")
-    plan = Plan(host, int(port), env["TOKEN"], env["API_KEY"], LOCKS, in_flight, seconds)
-    done = subprocess.run(
-        [sys.executable, "-m", "bench.load"],
-        input=msgspec.json.encode(plan),
-        capture_output=True,
-        timeout=seconds + 60,
-        check=True,
-    )
-    return msgspec.json.decode(done.stdout, type=Outcome)
-
-
-def measure(folder: Path, quick: bool) -> Results:
-    system = System(folder / "state")
-    system.start()
-    try:
-        locks = folder / "locks.csv"
-        locks.write_text("id,org\n" + "".join(f"{lock},demo\n" for lock in LOCKS))
-        system.lockstream("lock", "import", str(locks))
-        seconds = 5.0 if quick else 20.0
-        # The JVM compiles what is hot in its first half minute, at the cost of everything else.
-        load(system, 256, 20.0 if quick else 30.0)
-        commands = {}
-        for in_flight in (1, 16, 64, 256):
-            commands[str(in_flight)] = load(system, in_flight, seconds)
-            print(f"{in_flight:4} in flight: {_line(commands[str(in_flight)])}", flush=True)
-        facts = 100_000 if quick else 1_000_000
-        drained = asyncio.run(
-            drain(
-                system.env["KAFKA_BOOTSTRAP_SERVERS"],
-                facts,
-                LOCKS,
-                lambda: system.resident_mib("PROJECTOR"),
-            )
-        )
-        print(
-            f"projector: {drained.facts_per_second:,.0f} facts/s over {facts:,} facts, memory "
-            + " ".join(f"{mib:.0f}" for mib in drained.memory_mib)
-            + " MiB"
-        )
-        broker = system.resident_mib("BROKER")
-        print(f"broker: {broker:.0f} MiB")
-    finally:
-        system.stop()
-    at = datetime.now(UTC).isoformat(timespec="seconds")
-    return Results(at, describe_machine(), commands, drained, broker)
-
-
-def _line(outcome: Outcome) -> str:
-    return (
-        f"{outcome.per_second:7,.0f} commands/s, p50 {outcome.p50_ms:6.1f} ms, "
-        f"p99 {outcome.p99_ms:6.1f} ms, {outcome.others} not 200"
-    )
+DOCUMENT = Path(__file__).parent.parent / "docs" / "performance.md"
+PARTS: Mapping[str, Callable[[Workbench], None]] = {
+    "commands": compare_commands,
+}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="two minutes instead of ten")
-    quick = parser.parse_args().quick
-    with tempfile.TemporaryDirectory(prefix="lockstream-bench-") as folder:
-        results = measure(Path(folder), quick)
-    file = RESULTS / f"{results.at[:10]}{'-quick' if quick else ''}.json"
-    document = msgspec.to_builtins(results)
-    file.write_text(json.dumps(document, indent=2) + "\n")
-    print(f"written to {file.relative_to(Path.cwd())}")
+    options = _options()
+    if options.report:
+        file = newest_file(FOLDER)
+        if file is None:
+            sys.exit(f"there are no results in {FOLDER}: run the bench first")
+        write_report(file)
+        return
+    chosen = options.only or list(PARTS)
+    file = results_file(FOLDER, datetime.now(UTC).date().isoformat(), options.quick)
+    with Progress(len(chosen)) as progress:
+        for name in chosen:
+            progress.part(name)
+            _measure(name, options, file, progress)
+            progress.part_done()
+    print(f"figures: {file}")
+    for judged in judge(read_results(file).measurements):
+        if judged.met is False:
+            print(f"not met: {judged.target.what}: {judged.measured:,.4g} {judged.target.unit}")
+    # A quick run is a rehearsal: its figures are too rough to be published.
+    if not options.quick:
+        write_report(file)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="two minutes: a rehearsal")
+    parser.add_argument("--big", action="store_true", help="ten million events, a million locks")
+    parser.add_argument("--only", action="append", choices=list(PARTS), help="only this part")
+    parser.add_argument("--report", action="store_true", help="write the newest results again")
+    parser.add_argument(
+        "--placement",
+        choices=("split", "free"),
+        default="split",
+        help="split: load and broker on one half of the cores, the measured process on the other",
+    )
+    return parser.parse_args()
+
+
+def _measure(name: str, options: argparse.Namespace, file: Path, progress: Progress) -> None:
+    """Each part has a broker of its own, so that none inherits the topics of another."""
+    machine = describe_machine()
+    placement = place(options.placement)
+    begun = time.monotonic()
+    with (
+        tempfile.TemporaryDirectory(prefix="lockstream-bench-") as folder,
+        Workbench(Path(folder), sizes_of(options.quick, options.big), placement, progress) as bench,
+    ):
+        PARTS[name](bench)
+    at = datetime.now(UTC).isoformat(timespec="seconds")
+    took = time.monotonic() - begun
+    part = Part(at, round(took, 1), machine, placement.described, bench.measurements)
+    keep_part(file, options.quick, name, part)
+
+
+def write_report(file: Path) -> None:
+    # Only the report needs what draws.
+    from bench.plots import draw
+
+    results = read_results(file)
+    document = put_between_markers(DOCUMENT.read_text(), "results", report(results))
+    DOCUMENT.write_text(document)
+    draw(results.measurements, DOCUMENT.parent)
+    print(f"report: {DOCUMENT}")
 
 
 if __name__ == "__main__":

@@ -1,76 +1,260 @@
-"""A closed-loop HTTP load generator: a number of connections, each with one request in flight.
-Runs as a process of its own, so that it takes no time from the event loop that it measures.
+"""The HTTP load generator: a process of its own, so that it takes no time from the event loops that
+it measures. Closed loop: each connection has one request in flight. Open loop: requests are due at
+moments that the server has no say in, and latency counts from the moment one was due: a server that
+stalls is charged for all that would have come meanwhile (no coordinated omission).
 """
 
 import asyncio
+import gc
+import re
 import sys
+import threading
 import time
+from collections import deque
 from collections.abc import Sequence
+from typing import cast
 
 import msgspec
 import uvloop
 
+from bench.distributions import arrivals, latency_numbers, percentile, uniform_choices, zipf_choices
+
+CHOICES = 1 << 16
+OPEN_CONNECTIONS = 256
+LONGEST_ANSWER_S = 15.0
+_LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
+
 
 class Plan(msgspec.Struct, frozen=True):
-    """``seconds`` of load on ``in_flight`` connections, over ``locks``."""
+    """``rate``: requests a second of an open loop; 0: a closed loop of ``in_flight`` connections.
+    ``distribution`` of the locks; ``stamped``: ``userId`` is the moment that the request was due,
+    nanoseconds since 1970.
+    """
 
     host: str
     port: int
     token: str
     api_key: str
     locks: tuple[int, ...]
-    in_flight: int
     seconds: float
+    in_flight: int = 1
+    rate: float = 0.0
+    distribution: str = "uniform"
+    stamped: bool = False
+    seed: int = 1
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """Latencies in milliseconds, of the answers with status 200; ``others``: all other answers."""
+    """Latencies are of answers with status 200; ``others``: all other answers. ``cpu_seconds``: the
+    generator's own. ``sent_late_ms``: p99 of how late an open loop wrote what it could have
+    written at once."""
 
-    per_second: float
-    p50_ms: float
-    p99_ms: float
-    p999_ms: float
-    answers: int
-    others: int
+    numbers: dict[str, float]
+    statuses: dict[str, int]
+
+
+class _Load:
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.latencies: list[float] = []
+        self.statuses: dict[int, int] = {}
+        self.late: list[float] = []
+        choose = zipf_choices if plan.distribution == "zipf" else uniform_choices
+        self._choices = choose(CHOICES, len(plan.locks), plan.seed)
+        self._next = 0
+        self._requests = [_request(plan, lock_id) for lock_id in plan.locks]
+        self._wall = time.time_ns() - time.perf_counter_ns()
+
+    def request(self, due: float) -> bytes:
+        self._next = (self._next + 1) & (CHOICES - 1)
+        request = self._requests[self._choices[self._next]]
+        if self.plan.stamped:
+            return request.replace(_UNSTAMPED, b"%019d" % (self._wall + int(due * 1e9)))
+        return request
+
+    def answered(self, status: int, due: float) -> None:
+        if status == 200:
+            self.latencies.append(time.perf_counter() - due)
+        self.statuses[status] = self.statuses.get(status, 0) + 1
+
+    def outcome(self, took: float, cpu: float) -> Outcome:
+        numbers = latency_numbers(self.latencies)
+        numbers["per_second"] = len(self.latencies) / took
+        numbers["answers"] = len(self.latencies)
+        numbers["others"] = sum(self.statuses.values()) - len(self.latencies)
+        numbers["load_cpu_share"] = cpu / took
+        if self.late:
+            numbers["sent_late_p99_ms"] = percentile(sorted(self.late), 0.99) * 1000
+        return Outcome(numbers, {str(k): v for k, v in self.statuses.items()})
+
+
+class _Connection(asyncio.Protocol):
+    """``free`` is called whenever the connection can take a request."""
+
+    def __init__(self, load: _Load, loop: "_Closed | _Open") -> None:
+        self._load = load
+        self._loop = loop
+        self._transport: asyncio.Transport | None = None
+        self._received = b""
+        self._due = 0.0
+        self.busy = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # uvloop's transports are none of asyncio's classes.
+        self._transport = cast("asyncio.Transport", transport)
+
+    def send(self, due: float) -> None:
+        assert self._transport is not None
+        self._due = due
+        self.busy = True
+        self._transport.write(self._load.request(due))
+
+    def data_received(self, data: bytes) -> None:
+        received = self._received + data if self._received else data
+        end = received.find(b"\r\n\r\n")
+        if end >= 0:
+            found = _LENGTH.search(received, 0, end + 2)
+            length = int(found.group(1)) if found else 0
+            if len(received) >= end + 4 + length:
+                self._received = b""
+                self.busy = False
+                self._load.answered(int(received[9:12]), self._due)
+                self._loop.free(self)
+                return
+        self._received = received
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if self.busy:
+            self.busy = False
+            self._load.answered(0, self._due)
+            self._loop.lost_answer()
+        else:
+            self._loop.lost_idle(self)
+
+    def close(self) -> None:
+        if self._transport is not None:
+            self._transport.close()
+
+
+class _Closed:
+    def __init__(self, load: _Load) -> None:
+        self._seconds = load.plan.seconds
+        self._until = 0.0
+        self._under_way = load.plan.in_flight
+        self.done = asyncio.Event()
+
+    def begin(self, connections: Sequence[_Connection]) -> None:
+        self._until = time.perf_counter() + self._seconds
+        for connection in connections:
+            connection.send(time.perf_counter())
+
+    def free(self, connection: _Connection) -> None:
+        now = time.perf_counter()
+        if now < self._until:
+            connection.send(now)
+        else:
+            self.lost_answer()
+
+    def lost_idle(self, connection: _Connection) -> None:
+        """It has done its part."""
+
+    def lost_answer(self) -> None:
+        self._under_way -= 1
+        if self._under_way <= 0:
+            self.done.set()
+
+
+class _Open:
+    """A thread of its own tells when requests are due: an event loop's timers have milliseconds."""
+
+    def __init__(self, load: _Load) -> None:
+        plan = load.plan
+        self._load = load
+        self._due = deque(arrivals(plan.rate, plan.seconds, plan.seed))
+        self._left = len(self._due)
+        self._waiting: deque[float] = deque()
+        self._idle: list[_Connection] = []
+        self.done = asyncio.Event()
+
+    def begin(self, connections: Sequence[_Connection]) -> None:
+        begun = time.perf_counter()
+        self._due = deque(begun + moment for moment in self._due)
+        self._idle.extend(connections)
+        loop = asyncio.get_running_loop()
+        threading.Thread(target=self._tick, args=(loop, list(self._due)), daemon=True).start()
+
+    def _tick(self, loop: asyncio.AbstractEventLoop, moments: Sequence[float]) -> None:
+        position = 0
+        while position < len(moments):
+            pause = moments[position] - time.perf_counter()
+            if pause > 0:
+                time.sleep(pause)
+            now = time.perf_counter()
+            while position < len(moments) and moments[position] <= now:
+                position += 1
+            if self.done.is_set():
+                return
+            loop.call_soon_threadsafe(self._send_due)
+
+    def _send_due(self) -> None:
+        now = time.perf_counter()
+        while self._due and self._due[0] <= now:
+            due = self._due.popleft()
+            if self._idle:
+                self._load.late.append(now - due)
+                self._idle.pop().send(due)
+            else:
+                self._waiting.append(due)
+
+    def free(self, connection: _Connection) -> None:
+        self._left -= 1
+        if self._waiting:
+            connection.send(self._waiting.popleft())
+        else:
+            self._idle.append(connection)
+        if self._left <= 0:
+            self.done.set()
+
+    def lost_idle(self, connection: _Connection) -> None:
+        if connection in self._idle:
+            self._idle.remove(connection)
+
+    def lost_answer(self) -> None:
+        self._left -= 1
+        if self._left <= 0:
+            self.done.set()
 
 
 async def run(plan: Plan) -> Outcome:
-    deadline = time.perf_counter() + plan.seconds
-    latencies: list[float] = []
-    others = 0
-
-    async def connection(first: int) -> None:
-        nonlocal others
-        reader, writer = await asyncio.open_connection(plan.host, plan.port)
-        count = first
-        while time.perf_counter() < deadline:
-            lock_id = plan.locks[count % len(plan.locks)]
-            count += plan.in_flight + 1
-            begun = time.perf_counter()
-            writer.write(_request(plan, lock_id))
-            status = await _read_answer(reader)
-            if status == 200:
-                latencies.append(time.perf_counter() - begun)
-            else:
-                others += 1
-        writer.close()
-
+    load = _Load(plan)
+    loop = asyncio.get_running_loop()
+    pattern = _Open(load) if plan.rate else _Closed(load)
+    connections = []
+    for _ in range(OPEN_CONNECTIONS if plan.rate else plan.in_flight):
+        connection = _Connection(load, pattern)
+        await loop.create_connection(lambda made=connection: made, plan.host, plan.port)  # type: ignore[misc]
+        connections.append(connection)
+    cpu = time.process_time()
     begun = time.perf_counter()
-    await asyncio.gather(*(connection(n) for n in range(plan.in_flight)))
-    took = time.perf_counter() - begun
-    latencies.sort()
-    return Outcome(
-        per_second=len(latencies) / took,
-        p50_ms=_percentile(latencies, 0.50),
-        p99_ms=_percentile(latencies, 0.99),
-        p999_ms=_percentile(latencies, 0.999),
-        answers=len(latencies),
-        others=others,
-    )
+    pattern.begin(connections)
+    try:
+        async with asyncio.timeout(plan.seconds + LONGEST_ANSWER_S):
+            await pattern.done.wait()
+    except TimeoutError:
+        load.statuses[0] = load.statuses.get(0, 0) + sum(c.busy for c in connections)
+        pattern.done.set()
+    took, cpu = time.perf_counter() - begun, time.process_time() - cpu
+    for connection in connections:
+        connection.busy = False
+        connection.close()
+    return load.outcome(took, cpu)
+
+
+_UNSTAMPED = b"example_string_0001"
 
 
 def _request(plan: Plan, lock_id: int) -> bytes:
-    body = b'{"tempKeyUuid":"example_string","userId":"example_string"}'
+    body = b'{"tempKeyUuid":"example_string","userId":"%b"}' % _UNSTAMPED
     return (
         f"POST /locks/{lock_id}/use-temp-key HTTP/1.1\r\nHost: {plan.host}:{plan.port}\r\n"
         f"Authorization: Bearer {plan.token}\r\nX-API-Key: {plan.api_key}\r\n"
@@ -78,23 +262,9 @@ def _request(plan: Plan, lock_id: int) -> bytes:
     ).encode() + body
 
 
-async def _read_answer(reader: asyncio.StreamReader) -> int:
-    head = await reader.readuntil(b"\r\n\r\n")
-    length = 0
-    for line in head.split(b"\r\n"):
-        if line.lower().startswith(b"content-length:"):
-            length = int(line[15:])
-    if length:
-        await reader.readexactly(length)
-    return int(head[9:12])
-
-
-def _percentile(ordered: Sequence[float], share: float) -> float:
-    return ordered[min(len(ordered) - 1, int(len(ordered) * share))] * 1000 if ordered else 0.0
-
-
 def main() -> None:
     plan = msgspec.json.decode(sys.stdin.buffer.read(), type=Plan)
+    gc.disable()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         print(msgspec.json.encode(runner.run(run(plan))).decode())
 

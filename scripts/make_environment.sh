@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes or updates .venv from a lock file: make_environment.sh runtime|dev. Called by make.
+# Makes or updates .venv from a lock file: make_environment.sh runtime|dev|bench. Called by make.
 # Needs Python >= 3.11 with its venv module; PYTHON names one. pip's own settings apply.
 set -eu
 wanted=$1
@@ -18,8 +18,16 @@ is_complete() {
     stamp "$1" "$made_by" | cmp -s - ".venv/$1.stamp"
 }
 
-# The development environment holds the runtime one.
-if is_complete dev || is_complete "$wanted"; then exit 0; fi
+# Each environment holds the one before.
+case $wanted in
+    runtime) enough='runtime dev bench' ;;
+    dev) enough='dev bench' ;;
+    bench) enough=bench ;;
+    *) fail "there is no environment $wanted" ;;
+esac
+for level in $enough; do
+    if is_complete "$level"; then exit 0; fi
+done
 
 is_new_enough() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; }
 find_python() {

@@ -1,0 +1,6 @@
+"""What people would write instead: small honest programs, each as its library's documentation would
+have it, one process, uvloop and httptools as ours. ``python -m bench.alternatives.<name>``.
+
+Settings are environment variables: ``PORT``, ``JWKS`` (a file), ``KAFKA_BOOTSTRAP_SERVERS`` and
+``TOPIC``, or ``POSTGRES_URL``.
+"""

@@ -1,0 +1,82 @@
+"""Facts in bulk, as any trusted service may write them, and how far a topic has come."""
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from itertools import islice
+from uuid import UUID
+
+import uuid_utils
+
+from lockstream.eventlog.kafka import Kafka, connected, high_watermarks
+from lockstream.runtime.settings import Settings
+from lockstream.schemas.lock_facts import (
+    Actor,
+    Fact,
+    LockCreated,
+    LockCreation,
+    TempKeyUse,
+    TempKeyUsed,
+    encode_fact,
+)
+from lockstream.schemas.primitives import default_lock_uuid
+from lockstream.schemas.topics import lock_key, partition_of
+
+WINDOW = 10_000
+NOW = "2026-11-23T10:00:00.000Z"
+
+
+def creations(org_id: str, locks: Sequence[int]) -> Iterable[Fact]:
+    actor = Actor(kind="operator", subject="bench")
+    for lock_id in locks:
+        yield LockCreated(
+            event_id=UUID(bytes=uuid_utils.uuid7().bytes),
+            lock_id=lock_id,
+            occurred_at=NOW,
+            actor=actor,
+            data=LockCreation(default_lock_uuid(lock_id), org_id),
+        )
+
+
+def uses(org_id: str, count: int, locks: Sequence[int]) -> Iterable[Fact]:
+    """``count`` uses, spread over the locks in turn."""
+    actor = Actor(kind="service", subject="bench", org_id=org_id)
+    for n in range(count):
+        yield TempKeyUsed(
+            event_id=UUID(bytes=uuid_utils.uuid7().bytes),
+            lock_id=locks[n % len(locks)],
+            occurred_at=NOW,
+            actor=actor,
+            data=TempKeyUse(temp_key_uuid=f"key-{n % 5000}", user_id="user"),
+        )
+
+
+def publish(settings: Settings, facts: Iterable[Fact]) -> None:
+    asyncio.run(_publish(settings, facts))
+
+
+async def _publish(settings: Settings, facts: Iterable[Fact]) -> None:
+    topic, partitions = settings.topics.lock_facts, settings.partitions
+    left = iter(facts)
+    async with connected(Kafka(settings, "bench").idempotent_producer()) as producer:
+        while window := list(islice(left, WINDOW)):
+            futures = [
+                await producer.send(
+                    topic,
+                    encode_fact(fact),
+                    key=lock_key(fact.lock_id),
+                    partition=partition_of(fact.lock_id, partitions),
+                )
+                for fact in window
+            ]
+            await asyncio.gather(*futures)
+
+
+def offsets_of(settings: Settings, topic: str) -> int:
+    """The sum of a topic's high watermarks; transaction markers count."""
+
+    async def ask() -> int:
+        async with connected(Kafka(settings, "bench").offsets_client()) as client:
+            ends = await high_watermarks(client, topic, list(range(settings.partitions)))
+        return sum(ends.values())
+
+    return asyncio.run(ask())

@@ -1,0 +1,26 @@
+"""The names of measurements, which the report asks for."""
+
+LOCKSTREAM = "Lockstream"
+BARE = "Starlette, answers {}"
+PUBLISH_ONLY = "Starlette + aiokafka"
+
+CLOSED = "commands, closed loop"
+OPEN = "commands, open loop"
+COLD = "commands, cold"
+DISTRIBUTED = "commands, by distribution of locks"
+
+DRAIN = "projector, backlog"
+FANOUT = "fan-out, backlog"
+READERS = "readers of the stream"
+
+WHOLE_PATH = "command to partner's record"
+
+EVENTS_GROWTH = "growth: events in the stream"
+LOCKS_GROWTH = "growth: locks"
+PARTNERS_GROWTH = "growth: partners"
+PARTITIONS_GROWTH = "growth: partitions"
+REPLICAS_GROWTH = "growth: replicas of each role"
+GROWTHS = (EVENTS_GROWTH, LOCKS_GROWTH, PARTNERS_GROWTH, PARTITIONS_GROWTH, REPLICAS_GROWTH)
+
+BUDGET = "latency budget"
+PROFILE = "profile"

@@ -1,0 +1,145 @@
+"""The command path, beside what people would write instead: one run, one broker, in turns."""
+
+import os
+import sys
+from contextlib import ExitStack
+
+import msgspec
+
+from bench.facts import creations, publish
+from bench.load import Plan
+from bench.lockstream_roles import ORG, Roles
+from bench.measurement import Case, Numbers
+from bench.names import BARE, CLOSED, COLD, DISTRIBUTED, LOCKSTREAM, OPEN, PUBLISH_ONLY
+from bench.processes import Process
+from bench.workbench import LOCKS, Workbench, loaded
+from lockstream.operations.signing import jwks_file
+from lockstream.runtime.ports import free_port, is_free
+from tests.postgres import NoPostgres
+
+ALTERNATIVES = {
+    "bare_starlette": BARE,
+    "starlette_aiokafka": PUBLISH_ONLY,
+    "fastapi_aiokafka": "FastAPI + aiokafka",
+    "faststream_kafka": "FastStream",
+    "starlette_postgres": "Starlette + PostgreSQL",
+}
+READY_S = 30.0
+
+
+class Server(msgspec.Struct, frozen=True):
+    """Something that takes commands: where, and with which processes."""
+
+    name: str
+    plan: Plan
+    pids: list[int]
+
+
+def compare_commands(bench: Workbench) -> None:
+    with ExitStack() as started:
+        roles = bench.roles()
+        started.callback(roles.stop)
+        servers = [
+            *_start_alternatives(bench, roles, started),
+            start_lockstream(bench, roles),
+        ]
+        bench.keep(
+            COLD,
+            {"server": LOCKSTREAM, "in_flight": 16},
+            _numbers(bench, servers[-1], 16, "uniform"),
+        )
+        for server in servers:
+            _warm_up(bench, server)
+        for in_flight in bench.sizes.in_flight:
+            bench.measure([_closed(bench, server, in_flight) for server in servers])
+        lockstream = servers[-1]
+        for in_flight in bench.sizes.in_flight:
+            # Uniform again: what stands side by side was measured side by side.
+            distributions = ("uniform", "zipf", "one lock")
+            bench.measure([_distributed(bench, lockstream, in_flight, d) for d in distributions])
+        for rate in bench.sizes.rates:
+            bench.measure([_open(bench, server, rate) for server in servers])
+
+
+def start_lockstream(bench: Workbench, roles: Roles) -> Server:
+    """All roles of an installation with one partner and the bench's locks."""
+    publish(roles.settings, creations(ORG, LOCKS))
+    roles.add_partners(1)
+    roles.start_all(bench.placement.measured, bench.placement.beside)
+    return Server(LOCKSTREAM, roles.plan(LOCKS, bench.sizes.seconds), roles.pids)
+
+
+def _start_alternatives(bench: Workbench, roles: Roles, started: ExitStack) -> list[Server]:
+    """They publish to a topic of their own: no projector reads what they write."""
+    other = bench.roles()
+    found: list[Server] = []
+    starting: list[tuple[Process, int]] = []
+    for module, name in ALTERNATIVES.items():
+        port = free_port(0)
+        environment = {
+            **os.environ,
+            "PORT": str(port),
+            "JWKS": str(jwks_file(roles.folder)),
+            "KAFKA_BOOTSTRAP_SERVERS": other.settings.kafka_bootstrap_servers,
+            "TOPIC": other.settings.topics.lock_facts,
+        }
+        if "postgres" in module:
+            try:
+                environment["POSTGRES_URL"] = bench.postgres_url
+            except NoPostgres as reason:
+                bench.progress.part(f"{name} is left out: {reason}")
+                continue
+        process = Process(
+            [sys.executable, "-m", f"bench.alternatives.{module}"],
+            environment,
+            bench.folder / f"{module}.log",
+            bench.placement.measured,
+        )
+        started.callback(process.stop)
+        starting.append((process, port))
+        plan = Plan("127.0.0.1", port, *roles.credentials, LOCKS, bench.sizes.seconds)
+        found.append(Server(name, plan, [process.pid]))
+    for process, port in starting:
+        process.wait_until(lambda port=port: not is_free(port), READY_S)  # type: ignore[misc]
+    return found
+
+
+def _warm_up(bench: Workbench, server: Server) -> None:
+    """The JVM compiles what is hot in its first half minute, at the cost of everything else."""
+    is_ours = server.name == LOCKSTREAM
+    seconds = bench.sizes.warm_up_seconds if is_ours else min(2.0, bench.sizes.warm_up_seconds / 4)
+    bench.load(msgspec.structs.replace(server.plan, in_flight=64, seconds=seconds))
+
+
+def _closed(bench: Workbench, server: Server, in_flight: int) -> Case:
+    return Case(
+        CLOSED,
+        {"server": server.name, "in_flight": in_flight},
+        lambda: _numbers(bench, server, in_flight, "uniform"),
+    )
+
+
+def _distributed(bench: Workbench, server: Server, in_flight: int, distribution: str) -> Case:
+    return Case(
+        DISTRIBUTED,
+        {"locks": distribution, "in_flight": in_flight},
+        lambda: _numbers(bench, server, in_flight, distribution),
+    )
+
+
+def _numbers(bench: Workbench, server: Server, in_flight: int, distribution: str) -> Numbers:
+    plan = msgspec.structs.replace(server.plan, in_flight=in_flight)
+    if distribution == "one lock":
+        plan = msgspec.structs.replace(plan, locks=LOCKS[:1])
+    else:
+        plan = msgspec.structs.replace(plan, distribution=distribution)
+    return loaded(bench, plan, server.pids)
+
+
+def _open(bench: Workbench, server: Server, rate: int) -> Case:
+    plan = msgspec.structs.replace(server.plan, rate=float(rate))
+    return Case(
+        OPEN,
+        {"server": server.name, "rate": rate},
+        lambda: loaded(bench, plan, server.pids),
+    )

@@ -1,0 +1,141 @@
+"""Processes under measurement: started, pinned to CPUs, asked for their CPU time and memory, and
+stopped again."""
+
+import os
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+
+STOP_S = 20.0
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+class Finished(msgspec.Struct, frozen=True):
+    """What became of a process: ``peak_mib`` is its greatest resident memory."""
+
+    seconds: float
+    cpu_seconds: float
+    peak_mib: float
+    output: bytes
+
+
+class Process:
+    """Runs until it is stopped. Its output goes to ``log``."""
+
+    def __init__(
+        self,
+        arguments: Sequence[str],
+        environment: Mapping[str, str],
+        log: Path,
+        cpus: Iterable[int] = (),
+    ) -> None:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("ab") as output:
+            self._process = subprocess.Popen(
+                arguments,
+                env=dict(environment),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+        self._log = log
+        self.pid = self._process.pid
+        pin(self.pid, cpus)
+
+    def wait_until(self, ready: Callable[[], bool], seconds: float) -> None:
+        """
+        Raises:
+            TimeoutError: it is not ready in time, or has ended; the text is the end of its log.
+        """
+        deadline = time.monotonic() + seconds
+        while not ready():
+            if time.monotonic() > deadline or self._process.poll() is not None:
+                raise TimeoutError(self._log.read_text(errors="replace")[-2000:])
+            time.sleep(0.05)
+
+    def stop(self) -> None:
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGTERM)
+            try:
+                self._process.wait(STOP_S)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+
+
+def run_process(
+    arguments: Sequence[str],
+    environment: Mapping[str, str],
+    seconds: float,
+    cpus: Sequence[int] = (),
+    given: bytes = b"",
+) -> Finished:
+    """Runs a process to its end.
+
+    Raises:
+        TimeoutError: it has not ended in ``seconds`` (it is killed), or its exit code is not 0.
+    """
+    with tempfile.TemporaryFile() as put, tempfile.TemporaryFile() as output:
+        put.write(given)
+        put.seek(0)
+        begun = time.perf_counter()
+        process = subprocess.Popen(arguments, env=dict(environment), stdin=put, stdout=output)
+        pin(process.pid, cpus)
+        killer = threading.Timer(seconds, process.kill)
+        killer.start()
+        try:
+            # The only way to learn what one child has used, at its end.
+            _, status, used = os.wait4(process.pid, 0)
+        except BaseException:
+            process.kill()
+            raise
+        finally:
+            killer.cancel()
+        process.returncode = os.waitstatus_to_exitcode(status)
+        took = time.perf_counter() - begun
+        output.seek(0)
+        said = output.read()
+    if process.returncode == -signal.SIGKILL:
+        raise TimeoutError(f"{arguments[2:4]} did not end in {seconds:.0f} s")
+    if process.returncode:
+        raise TimeoutError(f"{arguments[2:4]} ended with {process.returncode}: {said[-500:]!r}")
+    return Finished(took, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024, said)
+
+
+def pin(pid: int, cpus: Iterable[int]) -> None:
+    """All threads of a process, and those they will start. No CPUs: anywhere."""
+    wanted = set(cpus)
+    if not wanted or not hasattr(os, "sched_setaffinity"):
+        return
+    for thread in Path(f"/proc/{pid}/task").iterdir():
+        os.sched_setaffinity(int(thread.name), wanted)
+
+
+def cpu_seconds(pids: Iterable[int]) -> float:
+    """User and system time so far, of all threads."""
+    ticks = 0
+    for pid in pids:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        ticks += int(fields[11]) + int(fields[12])
+    return ticks / _TICKS
+
+
+def peak_mib(pid: int) -> float:
+    """The greatest resident memory so far, MiB."""
+    return _status_mib(pid, "VmHWM")
+
+
+def resident_mib(pid: int) -> float:
+    return _status_mib(pid, "VmRSS")
+
+
+def _status_mib(pid: int, field: str) -> float:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    line = next(line for line in lines if line.startswith(field))
+    return int(line.split()[1]) / 1024

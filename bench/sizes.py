@@ -1,0 +1,81 @@
+"""How much is measured: for two minutes, for an hour, or with ten million events."""
+
+import msgspec
+
+
+class Sizes(msgspec.Struct, frozen=True):
+    """``seconds``: of one run under load; ``rounds``: how often alternatives take their turns;
+    ``rates``: of the open loops, a second; ``events``, ``locks``, ``partners``, ``partitions``,
+    ``replicas``: the steps that the system grows through."""
+
+    seconds: float
+    rounds: int
+    warm_up_seconds: float
+    in_flight: tuple[int, ...]
+    rates: tuple[int, ...]
+    backlog: int
+    backlog_rounds: int
+    fanout_events: int
+    partners: tuple[int, ...]
+    events: tuple[int, ...]
+    locks: tuple[int, ...]
+    partitions: tuple[int, ...]
+    replicas: tuple[int, ...]
+    growth_rate: int
+    growth_seconds: float
+    traced: int
+    profile_seconds: int
+
+
+FULL = Sizes(
+    seconds=8.0,
+    rounds=5,
+    warm_up_seconds=30.0,
+    in_flight=(1, 16, 64, 256),
+    rates=(100, 500, 1000, 2000),
+    backlog=1_000_000,
+    backlog_rounds=1,
+    fanout_events=200_000,
+    partners=(1, 10, 100),
+    events=(1_000, 10_000, 100_000, 1_000_000),
+    locks=(100, 1_000, 10_000, 100_000),
+    partitions=(1, 3, 12, 48),
+    replicas=(1, 2),
+    growth_rate=300,
+    growth_seconds=15.0,
+    traced=1_000,
+    profile_seconds=20,
+)
+
+QUICK = Sizes(
+    seconds=1.5,
+    rounds=1,
+    warm_up_seconds=4.0,
+    in_flight=(1, 64),
+    rates=(200,),
+    backlog=20_000,
+    backlog_rounds=1,
+    fanout_events=5_000,
+    partners=(1, 10),
+    events=(1_000, 10_000),
+    locks=(100, 1_000),
+    partitions=(1, 12),
+    replicas=(1, 2),
+    growth_rate=100,
+    growth_seconds=1.5,
+    traced=100,
+    profile_seconds=2,
+)
+
+
+def sizes_of(quick: bool, big: bool) -> Sizes:
+    if quick:
+        return QUICK
+    if not big:
+        return FULL
+    return msgspec.structs.replace(
+        FULL,
+        backlog=10_000_000,
+        events=(*FULL.events, 10_000_000),
+        locks=(*FULL.locks, 1_000_000),
+    )

@@ -1,0 +1,130 @@
+"""What all parts of the bench share: the broker, the sizes, the placement, and what was found."""
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+import msgspec
+
+from bench.load import Outcome, Plan
+from bench.lockstream_roles import Roles
+from bench.measurement import Case, Measurement, Numbers, interleave
+from bench.placement import Placement
+from bench.processes import cpu_seconds, pin, run_process
+from bench.progress import Progress
+from bench.sizes import Sizes
+from lockstream.eventlog.local_broker import LocalBroker
+from tests.postgres import PostgresCluster
+
+LOCKS = tuple(range(1000, 1100))
+GRACE_S = 40.0
+
+
+class Workbench:
+    """Starts the broker; whatever is started through it ends with it."""
+
+    def __init__(
+        self, folder: Path, sizes: Sizes, placement: Placement, progress: Progress
+    ) -> None:
+        self.folder = folder
+        self.sizes = sizes
+        self.placement = placement
+        self.progress = progress
+        self.measurements: list[Measurement] = []
+        self._started = ExitStack()
+        self._count = 0
+        self._postgres: PostgresCluster | None = None
+
+    def __enter__(self) -> "Workbench":
+        self.broker = LocalBroker.start(self.folder / "broker", heap_mib=1024)
+        self._started.callback(self.broker.stop)
+        pin(self.broker.pid, self.placement.broker)
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        self._started.close()
+
+    def roles(
+        self,
+        *,
+        partitions: int = 12,
+        read_model: str = "",
+        environment: Mapping[str, str] | None = None,
+    ) -> Roles:
+        """A new installation; no role runs yet. The caller stops it."""
+        self._count += 1
+        return Roles(
+            self.folder / f"installation-{self._count}",
+            self.broker.bootstrap_servers,
+            f"bench{self._count}.",
+            partitions=partitions,
+            read_model=read_model,
+            environment=dict(environment or {}),
+        )
+
+    @property
+    def postgres_url(self) -> str:
+        """An empty database of a cluster of our own, as durable as PostgreSQL is by default.
+
+        Raises:
+            NoPostgres: no server is installed.
+        """
+        if self._postgres is None:
+            folder = self.folder / "postgres"
+            folder.mkdir()
+            self.folder.chmod(0o755)
+            self._postgres = PostgresCluster(folder)
+            self._postgres.start()
+            self._started.callback(self._postgres.stop)
+            pin(self._postgres.pid, self.placement.broker)
+        return self._postgres.url
+
+    def load(self, plan: Plan) -> Outcome:
+        """One run of the load generator.
+
+        Raises:
+            TimeoutError: it has not ended long after it should have.
+        """
+        done = run_process(
+            [sys.executable, "-m", "bench.load"],
+            os.environ,
+            plan.seconds + GRACE_S,
+            self.placement.load,
+            msgspec.json.encode(plan),
+        )
+        return msgspec.json.decode(done.output, type=Outcome)
+
+    def measure(self, cases: list[Case], rounds: int = 0) -> list[Measurement]:
+        """All cases in turn, ``rounds`` times (as often as the sizes say, if 0)."""
+        found = interleave(cases, rounds or self.sizes.rounds, self._say)
+        self.measurements += found
+        return found
+
+    def keep(self, name: str, parameters: dict[str, str | int | float], numbers: Numbers) -> None:
+        """What was measured once, on the way."""
+        self._say(Case(name, parameters, lambda: numbers), numbers)
+        self.measurements.append(Measurement(name, parameters, [dict(numbers)]))
+
+    def _say(self, case: Case, numbers: Numbers) -> None:
+        self.progress.measured(case.name, case.parameters, numbers)
+
+
+def loaded(bench: Workbench, plan: Plan, pids: Sequence[int]) -> dict[str, float]:
+    """The outcome of one run, and what an answer cost: CPU of these processes and of the broker.
+
+    Raises:
+        TimeoutError: there was no answer at all, or the generator hangs.
+    """
+    brokers = [bench.broker.pid]
+    before, broker_before = cpu_seconds(pids), cpu_seconds(brokers)
+    outcome = bench.load(plan)
+    answers = outcome.numbers["answers"]
+    if not answers:
+        raise TimeoutError(f"no answer had status 200: {outcome.statuses}")
+    return {
+        **outcome.numbers,
+        "cpu_ms": (cpu_seconds(pids) - before) * 1000 / answers,
+        "broker_cpu_ms": (cpu_seconds(brokers) - broker_before) * 1000 / answers,
+    }

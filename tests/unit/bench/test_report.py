@@ -1,0 +1,135 @@
+from pathlib import Path
+
+import pytest
+
+from bench.machine import Machine
+from bench.measurement import Case, Measurement, interleave, select
+from bench.names import CLOSED, EVENTS_GROWTH, LOCKSTREAM, PUBLISH_ONLY
+from bench.report import figure, put_between_markers, report, table, title
+from bench.results import Part, Results, keep_part, newest_file, read_results, results_file
+from bench.targets import judge, ratios
+
+MACHINE = Machine("CPU", 2, 4.0, "Linux", "3.11", {"uvloop": "1"}, (0.1, 0.2), "abc")
+
+
+def commands(server: str, in_flight: int, *per_second: float) -> Measurement:
+    numbers = {"p50_ms": 1.0, "p99_ms": 2.0, "p99.9_ms": 3.0, "cpu_ms": 0.1}
+    rounds = [{"per_second": rate, **numbers} for rate in per_second]
+    return Measurement(CLOSED, {"server": server, "in_flight": in_flight}, rounds)
+
+
+def part(*measurements: Measurement) -> Part:
+    return Part("2026-11-23T10:00:00+00:00", 1.0, MACHINE, "free", list(measurements))
+
+
+def met(measurements: list[Measurement]) -> dict[str, bool | None]:
+    return {judged.target.what: judged.met for judged in judge(measurements)}
+
+
+def test_alternatives_take_their_turns() -> None:
+    order: list[str] = []
+
+    def case(name: str) -> Case:
+        def run() -> dict[str, float]:
+            order.append(name)
+            return {"n": float(len(order))}
+
+        return Case(name, {}, run, setup=lambda: order.append(f"before {name}"))
+
+    found = interleave([case("a"), case("b")], 2, lambda case, numbers: None)
+    assert order == ["before a", "a", "before b", "b"] * 2
+    assert [m.rounds for m in found] == [[{"n": 2.0}, {"n": 6.0}], [{"n": 4.0}, {"n": 8.0}]]
+    assert found[0].median("n") == 4.0
+    assert found[0].spread("n") == (2.0, 6.0)
+
+
+def test_measurements_are_found_by_name_and_parameters() -> None:
+    one, other = commands(LOCKSTREAM, 1, 1.0), commands(LOCKSTREAM, 16, 1.0)
+    assert select([one, other], CLOSED, in_flight=16) == [other]
+    assert select([one, other], "something else") == []
+
+
+def test_a_ratio_is_taken_round_by_round() -> None:
+    ours, theirs = commands(LOCKSTREAM, 64, 80.0, 10.0), commands(PUBLISH_ONLY, 64, 100.0, 20.0)
+    assert ratios(ours, theirs, "per_second") == [0.8, 0.5]
+
+
+def test_the_ratio_to_publishing_only_is_judged_where_most_is_in_flight() -> None:
+    measurements = [
+        commands(LOCKSTREAM, 1, 10.0),
+        commands(PUBLISH_ONLY, 1, 100.0),
+        commands(LOCKSTREAM, 256, 80.0),
+        commands(PUBLISH_ONLY, 256, 100.0),
+    ]
+    name = "commands/s, one API process, beside the endpoint that only publishes"
+    assert met(measurements)[name] is True
+    assert met([*measurements[:2], commands(LOCKSTREAM, 256, 70.0), measurements[3]])[name] is False
+
+
+def test_a_target_that_was_not_measured_is_neither_met_nor_missed() -> None:
+    assert set(met([]).values()) == {None}
+
+
+def test_a_cost_that_grows_by_more_than_a_quarter_is_not_flat() -> None:
+    def growing(*costs: float) -> list[Measurement]:
+        return [
+            Measurement(EVENTS_GROWTH, {"size": 10**n}, [{"cpu_ms": cost}])
+            for n, cost in enumerate(costs)
+        ]
+
+    name = "CPU for a command, most events / fewest"
+    assert met(growing(1.0, 1.2))[name] is True
+    assert met(growing(1.0, 1.1, 1.3))[name] is False
+
+
+def test_the_report_shows_medians_spreads_and_targets() -> None:
+    quickest = commands(LOCKSTREAM, 1, 100.0, 300.0, 200.0)
+    text = report(Results(False, {"commands": part(quickest, commands(PUBLISH_ONLY, 1, 400.0))}))
+    assert "| Lockstream | 1 | 0.25 | 200 (100–300) |" in text
+    assert "| one client, p50 | ≤ 3.00 ms | 1.00 ms | met |" in text
+    assert "not measured" in text
+    assert "2 cores" in text
+
+
+def test_only_what_stands_between_the_markers_is_replaced() -> None:
+    document = "a\n<!-- written by the bench: x -->\nold\n<!-- end: x -->\nb"
+    once = put_between_markers(document, "x", "new")
+    assert once == "a\n<!-- written by the bench: x -->\nnew\n<!-- end: x -->\nb"
+    assert put_between_markers(once, "x", "new") == once
+    with pytest.raises(ValueError, match="'y'"):
+        put_between_markers(document, "y", "new")
+
+
+def test_the_published_page_has_the_markers() -> None:
+    page = Path(__file__).parents[3] / "docs" / "performance.md"
+    assert "new text" in put_between_markers(page.read_text(), "results", "new text")
+
+
+def test_figures_have_three_digits_and_titles_a_unit() -> None:
+    assert [figure(v) for v in (12345.6, 99.94, 1.234, 0.0123, 0)] == [
+        "12,346",
+        "99.9",
+        "1.23",
+        "0.012",
+        "0.00",
+    ]
+    assert title("peak_mib") == "peak, MiB"
+    assert title("facts_per_second") == "facts per second"
+    assert table(("a",), []) == ""
+
+
+def test_a_part_that_is_measured_again_replaces_only_itself(tmp_path: Path) -> None:
+    file = results_file(tmp_path, "2026-11-23", quick=False)
+    keep_part(file, False, "commands", part(commands(LOCKSTREAM, 1, 1.0)))
+    keep_part(file, False, "stages", part())
+    keep_part(file, False, "commands", part(commands(LOCKSTREAM, 1, 2.0)))
+    found = read_results(file)
+    assert set(found.parts) == {"commands", "stages"}
+    assert found.measurements == [commands(LOCKSTREAM, 1, 2.0)]
+
+
+def test_a_rehearsal_is_never_taken_for_the_newest_result(tmp_path: Path) -> None:
+    assert newest_file(tmp_path) is None
+    for name in ("2026-11-22.json", "2026-11-23.json", "2026-11-24-quick.json"):
+        (tmp_path / name).write_text("{}")
+    assert newest_file(tmp_path) == tmp_path / "2026-11-23.json"
