@@ -2,9 +2,8 @@
 
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime
-from uuid import uuid4
 
+import uuid_utils
 from starlette.routing import BaseRoute, Match, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -13,13 +12,12 @@ from lockstream.command_api.credentials import API_KEY
 from lockstream.command_api.door import PROBES
 from lockstream.command_api.metrics import ApiMetrics
 from lockstream.runtime.logs import AccessLine, AccessLog, RequestIds, request_ids
-from lockstream.runtime.tracing import NoTracing, Span, Tracing, is_traceparent
-from lockstream.schemas.primitives import write_time
+from lockstream.runtime.tracing import Span, Tracing, is_traceparent
 from lockstream.schemas.registry import ApiKey
 
 REQUEST_ID = b"x-request-id"
 TRACEPARENT = b"traceparent"
-REPLAYED = b"idempotent-replayed"
+REPLAYED = (b"idempotent-replayed", b"true")
 MAX_REQUEST_ID = 128
 UNMATCHED = "unmatched"
 OTHER_METHOD = "_OTHER"
@@ -67,8 +65,12 @@ class Observed:
             await self._app(scope, receive, send)
             return
         begun = time.perf_counter()
-        span = self._begin_span(scope)
-        ids = RequestIds(_request_id(scope), _trace_id(span.traceparent))
+        request_id, traceparent = _read_headers(scope)
+        span = None
+        if self._tracing.on and scope["path"] not in PROBES:
+            span = self._begin_span(scope, traceparent)
+            traceparent = span.traceparent
+        ids = RequestIds(request_id, _trace_id(traceparent))
         request_ids.set(ids)
         header = (REQUEST_ID, ids.request_id.encode())
         # What the server answers if the application fails before it does.
@@ -78,7 +80,7 @@ class Observed:
             nonlocal status, replayed
             if message["type"] == "http.response.start":
                 status = message["status"]
-                replayed = any(name.lower() == REPLAYED for name, _ in message["headers"])
+                replayed = REPLAYED in message["headers"]
                 message["headers"] = [*message["headers"], header]
             await send(message)
 
@@ -86,13 +88,11 @@ class Observed:
             await self._app(scope, receive, send_with_id)
         finally:
             self._ended(scope, ids, status, replayed, time.perf_counter() - begun)
-            self._end_span(span, scope, status)
+            if span is not None:
+                self._end_span(span, scope, status)
 
-    def _begin_span(self, scope: Scope) -> Span:
+    def _begin_span(self, scope: Scope, parent: bytes | None) -> Span:
         """Everything behind this layer sees the span as the caller's ``traceparent``."""
-        parent = _traceparent(scope)
-        if not self._tracing.on or scope["path"] in PROBES:
-            return NoTracing().start("", "server", parent, {})
         method = _method(scope)
         attributes = {
             "http.request.method": method,
@@ -106,8 +106,6 @@ class Observed:
         return span
 
     def _end_span(self, span: Span, scope: Scope, status: int) -> None:
-        if not self._tracing.on:
-            return
         route = self._template(scope)
         attributes: dict[str, str | int] = {"http.response.status_code": status}
         name = None
@@ -129,7 +127,7 @@ class Observed:
         api_key: ApiKey | None = scope.get(API_KEY)
         self._access_log.add(
             AccessLine(
-                time=write_time(datetime.now(UTC)),
+                time=self._access_log.now(),
                 level="INFO",
                 logger="lockstream.access",
                 message=f"{method} {route} {status}",
@@ -160,23 +158,24 @@ def _method(scope: Scope) -> str:
     return scope["method"] if scope["method"] in METHODS else OTHER_METHOD
 
 
-def _request_id(scope: Scope) -> str:
-    """The caller's own if it is harmless, else a new one."""
-    value = _header(scope, REQUEST_ID)
-    return value.decode() if value is not None and _is_harmless(value) else uuid4().hex
-
-
-def _traceparent(scope: Scope) -> bytes | None:
-    value = _header(scope, TRACEPARENT)
-    return value if value is not None and is_traceparent(value) else None
+def _read_headers(scope: Scope) -> tuple[str, bytes | None]:
+    """The request's id, the caller's own if it is harmless, else a new one; and the caller's
+    ``traceparent`` if it is well-formed."""
+    request_id = traceparent = None
+    for name, value in scope["headers"]:
+        if name == REQUEST_ID and request_id is None:
+            request_id = value
+        elif name == TRACEPARENT and traceparent is None:
+            traceparent = value
+    if request_id is None or not _is_harmless(request_id):
+        request_id = uuid_utils.uuid4().hex.encode()
+    if traceparent is not None and not is_traceparent(traceparent):
+        traceparent = None
+    return request_id.decode(), traceparent
 
 
 def _trace_id(traceparent: bytes | None) -> str | None:
     return traceparent[3:35].decode() if traceparent is not None else None
-
-
-def _header(scope: Scope, wanted: bytes) -> bytes | None:
-    return next((bytes(value) for name, value in scope["headers"] if name == wanted), None)
 
 
 def _is_harmless(value: bytes) -> bool:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 from contextvars import ContextVar
 from datetime import UTC, datetime
@@ -52,6 +53,8 @@ class AccessLog:
     def __init__(self, write: Callable[[bytes], object]) -> None:
         self._write = write
         self._lines: list[bytes] = []
+        self._second = -1
+        self._second_text = ""
         self._encode = msgspec.json.Encoder().encode
 
     def add(self, line: AccessLine) -> None:
@@ -60,6 +63,16 @@ class AccessLog:
             asyncio.get_running_loop().call_later(FLUSH_S, self.flush)
         elif len(self._lines) >= FULL_LINES:
             self.flush()
+
+    def now(self) -> str:
+        """The time of a line. The part that many lines have in common is made once a second."""
+        now = time.time()
+        second = int(now)
+        if second != self._second:
+            self._second = second
+            # All but the milliseconds: 2026-11-23T10:00:00.
+            self._second_text = write_time(datetime.fromtimestamp(second, UTC))[:20]
+        return f"{self._second_text}{int((now - second) * 1000):03d}Z"
 
     def flush(self) -> None:
         if self._lines:
