@@ -22,7 +22,7 @@ from lockstream.eventlog.broker_properties import (
 from lockstream.eventlog.kafka_download import Progress, fetch_kafka
 from lockstream.runtime.errors import BrokerUnavailable
 from lockstream.runtime.files import locked, write_atomically
-from lockstream.runtime.ports import free_port, is_free
+from lockstream.runtime.ports import PortClaims, is_free
 
 _CLUSTER_ID = "bG9ja3N0cmVhbS1sb2NhbA"
 _DEFAULT_PORT = 9092
@@ -88,8 +88,10 @@ class LocalBroker:
             _stop_left_behind(folder, progress)
             java = _java_command(jars, folder, heap_mib)
             (folder / "log4j2.properties").write_text(_LOGGING)
+            claims = PortClaims()
+            claim.callback(claims.release)
             for attempt in range(3):
-                ports = _choose_ports(folder, port if attempt == 0 else None)
+                ports = _choose_ports(folder, port if attempt == 0 else None, claims)
                 _write_properties(folder, ports, properties or {})
                 if not (folder / "data" / "meta.properties").exists():
                     progress("preparing the broker's storage")
@@ -259,15 +261,14 @@ rootLogger.appenderRef.file.ref = file
 # ---- ports ------------------------------------------------------------------------------------
 
 
-def _choose_ports(folder: Path, wish: int | None) -> _Ports:
+def _choose_ports(folder: Path, wish: int | None, claims: PortClaims) -> _Ports:
     """Those of the last time if they are free: clients remember them."""
     file = folder / "ports.json"
     try:
         last = msgspec.json.decode(file.read_bytes(), type=_Ports)
     except (FileNotFoundError, msgspec.DecodeError):
         last = _Ports(_DEFAULT_PORT, 0)
-    client = free_port(wish or last.client)
-    ports = _Ports(client, free_port(last.controller, but_not=client))
+    ports = _Ports(claims.take(wish or last.client), claims.take(last.controller))
     write_atomically(file, msgspec.json.encode(ports))
     return ports
 

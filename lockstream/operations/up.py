@@ -37,7 +37,7 @@ from lockstream.read_model.database import Database, read_model_url
 from lockstream.read_model.store import ReadModel
 from lockstream.runtime.errors import ConfigurationError, Unavailable
 from lockstream.runtime.files import locked, write_atomically
-from lockstream.runtime.ports import free_port
+from lockstream.runtime.ports import PortClaims
 from lockstream.runtime.process import until_stopped
 from lockstream.runtime.settings import Settings, read_settings, variable_of
 from lockstream.schemas.primitives import default_lock_uuid
@@ -90,6 +90,7 @@ class _System:
         self._settings = msgspec.structs.replace(settings, state_dir=settings.state_dir.absolute())
         self._broker: LocalBroker | None = None
         self._services: dict[str, Supervised] = {}
+        self._claims = PortClaims()
         self._demo: DemoData | None = None
 
     async def run(self, demo: bool, stop: asyncio.Event) -> None:
@@ -156,9 +157,9 @@ class _System:
         names = f"{socket.gethostname()}:{settings.state_dir}".encode()
         wished = _read_ports(settings.state_dir, settings)
         ports = _Ports(
-            api=free_port(wished.api, host=settings.api_host),
-            projector=free_port(wished.projector, host=settings.health_host),
-            fanout=free_port(wished.fanout, host=settings.health_host),
+            api=self._claims.take(wished.api, settings.api_host),
+            projector=self._claims.take(wished.projector, settings.health_host),
+            fanout=self._claims.take(wished.fanout, settings.health_host),
         )
         if ports.api != settings.api_port:
             say(f"port {settings.api_port} is not used: the API listens on {ports.api}")

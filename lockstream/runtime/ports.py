@@ -1,8 +1,47 @@
 """Finding a port to listen on."""
 
 import socket
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
 
 from lockstream.runtime.errors import Unavailable
+from lockstream.runtime.files import locked
+
+TRIES = 10
+
+
+class PortClaims:
+    """Ports that no other process of ours takes while this one holds them. Between finding a port
+    free and listening on it there are seconds in which another could find it free too."""
+
+    def __init__(self) -> None:
+        self._held = ExitStack()
+
+    def take(self, wish: int, host: str = "127.0.0.1") -> int:
+        """As ``free_port``.
+
+        Raises:
+            Unavailable: there is none.
+        """
+        if wish != 0 and is_free(wish, host) and self._claim(wish):
+            return wish
+        for _ in range(TRIES):
+            found = free_port(0, host=host)
+            if self._claim(found):
+                return found
+        raise Unavailable(f"no port is free on {host}")
+
+    def release(self) -> None:
+        self._held.close()
+
+    def _claim(self, port: int) -> bool:
+        file = Path(tempfile.gettempdir()) / f"lockstream-port-{port}"
+        try:
+            self._held.enter_context(locked(file, 0.0, Unavailable(f"port {port} is claimed")))
+        except (Unavailable, PermissionError):
+            return False
+        return True
 
 
 def free_port(wish: int, *, host: str = "127.0.0.1", but_not: int = 0) -> int:
@@ -13,7 +52,7 @@ def free_port(wish: int, *, host: str = "127.0.0.1", but_not: int = 0) -> int:
     """
     if wish not in (0, but_not) and is_free(wish, host):
         return wish
-    for _ in range(10):
+    for _ in range(TRIES):
         with socket.socket() as probe:
             probe.bind((host, 0))
             found: int = probe.getsockname()[1]

@@ -16,7 +16,7 @@ from lockstream.eventlog.broker_properties import (
 from lockstream.eventlog.kafka_download import KAFKA_VERSION, fetch_kafka
 from lockstream.eventlog.local_broker import LocalBroker, left_behind
 from lockstream.runtime.errors import BrokerUnavailable
-from lockstream.runtime.ports import free_port
+from lockstream.runtime.ports import PortClaims, free_port
 
 
 @pytest.fixture
@@ -63,6 +63,15 @@ def test_one_node_is_never_asked_for_a_second_replica() -> None:
     }
     assert len(replicas) == 5
     assert set(replicas.values()) == {"1"}
+
+
+def test_a_claimed_port_is_given_to_nobody_else_until_it_is_released() -> None:
+    first, second = PortClaims(), PortClaims()
+    port = first.take(0)
+    assert second.take(port) != port
+    first.release()
+    assert second.take(port) == port
+    second.release()
 
 
 def test_a_free_port_is_taken_as_wished(busy_port: int) -> None:
