@@ -8,8 +8,12 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench.machine import describe_machine
+from bench.machine import Machine, describe_machine
+from bench.parts.budget import measure_budget
 from bench.parts.commands import compare_commands
+from bench.parts.growth import measure_growth
+from bench.parts.stages import measure_stages
+from bench.parts.whole_path import measure_whole_path
 from bench.placement import place
 from bench.progress import Progress
 from bench.report import put_between_markers, report
@@ -21,6 +25,10 @@ from bench.workbench import Workbench
 DOCUMENT = Path(__file__).parent.parent / "docs" / "performance.md"
 PARTS: Mapping[str, Callable[[Workbench], None]] = {
     "commands": compare_commands,
+    "stages": measure_stages,
+    "whole-path": measure_whole_path,
+    "growth": measure_growth,
+    "budget": measure_budget,
 }
 
 
@@ -34,11 +42,17 @@ def main() -> None:
         return
     chosen = options.only or list(PARTS)
     file = results_file(FOLDER, datetime.now(UTC).date().isoformat(), options.quick)
-    with Progress(len(chosen)) as progress:
-        for name in chosen:
-            progress.part(name)
-            _measure(name, options, file, progress)
-            progress.part_done()
+    sizes, placement = sizes_of(options.quick, options.big), place(options.placement)
+    with (
+        Progress(len(chosen)) as progress,
+        tempfile.TemporaryDirectory(prefix="lockstream-bench-") as folder,
+    ):
+        machine = describe_machine()
+        with Workbench(Path(folder), sizes, placement, progress) as bench:
+            for name in chosen:
+                progress.part(name)
+                keep_part(file, options.quick, name, _measure(name, bench, machine))
+                progress.part_done()
     print(f"figures: {file}")
     for judged in judge(read_results(file).measurements):
         if judged.met is False:
@@ -63,20 +77,12 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _measure(name: str, options: argparse.Namespace, file: Path, progress: Progress) -> None:
-    """Each part has a broker of its own, so that none inherits the topics of another."""
-    machine = describe_machine()
-    placement = place(options.placement)
+def _measure(name: str, bench: Workbench, machine: Machine) -> Part:
     begun = time.monotonic()
-    with (
-        tempfile.TemporaryDirectory(prefix="lockstream-bench-") as folder,
-        Workbench(Path(folder), sizes_of(options.quick, options.big), placement, progress) as bench,
-    ):
-        PARTS[name](bench)
+    PARTS[name](bench)
     at = datetime.now(UTC).isoformat(timespec="seconds")
-    took = time.monotonic() - begun
-    part = Part(at, round(took, 1), machine, placement.described, bench.measurements)
-    keep_part(file, options.quick, name, part)
+    took = round(time.monotonic() - begun, 1)
+    return Part(at, took, machine, bench.placement.described, bench.take())
 
 
 def write_report(file: Path) -> None:

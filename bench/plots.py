@@ -41,6 +41,7 @@ def _latency(measurements: Sequence[Measurement]) -> Any:
         p50, p99 = ([m.median(q) for m in steps] for q in ("p50_ms", "p99_ms"))
         axes.plot(load, p50, "o-", color=colour, label=str(server))
         axes.plot(load, p99, "o--", color=colour, alpha=0.5)
+    axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_xlabel("answers/s, with more and more in flight")
     axes.set_ylabel("latency, ms: p50 solid, p99 dashed")

@@ -1,11 +1,12 @@
 """Processes under measurement: started, pinned to CPUs, asked for their CPU time and memory, and
 stopped again."""
 
+import contextlib
 import os
+import select
 import signal
 import subprocess
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from pathlib import Path
 import msgspec
 
 STOP_S = 20.0
+LOOK_S = 0.05
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -87,25 +89,42 @@ def run_process(
         begun = time.perf_counter()
         process = subprocess.Popen(arguments, env=dict(environment), stdin=put, stdout=output)
         pin(process.pid, cpus)
-        killer = threading.Timer(seconds, process.kill)
-        killer.start()
         try:
+            peak = _watch(process.pid, begun + seconds)
             # The only way to learn what one child has used, at its end.
             _, status, used = os.wait4(process.pid, 0)
         except BaseException:
             process.kill()
+            process.wait()
             raise
-        finally:
-            killer.cancel()
         process.returncode = os.waitstatus_to_exitcode(status)
         took = time.perf_counter() - begun
         output.seek(0)
         said = output.read()
-    if process.returncode == -signal.SIGKILL:
-        raise TimeoutError(f"{arguments[2:4]} did not end in {seconds:.0f} s")
     if process.returncode:
         raise TimeoutError(f"{arguments[2:4]} ended with {process.returncode}: {said[-500:]!r}")
-    return Finished(took, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024, said)
+    return Finished(took, used.ru_utime + used.ru_stime, peak, said)
+
+
+def _watch(pid: int, deadline: float) -> float:
+    """Waits for the end of a child, and tells its peak memory: ``ru_maxrss`` would never be less
+    than ours, whose child it was born as.
+
+    Raises:
+        TimeoutError: it has not ended by then.
+    """
+    peak = 0.0
+    ended = os.pidfd_open(pid)
+    try:
+        while not select.select([ended], [], [], LOOK_S)[0]:
+            # Its memory is gone a moment before it has ended.
+            with contextlib.suppress(StopIteration):
+                peak = peak_mib(pid)
+            if time.perf_counter() > deadline:
+                raise TimeoutError(f"process {pid} did not end in time")
+    finally:
+        os.close(ended)
+    return peak
 
 
 def pin(pid: int, cpus: Iterable[int]) -> None:

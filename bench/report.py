@@ -1,6 +1,6 @@
 """Pure: the tables of ``docs/performance.md``, from results."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from bench.distributions import median
 from bench.measurement import Measurement, select
@@ -53,7 +53,7 @@ def report(results: Results) -> str:
         ("The whole path", _whole_path(found)),
         ("Growth", _growth(found)),
         ("Where the time goes", _budget(found)),
-        ("Measured on", "\n".join(_machine(name, part) for name, part in results.parts.items())),
+        ("Measured on", _measured_on(results.parts)),
     ]
     return "\n\n".join(f"### {title}\n\n{text}" for title, text in sections if text)
 
@@ -167,11 +167,13 @@ def _stages(found: All) -> str:
 
 
 def _whole_path(found: All) -> str:
-    return _any(found, WHOLE_PATH)
+    numbers = ("p50_ms", "p99_ms", "p99.9_ms", "answered_p50_ms", "answered_p99_ms")
+    return _any(found, WHOLE_PATH, numbers)
 
 
 def _growth(found: All) -> str:
-    return "\n\n".join(part for name in GROWTHS if (part := _any(found, name)))
+    numbers = ("cpu_ms", "broker_cpu_ms", "p50_ms", "p99_ms", "p99.9_ms")
+    return "\n\n".join(part for name in GROWTHS if (part := _any(found, name, numbers)))
 
 
 def _budget(found: All) -> str:
@@ -179,19 +181,19 @@ def _budget(found: All) -> str:
     for m in select(found, PROFILE):
         shares = sorted(m.rounds[-1].items(), key=lambda item: -item[1])
         parts.append(
-            f"{m.parameters['role']}, share of its samples by module:\n\n"
-            + table(("", "%"), [(name, figure(share)) for name, share in shares])
+            f"Profile of the {m.parameters['role']} under load: whose code was on top\n\n"
+            + table(("", "% of samples"), [(name, figure(share)) for name, share in shares])
         )
     return "\n\n".join(part for part in parts if part)
 
 
-def _any(found: All, name: str) -> str:
-    """One kind of measurement: its parameters, then its numbers as they are called."""
+def _any(found: All, name: str, numbers: Sequence[str] = ()) -> str:
+    """One kind of measurement: its parameters, then these numbers, or all that it has."""
     measured = select(found, name)
     if not measured:
         return ""
     parameters = list(dict.fromkeys(key for m in measured for key in m.parameters))
-    numbers = list(dict.fromkeys(key for m in measured for r in m.rounds for key in r))
+    numbers = numbers or list(dict.fromkeys(key for m in measured for r in m.rounds for key in r))
     rows = [
         (
             *(str(m.parameters.get(key, "")) for key in parameters),
@@ -212,12 +214,21 @@ def title(name: str) -> str:
     return name.replace("_", " ")
 
 
-def _machine(name: str, part: Part) -> str:
+def _measured_on(parts: Mapping[str, Part]) -> str:
+    """One line for each run: parts of one run were measured on one machine and broker."""
+    described: dict[str, list[str]] = {}
+    for name, part in parts.items():
+        described.setdefault(_machine(part), []).append(
+            f"{name} ({part.at}, {part.seconds:,.0f} s)"
+        )
+    return "\n".join(f"- {', '.join(names)}: {machine}" for machine, names in described.items())
+
+
+def _machine(part: Part) -> str:
     machine = part.machine
     packages = ", ".join(f"{package} {number}" for package, number in machine.versions.items())
     return (
-        f"- {name}: {part.at}, {part.seconds:,.0f} s, commit {machine.commit}; "
-        f"{machine.processor}, {machine.cores} cores, {machine.memory_gib} GiB, {machine.system}, "
+        f"commit {machine.commit}; {machine.processor}, {machine.cores} cores, {machine.memory_gib} GiB, {machine.system}, "
         f"Python {machine.python}; load average before {machine.load_average[0]} (1 min), "
         f"{machine.load_average[1]} (5 min); {part.placement}; {packages}"
     )

@@ -14,7 +14,7 @@ class Sizes(msgspec.Struct, frozen=True):
     in_flight: tuple[int, ...]
     rates: tuple[int, ...]
     backlog: int
-    backlog_rounds: int
+    reader_rounds: int
     fanout_events: int
     partners: tuple[int, ...]
     events: tuple[int, ...]
@@ -34,7 +34,7 @@ FULL = Sizes(
     in_flight=(1, 16, 64, 256),
     rates=(100, 500, 1000, 2000),
     backlog=1_000_000,
-    backlog_rounds=1,
+    reader_rounds=3,
     fanout_events=200_000,
     partners=(1, 10, 100),
     events=(1_000, 10_000, 100_000, 1_000_000),
@@ -42,7 +42,7 @@ FULL = Sizes(
     partitions=(1, 3, 12, 48),
     replicas=(1, 2),
     growth_rate=300,
-    growth_seconds=15.0,
+    growth_seconds=10.0,
     traced=1_000,
     profile_seconds=20,
 )
@@ -50,17 +50,17 @@ FULL = Sizes(
 QUICK = Sizes(
     seconds=1.5,
     rounds=1,
-    warm_up_seconds=4.0,
+    warm_up_seconds=8.0,
     in_flight=(1, 64),
     rates=(200,),
     backlog=20_000,
-    backlog_rounds=1,
+    reader_rounds=1,
     fanout_events=5_000,
-    partners=(1, 10),
+    partners=(4,),
     events=(1_000, 10_000),
     locks=(100, 1_000),
-    partitions=(1, 12),
-    replicas=(1, 2),
+    partitions=(12,),
+    replicas=(2,),
     growth_rate=100,
     growth_seconds=1.5,
     traced=100,

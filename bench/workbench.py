@@ -1,11 +1,14 @@
 """What all parts of the bench share: the broker, the sizes, the placement, and what was found."""
 
+import asyncio
+import logging
 import os
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+import asyncpg
 import msgspec
 
 from bench.load import Outcome, Plan
@@ -20,6 +23,7 @@ from tests.postgres import PostgresCluster
 
 LOCKS = tuple(range(1000, 1100))
 GRACE_S = 40.0
+WARM_UP_IN_FLIGHT = 64
 
 
 class Workbench:
@@ -32,12 +36,15 @@ class Workbench:
         self.sizes = sizes
         self.placement = placement
         self.progress = progress
-        self.measurements: list[Measurement] = []
+        self._found: list[Measurement] = []
+        self._is_warm = False
         self._started = ExitStack()
         self._count = 0
         self._postgres: PostgresCluster | None = None
 
     def __enter__(self) -> "Workbench":
+        # It logs each attempt on a topic that was made a moment ago; what fails is raised anyway.
+        logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
         self.broker = LocalBroker.start(self.folder / "broker", heap_mib=1024)
         self._started.callback(self.broker.stop)
         pin(self.broker.pid, self.placement.broker)
@@ -81,6 +88,26 @@ class Workbench:
             pin(self._postgres.pid, self.placement.broker)
         return self._postgres.url
 
+    def new_database(self) -> str:
+        """The URL of one more empty database.
+
+        Raises:
+            NoPostgres: no server is installed.
+        """
+        url = self.postgres_url
+        self._count += 1
+        name = f"bench{self._count}"
+
+        async def create() -> None:
+            connection = await asyncpg.connect(url)
+            try:
+                await connection.execute(f"CREATE DATABASE {name}")
+            finally:
+                await connection.close()
+
+        asyncio.run(create())
+        return f"{url.rpartition('/')[0]}/{name}"
+
     def load(self, plan: Plan) -> Outcome:
         """One run of the load generator.
 
@@ -99,13 +126,25 @@ class Workbench:
     def measure(self, cases: list[Case], rounds: int = 0) -> list[Measurement]:
         """All cases in turn, ``rounds`` times (as often as the sizes say, if 0)."""
         found = interleave(cases, rounds or self.sizes.rounds, self._say)
-        self.measurements += found
+        self._found += found
         return found
 
     def keep(self, name: str, parameters: dict[str, str | int | float], numbers: Numbers) -> None:
         """What was measured once, on the way."""
         self._say(Case(name, parameters, lambda: numbers), numbers)
-        self.measurements.append(Measurement(name, parameters, [dict(numbers)]))
+        self._found.append(Measurement(name, parameters, [dict(numbers)]))
+
+    def take(self) -> list[Measurement]:
+        """What was found since it was last taken."""
+        found, self._found = self._found, []
+        return found
+
+    def warm_up(self, plan: Plan) -> None:
+        """The JVM compiles what is hot in its first half minute, at the cost of everything else;
+        later a few seconds do for what is new."""
+        seconds = self.sizes.warm_up_seconds / (8 if self._is_warm else 1)
+        self.load(msgspec.structs.replace(plan, in_flight=WARM_UP_IN_FLIGHT, seconds=seconds))
+        self._is_warm = True
 
     def _say(self, case: Case, numbers: Numbers) -> None:
         self.progress.measured(case.name, case.parameters, numbers)

@@ -1,0 +1,67 @@
+"""A role works off a backlog: how fast, and what it costs. Asked by its own metrics."""
+
+import time
+from collections.abc import Callable
+
+import msgspec
+
+from bench.lockstream_roles import Replica, metric
+from bench.processes import cpu_seconds, peak_mib
+
+POLL_S = 0.05
+STALL_S = 90.0
+
+
+class WorkedOff(msgspec.Struct, frozen=True):
+    """From the first record on: starting is not counted."""
+
+    records: float
+    seconds: float
+    cpu_seconds: float
+    peak_mib: float
+
+    def numbers(self, unit: str) -> dict[str, float]:
+        cpu = max(self.cpu_seconds, 0.01)
+        return {
+            f"{unit}_per_second": self.records / self.seconds,
+            f"{unit}_per_cpu_second": self.records / cpu,
+            f"cpu_seconds_per_1000_{unit}": cpu * 1000 / self.records,
+            "peak_mib": self.peak_mib,
+        }
+
+
+def work_off(
+    replica: Replica, stage: str, total: int, finished: Callable[[], bool] = lambda: True
+) -> WorkedOff:
+    """Waits until the role has read ``total`` records in this stage, and is ``finished``.
+
+    Raises:
+        TimeoutError: no progress for a minute and a half.
+    """
+    pids = [replica.process.pid]
+    first: tuple[float, float, float] | None = None
+    last_progress, before = time.monotonic(), -1.0
+    while True:
+        asked = time.perf_counter()
+        done = _done(replica, stage)
+        if first is None and done > 0:
+            first = (asked, cpu_seconds(pids), done)
+        if first is not None and done >= total and finished():
+            break
+        if done > before:
+            last_progress, before = time.monotonic(), done
+        if time.monotonic() - last_progress > STALL_S:
+            raise TimeoutError(f"{stage} made no progress after {done:,.0f} of {total:,} records")
+        time.sleep(POLL_S)
+    begun, cpu, already = first
+    took = time.perf_counter() - begun
+    # A small backlog may be done when it is first looked at: then all of it was done since then.
+    records = done - already or done
+    return WorkedOff(records, took, cpu_seconds(pids) - cpu, peak_mib(pids[0]))
+
+
+def _done(replica: Replica, stage: str) -> float:
+    try:
+        return metric(replica.page, "lockstream_records_read_total", stage=stage)
+    except OSError:
+        return 0.0  # it has not begun to listen

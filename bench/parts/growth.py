@@ -1,0 +1,106 @@
+"""What one command costs as the system grows, at a fixed rate: flat, or to be explained. The
+systems of one kind of growth all run, and take their turns."""
+
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from bench.backlogs import work_off
+from bench.facts import creations, publish, uses
+from bench.lockstream_roles import ORG, Roles
+from bench.measurement import Case
+from bench.names import (
+    EVENTS_GROWTH,
+    LOCKS_GROWTH,
+    PARTITIONS_GROWTH,
+    PARTNERS_GROWTH,
+    REPLICAS_GROWTH,
+)
+from bench.workbench import LOCKS, Workbench, loaded
+
+LOADED_LOCKS = 10_000
+FIRST_LOCK = 1_000
+
+Grown = Callable[[Workbench, int], tuple[Roles, Sequence[int]]]
+"""A system of one size, whose roles all run, and its locks."""
+
+
+def measure_growth(bench: Workbench) -> None:
+    sizes = bench.sizes
+    _compare(bench, EVENTS_GROWTH, sizes.events, _with_events)
+    _compare(bench, LOCKS_GROWTH, sizes.locks, _with_locks)
+    _compare(bench, PARTITIONS_GROWTH, sizes.partitions, _with_partitions)
+    _compare(bench, REPLICAS_GROWTH, sizes.replicas, _with_replicas)
+    for size in sizes.partners:
+        # One by one: a hundred partners are not idle, even if nothing happens.
+        _compare(bench, PARTNERS_GROWTH, (size,), _with_partners)
+
+
+def _compare(bench: Workbench, name: str, sizes: Sequence[int], grown: Grown) -> None:
+    running: list[Roles] = []
+    try:
+        cases = []
+        for size in sizes:
+            roles, locks = grown(bench, size)
+            running.append(roles)
+            cases.append(_case(bench, name, size, roles, locks))
+        bench.measure(cases)
+    finally:
+        for roles in running:
+            roles.stop()
+
+
+def _case(bench: Workbench, name: str, size: int, roles: Roles, locks: Sequence[int]) -> Case:
+    step = max(1, len(locks) // LOADED_LOCKS)
+    plan = roles.plan(locks[::step], bench.sizes.growth_seconds)
+    bench.warm_up(plan)
+    timed = msgspec.structs.replace(plan, rate=float(bench.sizes.growth_rate))
+    return Case(name, {"size": size}, lambda: loaded(bench, timed, roles.pids))
+
+
+def _prepared(
+    bench: Workbench,
+    *,
+    partitions: int = 12,
+    locks: Sequence[int] = LOCKS,
+    events: int = 0,
+    partners: int = 1,
+    replicas: int = 1,
+) -> tuple[Roles, Sequence[int]]:
+    roles = bench.roles(partitions=partitions)
+    try:
+        publish(roles.settings, creations(ORG, locks))
+        publish(roles.settings, uses(ORG, events, locks))
+        roles.add_partners(partners, begin="earliest" if partners == 1 else "now")
+        projector = roles.start("projector", bench.placement.beside)
+        work_off(projector, "projector", len(locks) + events)
+        for _ in range(replicas - 1):
+            roles.start("projector", bench.placement.beside)
+        for _ in range(replicas):
+            roles.start("fanout", bench.placement.beside)
+            roles.start("api", bench.placement.measured)
+        roles.wait_until_ready()
+    except BaseException:
+        roles.stop()
+        raise
+    return roles, locks
+
+
+def _with_events(bench: Workbench, size: int) -> tuple[Roles, Sequence[int]]:
+    return _prepared(bench, events=max(0, size - len(LOCKS)))
+
+
+def _with_locks(bench: Workbench, size: int) -> tuple[Roles, Sequence[int]]:
+    return _prepared(bench, locks=range(FIRST_LOCK, FIRST_LOCK + size))
+
+
+def _with_partners(bench: Workbench, size: int) -> tuple[Roles, Sequence[int]]:
+    return _prepared(bench, partners=size)
+
+
+def _with_partitions(bench: Workbench, size: int) -> tuple[Roles, Sequence[int]]:
+    return _prepared(bench, partitions=size)
+
+
+def _with_replicas(bench: Workbench, size: int) -> tuple[Roles, Sequence[int]]:
+    return _prepared(bench, replicas=size)

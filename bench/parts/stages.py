@@ -1,0 +1,158 @@
+"""Each stage alone: the projector and the fan-out on a backlog, and whatever reads the stream."""
+
+import os
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import msgspec
+
+from bench.backlogs import work_off
+from bench.facts import creations, publish, uses
+from bench.lockstream_roles import ORG, Roles, metric
+from bench.measurement import Case, Numbers
+from bench.names import DRAIN, FANOUT, READERS
+from bench.processes import Finished, run_process
+from bench.workbench import LOCKS, Workbench
+from lockstream.eventlog.registry import read_registry, write_entries
+from lockstream.operations.installation import Installation
+from lockstream.schemas.primitives import write_time
+from lockstream.schemas.registry import Organization, Partner
+from tests.postgres import NoPostgres
+
+Run = Callable[[], Finished]
+OTHER_ORG = "somebody-else"
+READING_S = 3600.0
+LEAST_FANOUT_EVENTS = 1_000
+
+
+def measure_stages(bench: Workbench) -> None:
+    stream = bench.roles()
+    events = _drain(bench, stream, "SQLite")
+    try:
+        with_postgres = bench.roles(read_model=bench.new_database())
+    except NoPostgres as reason:
+        bench.progress.part(f"no PostgreSQL: {reason}")
+    else:
+        _drain(bench, with_postgres, "PostgreSQL")
+    _read(bench, stream, events)
+    for partners in bench.sizes.partners:
+        _fan_out(bench, partners)
+
+
+def _drain(bench: Workbench, roles: Roles, read_model: str) -> int:
+    """The facts are there before the projector is. Returns how many there were."""
+    facts = bench.sizes.backlog
+    publish(roles.settings, creations(ORG, LOCKS))
+    publish(roles.settings, uses(ORG, facts, LOCKS))
+    total = facts + len(LOCKS)
+    projector = roles.start("projector", bench.placement.measured)
+    try:
+
+        def is_folded() -> bool:
+            return metric(projector.page, "lockstream_unfolded_records") == 0
+
+        worked = work_off(projector, "projector", total, is_folded)
+    finally:
+        roles.stop()
+    bench.keep(DRAIN, {"read_model": read_model, "facts": facts}, worked.numbers("facts"))
+    return total
+
+
+# -- readers -----------------------------------------------------------------------------------
+
+
+def _read(bench: Workbench, roles: Roles, events: int) -> None:
+    """What a process needs to start is measured on an empty installation, and taken off."""
+    empty = bench.roles()
+    out = bench.folder / "replayed"
+
+    def verb(*arguments: str) -> Case:
+        return _reader(
+            " ".join(arguments[:1]),
+            events,
+            lambda: empty.command(*arguments, seconds=READING_S),
+            lambda: roles.command(*arguments, seconds=READING_S),
+        )
+
+    def bare(module: str, name: str) -> Case:
+        def run(of: Roles) -> Finished:
+            topic = of.settings.topics.lock_events
+            command = [sys.executable, "-m", f"bench.readers.{module}"]
+            servers = of.settings.kafka_bootstrap_servers
+            return run_process([*command, servers, topic], os.environ, READING_S)
+
+        return _reader(name, events, lambda: run(empty), lambda: run(roles))
+
+    parquet = ("replay", "--format", "parquet", "--out", str(out))
+    bench.measure(
+        [
+            bare("bare_aiokafka", "bare aiokafka"),
+            bare("bare_confluent", "bare confluent-kafka"),
+            _named(verb("replay", "--out", f"{out}.ndjson"), "replay to NDJSON"),
+            _named(verb(*parquet), "replay to Parquet"),
+            verb("rebuild"),
+            verb("verify"),
+        ],
+        bench.sizes.reader_rounds,
+    )
+
+
+def _reader(name: str, events: int, on_empty: Run, on_stream: Run) -> Case:
+    def run() -> Numbers:
+        starting, done = on_empty(), on_stream()
+        seconds = max(done.seconds - starting.seconds, 0.001)
+        return {
+            "events_per_second": events / seconds,
+            "cpu_seconds_per_1000_events": (done.cpu_seconds - starting.cpu_seconds)
+            * 1000
+            / events,
+            "start_seconds": starting.seconds,
+            "peak_mib": done.peak_mib,
+        }
+
+    return Case(READERS, {"reader": name, "events": events}, run)
+
+
+def _named(case: Case, name: str) -> Case:
+    return msgspec.structs.replace(case, parameters={**case.parameters, "reader": name})
+
+
+# -- fan-out -----------------------------------------------------------------------------------
+
+
+def _fan_out(bench: Workbench, partners: int) -> None:
+    """The more partners, the fewer events: each run looks at about as many."""
+    roles = bench.roles()
+    events = max(LEAST_FANOUT_EVENTS, bench.sizes.fanout_events // partners)
+    publish(roles.settings, creations(ORG, LOCKS))
+    publish(roles.settings, uses(ORG, events, LOCKS))
+    total = events + len(LOCKS)
+    work_off(roles.start("projector"), "projector", total)
+    roles.stop()
+    roles.with_installation(_register_other)
+    for kind, org_id in (("skipped", OTHER_ORG), ("delivered", ORG)):
+        roles.add_partners(partners, org_id, "earliest")
+        fanout = roles.start("fanout", bench.placement.measured)
+        try:
+            worked = work_off(fanout, "fanout", total * partners)
+        finally:
+            roles.stop()
+        bench.keep(
+            FANOUT,
+            {"events": kind, "partners": partners, "events_each": total},
+            worked.numbers("events"),
+        )
+        roles.with_installation(_remove_partners)
+
+
+async def _register_other(here: Installation) -> None:
+    entry = Organization(id=OTHER_ORG, created_at=write_time(datetime.now(UTC)))
+    await write_entries(here.kafka, here.settings.topics.registry, [entry])
+
+
+async def _remove_partners(here: Installation) -> None:
+    topic = here.settings.topics.registry
+    entries = (await read_registry(here.kafka, topic)).all(Partner)
+    removed = [msgspec.structs.replace(entry, status="removed") for entry in entries]
+    await write_entries(here.kafka, topic, removed)

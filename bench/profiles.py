@@ -1,0 +1,37 @@
+"""Pure: what py-spy's collapsed stacks (``a (file:1);b (file:2) 17``) say."""
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+
+_FRAME = re.compile(r"^.*\((?P<file>[^()]*?)(?::\d+)?\)$")
+
+
+_PACKAGES = ("asyncio", "json", "logging", "email", "http", "concurrent")
+
+
+def shares(stacks: Iterable[str], shown: int = 12) -> dict[str, float]:
+    """Per cent of the samples by the package that was on top: where the CPU was, not on whose
+    behalf. What is beyond the first ``shown`` is left out."""
+    counts: Counter[str] = Counter()
+    for line in stacks:
+        frames, _, count = line.rpartition(" ")
+        if frames and count.isdigit():
+            counts[_owner(frames.rsplit(";", 1)[-1])] += int(count)
+    total = sum(counts.values())
+    return {owner: n * 100 / total for owner, n in counts.most_common(shown)}
+
+
+def _owner(frame: str) -> str:
+    """``send (aiokafka/producer/producer.py:12)`` → ``aiokafka/producer``."""
+    found = _FRAME.match(frame)
+    if found is None:
+        return frame
+    folders = found["file"].split("/")
+    if "site-packages" in folders:
+        folders = folders[folders.index("site-packages") + 1 :]
+    elif "lockstream" in folders:
+        folders = folders[len(folders) - 1 - folders[::-1].index("lockstream") :]
+    elif any(folder.startswith("python3.") for folder in folders):
+        return f"standard library: {folders[-2] if folders[-2] in _PACKAGES else folders[-1]}"
+    return "/".join(folders[:2]).removesuffix(".py")
