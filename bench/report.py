@@ -228,7 +228,8 @@ def _machine(part: Part) -> str:
     machine = part.machine
     packages = ", ".join(f"{package} {number}" for package, number in machine.versions.items())
     return (
-        f"commit {machine.commit}; {machine.processor}, {machine.cores} cores, {machine.memory_gib} GiB, {machine.system}, "
-        f"Python {machine.python}; load average before {machine.load_average[0]} (1 min), "
+        f"commit {machine.commit}; {machine.processor}, {machine.cores} cores, "
+        f"{machine.memory_gib} GiB, {machine.system}, Python {machine.python}; "
+        f"load average before {machine.load_average[0]} (1 min), "
         f"{machine.load_average[1]} (5 min); {part.placement}; {packages}"
     )
