@@ -15,7 +15,7 @@ LONGEST_ANSWER_S = 10.0
 """No answer of the service may take longer: 2 s to look up, 5 s to publish, 2 s to wait, and some
 for a busy machine."""
 PERSISTENCE_S = 60.0
-THINK_S = (0.05, 0.15)
+THINK_S = (0.3, 0.6)
 AGAIN_S = 0.2
 KEYED = 0.5
 REPEATED_AT_ONCE = 0.1
