@@ -66,7 +66,7 @@ DRAIN_S = 6.0
 """Seconds that a revoked partition may take to finish its transaction."""
 CHECKPOINT_EVERY_S = 5.0
 FIRST_PAUSE_S = 0.05
-LONGEST_PAUSE_S = 3.0
+LONGEST_PAUSE_S = 1.0
 
 
 class StageName(msgspec.Struct, frozen=True):
