@@ -5,6 +5,7 @@ import logging
 import os
 import random
 import shutil
+import signal
 import tempfile
 from pathlib import Path
 from typing import Annotated
@@ -14,7 +15,7 @@ import typer
 import uvloop
 
 from chaos.campaign import Campaign, Plan
-from chaos.report import as_markdown
+from chaos.report import Report, as_markdown
 from lockstream.operations.console import say
 
 
@@ -41,8 +42,13 @@ def run(
     chosen = seed if seed is not None else random.SystemRandom().randrange(1_000_000)
     folder = Path(tempfile.mkdtemp(prefix="lockstream-chaos-"))
     say(f"seed {chosen}, {minutes:g} minutes, in {folder}")
+    campaign = Campaign(folder, Plan(chosen, minutes, only, patience), say)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        report = runner.run(Campaign(folder, Plan(chosen, minutes, only, patience), say).run())
+        try:
+            report = runner.run(_stoppable(campaign))
+        except asyncio.CancelledError:
+            say("stopped before its end: no verdict")
+            raise typer.Exit(143) from None
     text = as_markdown(report)
     print(text)
     if to is not None:
@@ -53,6 +59,13 @@ def run(
         raise typer.Exit(1)
     if not keep:
         shutil.rmtree(folder)
+
+
+async def _stoppable(campaign: Campaign) -> Report:
+    """SIGTERM ends everything that was started, as Ctrl-C does."""
+    task = asyncio.ensure_future(campaign.run())
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    return await task
 
 
 if __name__ == "__main__":

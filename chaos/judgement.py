@@ -14,6 +14,7 @@ from lockstream.schemas.lock_events import TempKeyUsedEvent, decode_event
 
 SETTLED_S = 60.0
 VERIFY_S = 600.0
+MOST_MEMORY_MIB = 512
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -34,7 +35,7 @@ class _Audit(msgspec.Struct, frozen=True, rename="camel"):
 async def judge(system: System) -> Verdict:
     """The load has ended, nothing is broken any more, and the services run."""
     assert system.callers is not None
-    broken = [*system.callers.broken, *await _audited(system)]
+    broken = [*system.callers.broken, *_too_large(system), *await _audited(system)]
     log: dict[tuple[str, int, int], int] = {}
     events: list[Logged] = []
     topics = system.settings.topics
@@ -52,6 +53,15 @@ async def judge(system: System) -> Verdict:
         for seen in system.watcher.out_of_order
     ]
     return Verdict(len(events), len(system.callers.operations), broken)
+
+
+def _too_large(system: System) -> list[Broken]:
+    return [
+        Broken("memory stays bounded", f"{replica.name} has taken {peak} MiB")
+        for members in system.fleet.replicas.values()
+        for replica in members
+        if (peak := replica.peak_memory_mib() or 0) > MOST_MEMORY_MIB
+    ]
 
 
 async def _audited(system: System) -> list[Broken]:

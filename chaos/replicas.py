@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import signal
 import sys
 from collections.abc import Mapping
@@ -81,6 +82,17 @@ class Replica:
     @property
     def pid(self) -> int | None:
         return self._supervised.pid if self._supervised is not None else None
+
+    def peak_memory_mib(self) -> int | None:
+        """Of its process so far; None where it is not known."""
+        if self.pid is None:
+            return None
+        try:
+            status = Path(f"/proc/{self.pid}/status").read_text()
+        except FileNotFoundError:
+            return None
+        found = re.search(r"^VmHWM:\s+(\d+) kB", status, re.MULTILINE)
+        return int(found.group(1)) // 1024 if found is not None else None
 
 
 class Fleet:
