@@ -90,9 +90,10 @@ def write_report(file: Path) -> None:
     from bench.plots import draw
 
     results = read_results(file)
-    document = put_between_markers(DOCUMENT.read_text(), "results", report(results))
-    DOCUMENT.write_text(document)
-    draw(results.measurements, DOCUMENT.parent)
+    drawn = draw(results.measurements, DOCUMENT.parent)
+    pictures = "\n\n".join(f"![{picture.stem}]({picture.name})" for picture in drawn)
+    text = f"{pictures}\n\n{report(results)}"
+    DOCUMENT.write_text(put_between_markers(DOCUMENT.read_text(), "results", text))
     print(f"report: {DOCUMENT}")
 
 
