@@ -7,7 +7,7 @@ from functools import partial
 from chaos import steps
 from chaos.clock import set_offset
 from chaos.replicas import DELIVERING, ROLES, Replica
-from chaos.scene import AT_ONCE_S, SESSION_S, Fault, Scene
+from chaos.scene import AT_ONCE_S, CRASH_S, SESSION_S, Fault, Scene
 
 PAST_SESSION_S = (12.0, 14.0)
 REACH_S = 10.0
@@ -41,7 +41,7 @@ def process_faults() -> list[Fault]:
 
 async def _kill(role: str, scene: Scene) -> None:
     scene.pick(role).signal(signal.SIGKILL)
-    await scene.recovers("killed", AT_ONCE_S)
+    await scene.recovers("killed", CRASH_S)
 
 
 async def _restart(role: str, scene: Scene) -> None:
@@ -106,7 +106,7 @@ def _signal_if(scene: Scene, role: str, pid: int, kind: signal.Signals) -> None:
 
 async def _kill_at(role: str, place: str, scene: Scene) -> None:
     if await _obeyed(role, "kill", place, scene) is not None:
-        await scene.recovers("killed", AT_ONCE_S)
+        await scene.recovers("killed", CRASH_S)
 
 
 async def _stop_at(role: str, place: str, scene: Scene) -> None:

@@ -12,7 +12,10 @@ from chaos.system import Recovery, System
 from lockstream.runtime.errors import Unavailable
 
 AT_ONCE_S = 3.0
-"""Where no session has to expire."""
+"""After a graceful restart, and where nobody died."""
+CRASH_S = 6.0
+"""After SIGKILL: a process has to be started and to restore. Its session need not expire, since it
+comes back under its own name (KIP-345)."""
 SESSION_S = 15.0
 """Where a replica is missed only when its session (10 s) has expired."""
 DELIVERY_LATER_S = 5.0
