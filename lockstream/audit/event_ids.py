@@ -15,6 +15,10 @@ def hash_id(event_id: str) -> int:
     return int.from_bytes(blake2b(event_id.encode(), digest_size=8).digest(), "little")
 
 
+SLICE_BITS = 6
+"""Counting needs a hash table of what it counts: one slice of the hashes at a time."""
+
+
 class EventIds:
     def __init__(self) -> None:
         self._hashes = array("Q")
@@ -27,17 +31,24 @@ class EventIds:
 
     def suspects(self) -> set[int]:
         """Hashes that were added more than once."""
-        counts = pc.value_counts(self._as_arrow())
-        repeated = counts.filter(pc.greater(counts.field("counts"), 1))
-        return set(repeated.field("values").to_pylist())
+        hashes = self._as_arrow()
+        slices = pc.cast(
+            pc.shift_right(hashes, pa.scalar(64 - SLICE_BITS, pa.uint64())), pa.uint8()
+        )
+        found: set[int] = set()
+        for number in range(1 << SLICE_BITS):
+            counts = pc.value_counts(hashes.filter(pc.equal(slices, number)))
+            repeated = counts.filter(pc.greater(counts.field("counts"), 1))
+            found.update(repeated.field("values").to_pylist())
+        return found
 
     def missing(self, event_ids: list[str]) -> list[str]:
         """Those of ``event_ids`` that were certainly never added."""
-        wanted = pa.array([hash_id(event_id) for event_id in event_ids], pa.uint64())
-        known = pc.is_in(wanted, value_set=self._as_arrow()).to_pylist()
-        return [
-            event_id for event_id, is_known in zip(event_ids, known, strict=True) if not is_known
-        ]
+        wanted = {event_id: hash_id(event_id) for event_id in event_ids}
+        hashes = self._as_arrow()
+        asked = pa.array(list(wanted.values()), pa.uint64())
+        known = set(hashes.filter(pc.is_in(hashes, value_set=asked)).to_pylist())
+        return [event_id for event_id in event_ids if wanted[event_id] not in known]
 
     def _as_arrow(self) -> pa.Array:
         return pa.Array.from_buffers(
