@@ -1,7 +1,7 @@
 """``lockstream status``: what runs, how far it is, and what holds it up, on one screen."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Annotated
 
 import msgspec
@@ -113,20 +113,21 @@ async def _stage(
     progress = await group_progress(here.kafka, group, topic, begin)
     owned = {partition for member in members for partition in member.partitions}
     unowned = [partition for partition in progress if partition not in owned]
-    waiting = [p for p in progress.values() if p.waiting_since_ms is not None]
     return StageStatus(
         name=name,
-        state="running"
-        if not unowned
-        else "nobody has it"
-        if not owned
-        else "partly without owner",
+        state=_state(owned, unowned),
         replicas=members,
         unowned=unowned,
         partitions=progress,
-        lag=sum(p.lag for p in waiting),
-        lag_seconds=round(max((p.lag_s() for p in waiting), default=0.0), 1),
+        lag=sum(p.lag for p in progress.values()),
+        lag_seconds=round(max(p.lag_s() for p in progress.values()), 1),
     )
+
+
+def _state(owned: Collection[int], unowned: Collection[int]) -> str:
+    if not unowned:
+        return "running"
+    return "partly without owner" if owned else "nobody has it"
 
 
 async def _count_parked(here: Installation) -> int | None:
