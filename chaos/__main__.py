@@ -24,7 +24,7 @@ def run(
     minutes: Annotated[float, typer.Option(min=0.5, help="Of faults, all parts together.")] = 20.0,
     to: Annotated[Path | None, typer.Option(help="Where the report goes, as Markdown.")] = None,
     only: Annotated[
-        str, typer.Option(help="Only faults whose name contains this; one broker, no mix.")
+        str, typer.Option(help="Only faults with this in their name, again and again.")
     ] = "",
     patience: Annotated[
         float, typer.Option(min=1.0, help="How many times its bound a recovery may take.")

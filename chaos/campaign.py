@@ -1,8 +1,9 @@
 """One run: a single broker with everything that can befall it, then a cluster of three."""
 
 import asyncio
+import itertools
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from random import Random
@@ -45,7 +46,7 @@ class Part(msgspec.Struct):
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """``only``: faults whose name contains this, one by one on one broker; empty: all of them.
+    """``only``: faults whose name contains this, one by one, again and again; empty: all of them.
     ``patience``: by how much a recovery may exceed its bound."""
 
     seed: int
@@ -69,33 +70,38 @@ class Campaign:
 
     async def run(self) -> Report:
         seconds = self._minutes * 60
-        single = Part(
-            "one broker",
-            [
-                *process_faults(),
-                *link_faults(),
-                *single_broker_faults(),
-                *sqlite_faults(),
-                *poison_faults(),
-            ],
-            seconds * (1 - CLUSTER_SHARE),
-        )
+        on_one = [
+            *process_faults(),
+            *link_faults(),
+            *single_broker_faults(),
+            *sqlite_faults(),
+            *poison_faults(),
+        ]
+        on_three = [*cluster_faults(), *postgres_faults(), *_kills()]
         if self._only:
-            single.faults = [fault for fault in single.faults if self._only in fault.name]
-        async with self._single_broker() as system:
-            await self._play(single, system, f"{self._seed}-single")
-            self._broken += await check_foreign_records(system)
-        if not self._only:
-            await self._run_cluster(seconds * CLUSTER_SHARE)
+            on_one = [fault for fault in on_one if self._only in fault.name]
+            on_three = [] if on_one else [f for f in on_three if self._only in f.name]
+            await self._run_single(Part("one broker", on_one, seconds))
+            await self._run_cluster(Part("three brokers", on_three, seconds))
+        else:
+            await self._run_single(Part("one broker", on_one, seconds * (1 - CLUSTER_SHARE)))
+            await self._run_cluster(Part("three brokers", on_three, seconds * CLUSTER_SHARE))
         counted = (self._events, self._operations)
         return make_report(self._seed, self._minutes, self._injections, self._broken, counted)
 
-    async def _run_cluster(self, seconds: float) -> None:
-        cluster = Part("three brokers", cluster_faults(), seconds)
+    async def _run_single(self, part: Part) -> None:
+        if not part.faults:
+            return
+        async with self._single_broker() as system:
+            await self._play(part, system, f"{self._seed}-single")
+            self._broken += await check_foreign_records(system)
+
+    async def _run_cluster(self, part: Part) -> None:
+        if not part.faults:
+            return
         try:
             async with self._cluster() as system:
-                cluster.faults = [*cluster.faults, *postgres_faults(), *_kills()]
-                await self._play(cluster, system, f"{self._seed}-cluster")
+                await self._play(part, system, f"{self._seed}-cluster")
         except (NoPostgres, TimeoutError, LockstreamError) as error:
             self._broken.append(Broken("the cluster could be tested", str(error)))
 
@@ -161,14 +167,15 @@ class Campaign:
         begun = time.monotonic()
         self._tell(f"{part.name}: {len(part.faults)} kinds of faults, one by one")
         alone = rng.sample(list(part.faults), len(part.faults))
-        share = 1.0 if self._only else ALONE_SHARE
-        await self._one_by_one(alone, system, rng, begun + part.seconds * share)
-        if not self._only:
+        if self._only:
+            await self._one_by_one(itertools.cycle(alone), system, rng, begun + part.seconds)
+        else:
+            await self._one_by_one(alone, system, rng, begun + part.seconds * ALONE_SHARE)
             self._tell(f"{part.name}: up to {AT_ONCE} at once")
             await self._mixed(part.faults, system, rng, begun + part.seconds)
 
     async def _one_by_one(
-        self, faults: Sequence[Fault], system: System, rng: Random, until: float
+        self, faults: Iterable[Fault], system: System, rng: Random, until: float
     ) -> None:
         for fault in faults:
             if time.monotonic() > until:

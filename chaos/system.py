@@ -20,7 +20,7 @@ from chaos.ports import PortRange
 from chaos.replicas import ROLES, Fleet, Replica
 from chaos.watcher import Watcher
 from lockstream.command_api.issuers import write_issuers
-from lockstream.eventlog.kafka import Kafka
+from lockstream.eventlog.kafka import Kafka, connected
 from lockstream.operations.installation import Installation
 from lockstream.operations.keys import create_key
 from lockstream.operations.lock_files import LockLine
@@ -172,6 +172,20 @@ class System:
                 return True
             await asyncio.sleep(0.05)
         return False
+
+    async def until_in_sync(self, within_s: float) -> None:
+        """Returns when every replica of every partition has caught up with its leader.
+
+        Raises:
+            TimeoutError: one has not, within the time.
+        """
+        async with asyncio.timeout(within_s), connected(self.kafka.admin()) as admin:
+            while True:
+                topics = await admin.describe_topics()
+                partitions = [p for topic in topics for p in topic["partitions"]]
+                if all(len(p["isr"]) == len(p["replicas"]) for p in partitions):
+                    return
+                await asyncio.sleep(0.1)
 
     # -- what is there from the start --------------------------------------------------------------
 
