@@ -105,7 +105,10 @@ async def _serve(
     parked_begin = await _retained(
         kafka, topics.parked_facts, _next_offsets(parked, settings.partitions)
     )
-    tail = Tail(kafka, {topics.lock_events: begin, topics.parked_facts: parked_begin}, recent.take)
+    tail = Tail(kafka, {topics.lock_events: begin}, recent.take)
+    # By a connection of its own: each fetch costs by the partitions that it asks for, and most
+    # answers are events.
+    parked_tail = Tail(kafka, {topics.parked_facts: parked_begin}, recent.take)
     registry = Registry()
     followed = registry_tail(kafka, topics.registry, registry)
     lookups = Lookups(read_model, recent, settings.partitions, folded, tail.caught_up)
@@ -157,11 +160,13 @@ async def _serve(
 
     async def announce() -> None:
         await tail.caught_up.wait()
+        await parked_tail.caught_up.wait()
         await followed.caught_up.wait()
         readiness.clear(CATCHING_UP)
 
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(tail.run(ended))
+        tasks.create_task(parked_tail.run(ended))
         tasks.create_task(followed.run(ended))
         tasks.create_task(uses.run(ended))
         for keys in issuer_keys:

@@ -65,6 +65,9 @@ BATCH_BYTES = 2 * 1024 * 1024
 DRAIN_S = 6.0
 """Seconds that a revoked partition may take to finish its transaction."""
 CHECKPOINT_EVERY_S = 5.0
+FIRST_TRY_S = 0.002
+"""A transaction's markers are written after its commit is answered: to begin the next one on that
+partition sooner only costs a refusal and a second try."""
 FIRST_PAUSE_S = 0.05
 LONGEST_PAUSE_S = 1.0
 
@@ -103,7 +106,9 @@ class Stage:
         counts: StageCounts,
         traces: StageTraces,
         instance_id: str | None = None,
+        pace_s: float = FIRST_TRY_S,
     ) -> None:
+        """``pace_s``: after each transaction, a partition lets records pile up for so long."""
         self._kafka = kafka
         self._name = name
         self._make_partition = make_partition
@@ -111,6 +116,7 @@ class Stage:
         self._counts = counts
         self._traces = traces
         self._instance_id = instance_id
+        self._pace_s = pace_s
         self._owned: dict[int, _Owned] = {}
         self._closing: set[asyncio.Task[None]] = set()
         self._leaving = False
@@ -322,7 +328,11 @@ class Stage:
     async def _consume(
         self, owned: _Owned, writer: TransactionalWriter, state: StagePartition
     ) -> None:
+        loop = asyncio.get_running_loop()
+        next_at = 0.0
         while True:
+            if (pause := next_at - loop.time()) > 0:
+                await owned.feed.wait_end(pause)
             records = await owned.feed.take(BATCH_RECORDS, BATCH_BYTES)
             if records is None:
                 return
@@ -336,6 +346,8 @@ class Stage:
             owned.feed.put_back(records[decided.taken :])
             owned.in_work = records[: decided.taken]
             offsets = await self._write(owned, writer, decided.outputs, begun_ns)
+            if decided.outputs:
+                next_at = loop.time() + self._pace_s
             await state.committed(offsets)
             owned.in_work = ()
             self._counts.done(decided.taken)

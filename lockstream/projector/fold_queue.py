@@ -23,6 +23,9 @@ log = logging.getLogger(__name__)
 PENDING_EVENTS = 20_000
 """More than this many committed and not yet folded, and the partitions wait."""
 TRANSACTION_EVENTS = 4_000
+COLLECT_S = 0.02
+"""Seconds that more may pile up before it is folded in: a database transaction costs nearly as much
+for one event as for twenty, and what it takes is missing to the answers that are under way."""
 RETRY_S = 0.25
 WATCH_EVERY_S = 2.0
 OBSTACLE = "read model"
@@ -58,6 +61,7 @@ class FoldQueue:
         self._pending: list[Pending] = []
         self._size = 0
         self._changed = asyncio.Event()
+        self._plenty = asyncio.Event()
         self._room = asyncio.Event()
         self._room.set()
         self._reached: dict[int, tuple[Owner, int]] = {}
@@ -73,6 +77,8 @@ class FoldQueue:
         await self._room.wait()
         self._pending.append(pending)
         self._size += pending.size
+        if self._size >= TRANSACTION_EVENTS:
+            self._plenty.set()
         if self._size >= PENDING_EVENTS:
             self._room.clear()
         self._changed.set()
@@ -86,6 +92,8 @@ class FoldQueue:
         numbers = {id(pending) for pending in gone}
         self._pending = [p for p in self._pending if id(p) not in numbers]
         self._size = sum(p.size for p in self._pending)
+        if self._size < TRANSACTION_EVENTS:
+            self._plenty.clear()
         if self._size < PENDING_EVENTS // 2:
             self._room.set()
 
@@ -99,6 +107,7 @@ class FoldQueue:
             if not self._pending:
                 self._changed.clear()
                 await first_of(self._changed, stop, timeout_s=WATCH_EVERY_S)
+                await first_of(self._plenty, stop, timeout_s=COLLECT_S)
             if time.monotonic() - self._watched_at >= WATCH_EVERY_S:
                 self._watched_at = time.monotonic()
                 await self._watch()
