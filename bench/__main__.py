@@ -71,8 +71,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--placement",
         choices=("split", "free"),
-        default="split",
-        help="split: load and broker on one half of the cores, the measured process on the other",
+        default="free",
+        help="free: the kernel places all; split: load and broker on one half of the cores",
     )
     return parser.parse_args()
 

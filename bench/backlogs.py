@@ -8,7 +8,7 @@ import msgspec
 from bench.lockstream_roles import Replica, metric
 from bench.processes import cpu_seconds, peak_mib
 
-POLL_S = 0.05
+POLL_S = 0.2
 STALL_S = 90.0
 
 

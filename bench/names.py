@@ -12,6 +12,7 @@ DISTRIBUTED = "commands, by distribution of locks"
 DRAIN = "projector, backlog"
 FANOUT = "fan-out, backlog"
 READERS = "readers of the stream"
+TRANSACTIONS = "transactions of one record, bare aiokafka"
 
 WHOLE_PATH = "command to partner's record"
 

@@ -17,6 +17,7 @@ from bench.names import (
     PROFILE,
     PUBLISH_ONLY,
     READERS,
+    TRANSACTIONS,
     WHOLE_PATH,
 )
 from bench.results import Part, Results
@@ -117,10 +118,11 @@ def _commands(found: All) -> str:
                 _spread(m, "per_second"),
                 *(_spread(m, latency) for latency in LATENCIES),
                 figure(m.median("cpu_ms")),
+                figure(m.median("broker_cpu_ms")) if _has(m, "broker_cpu_ms") else "",
             )
         )
     columns = ("server", "in flight", f"× {PUBLISH_ONLY}", "answers/s", "p50, ms", "p99, ms")
-    return table((*columns, "p99.9, ms", "CPU, ms"), rows)
+    return table((*columns, "p99.9, ms", "CPU, ms", "broker's CPU, ms"), rows)
 
 
 def _ratio(values: Sequence[float]) -> str:
@@ -161,9 +163,8 @@ def _distributed(found: All) -> str:
 
 
 def _stages(found: All) -> str:
-    return "\n\n".join(
-        part for part in (_any(found, DRAIN), _any(found, FANOUT), _any(found, READERS)) if part
-    )
+    names = (DRAIN, FANOUT, READERS, TRANSACTIONS)
+    return "\n\n".join(part for name in names if (part := _any(found, name)))
 
 
 def _whole_path(found: All) -> str:

@@ -1,4 +1,4 @@
-"""How much is measured: for two minutes, for an hour, or with ten million events."""
+"""How much is measured: for two minutes, for 45 minutes, or with ten million events."""
 
 import msgspec
 
@@ -28,13 +28,13 @@ class Sizes(msgspec.Struct, frozen=True):
 
 
 FULL = Sizes(
-    seconds=8.0,
-    rounds=5,
+    seconds=5.0,
+    rounds=3,
     warm_up_seconds=30.0,
     in_flight=(1, 16, 64, 256),
     rates=(100, 500, 1000, 2000),
     backlog=1_000_000,
-    reader_rounds=3,
+    reader_rounds=2,
     fanout_events=200_000,
     partners=(1, 10, 100),
     events=(1_000, 10_000, 100_000, 1_000_000),

@@ -8,11 +8,12 @@ from datetime import UTC, datetime
 import msgspec
 
 from bench.backlogs import work_off
+from bench.bare_transactions import Done
 from bench.facts import creations, publish, uses
 from bench.lockstream_roles import ORG, Roles, metric
 from bench.measurement import Case, Numbers
-from bench.names import DRAIN, FANOUT, READERS
-from bench.processes import Finished, run_process
+from bench.names import DRAIN, FANOUT, READERS, TRANSACTIONS
+from bench.processes import Finished, cpu_seconds, run_process
 from bench.workbench import LOCKS, Workbench
 from lockstream.eventlog.registry import read_registry, write_entries
 from lockstream.operations.installation import Installation
@@ -24,6 +25,8 @@ Run = Callable[[], Finished]
 OTHER_ORG = "somebody-else"
 READING_S = 3600.0
 LEAST_FANOUT_EVENTS = 1_000
+PRODUCERS = (1, 12)
+GRACE_S = 60.0
 
 
 def measure_stages(bench: Workbench) -> None:
@@ -38,6 +41,7 @@ def measure_stages(bench: Workbench) -> None:
     _read(bench, stream, events)
     for partners in bench.sizes.partners:
         _fan_out(bench, partners)
+    bench.measure([_bare_transactions(bench, stream, producers) for producers in PRODUCERS])
 
 
 def _drain(bench: Workbench, roles: Roles, read_model: str) -> int:
@@ -57,6 +61,27 @@ def _drain(bench: Workbench, roles: Roles, read_model: str) -> int:
         roles.stop()
     bench.keep(DRAIN, {"read_model": read_model, "facts": facts}, worked.numbers("facts"))
     return total
+
+
+def _bare_transactions(bench: Workbench, roles: Roles, producers: int) -> Case:
+    """What a transaction costs when there is nothing to put together: the floor of both stages."""
+    servers, topic = roles.settings.kafka_bootstrap_servers, roles.settings.topics.parked_facts
+    seconds = bench.sizes.seconds
+    command = [sys.executable, "-m", "bench.bare_transactions"]
+    command += [servers, topic, str(producers), str(seconds)]
+
+    def run() -> Numbers:
+        brokers = [bench.broker.pid]
+        before = cpu_seconds(brokers)
+        output = run_process(command, os.environ, seconds + GRACE_S).output
+        done = msgspec.json.decode(output, type=Done)
+        return {
+            "transactions_per_second": done.transactions / seconds,
+            "cpu_ms": done.cpu_seconds * 1000 / done.transactions,
+            "broker_cpu_ms": (cpu_seconds(brokers) - before) * 1000 / done.transactions,
+        }
+
+    return Case(TRANSACTIONS, {"producers": producers}, run)
 
 
 # -- readers -----------------------------------------------------------------------------------

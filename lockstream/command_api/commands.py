@@ -80,7 +80,10 @@ class UseTempKeyHandler:
         # Looking up shares one deadline, so that no command takes longer than this, the
         # publishing and the answer together.
         deadline = asyncio.get_running_loop().time() + LOOK_UP_S
-        lock = await _in_time(self._lookups.lock_of(command.lock_id, principal.org_id), deadline)
+        lock = self._lookups.remembered(command.lock_id, principal.org_id)
+        if lock is None:
+            looking = self._lookups.lock_of(command.lock_id, principal.org_id)
+            lock = await _in_time(looking, deadline)
         if command.idempotency_key is None:
             event_id = UUID(bytes=uuid_utils.uuid7().bytes)
             return await self._record(event_id, command, principal, lock)

@@ -60,14 +60,19 @@ class Lookups:
         at = self._positions.get(partition)
         return at.source_offset if at is not None else -1
 
+    def remembered(self, lock_id: int, org_id: str) -> LockView | None:
+        """The organisation's lock, if it is in memory."""
+        lock = self._recent.lock(lock_id)
+        return lock if lock is not None and lock.org_id == org_id else None
+
     async def lock_of(self, lock_id: int, org_id: str) -> LockView:
         """
         Raises:
             NotFound: no such lock, or another organisation's.
             ReadModelUnavailable: it can't be known now.
         """
-        lock = self._recent.lock(lock_id)
-        if lock is not None and lock.org_id == org_id:
+        lock = self.remembered(lock_id, org_id)
+        if lock is not None:
             return lock
         # Another's takes the way of one that does not exist: the same work, the same answers.
         partition = partition_of(lock_id, self._partitions)

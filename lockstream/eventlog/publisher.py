@@ -70,11 +70,12 @@ class FactPublisher:
         return messaging("send", self._topic, partition) if self._tracing.on else {}
 
     async def _publish(self, fact: Fact, partition: int, headers: Headers) -> int:
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + self._timeout_s
+        sent: asyncio.Future[Any] | None = None
+        producer = self._producer
         try:
-            async with asyncio.timeout_at(deadline):
-                producer = await self._working_producer()
+            async with asyncio.timeout(self._timeout_s):
+                if producer is None:
+                    producer = await self._working_producer()
                 sent = await producer.send(
                     self._topic,
                     encode_fact(fact),
@@ -82,19 +83,16 @@ class FactPublisher:
                     partition=partition,
                     headers=list(headers),
                 )
-        except TimeoutError as error:
-            raise KafkaUnavailable("Kafka did not take the fact in time") from error
-        except KafkaError as error:
-            await self._discard(producer)
-            raise KafkaUnavailable(f"Kafka did not take the fact: {error!r}") from error
-        try:
-            async with asyncio.timeout_at(deadline):
                 metadata = await asyncio.shield(sent)
         except TimeoutError as error:
+            if sent is None:
+                raise KafkaUnavailable("Kafka did not take the fact in time") from error
             sent.add_done_callback(_consume)
             raise OutcomeUnknown("Kafka did not confirm the fact in time") from error
         except KafkaError as error:
             await self._discard(producer)
+            if sent is None:
+                raise KafkaUnavailable(f"Kafka did not take the fact: {error!r}") from error
             raise OutcomeUnknown(f"Kafka did not confirm the fact: {error!r}") from error
         return int(metadata.offset)
 

@@ -36,6 +36,7 @@ from lockstream.eventlog.kafka import (
     to_record,
 )
 from lockstream.eventlog.log_reader import LogReader
+from lockstream.eventlog.rest import Rest
 from lockstream.eventlog.stage_metrics import PartitionLag, StageCounts
 from lockstream.eventlog.stage_partition import (
     Checkpoint,
@@ -65,9 +66,6 @@ BATCH_BYTES = 2 * 1024 * 1024
 DRAIN_S = 6.0
 """Seconds that a revoked partition may take to finish its transaction."""
 CHECKPOINT_EVERY_S = 5.0
-FIRST_TRY_S = 0.002
-"""A transaction's markers are written after its commit is answered: to begin the next one on that
-partition sooner only costs a refusal and a second try."""
 FIRST_PAUSE_S = 0.05
 LONGEST_PAUSE_S = 1.0
 
@@ -105,10 +103,9 @@ class Stage:
         readiness: Readiness,
         counts: StageCounts,
         traces: StageTraces,
+        rest: Rest,
         instance_id: str | None = None,
-        pace_s: float = FIRST_TRY_S,
     ) -> None:
-        """``pace_s``: after each transaction, a partition lets records pile up for so long."""
         self._kafka = kafka
         self._name = name
         self._make_partition = make_partition
@@ -116,7 +113,7 @@ class Stage:
         self._counts = counts
         self._traces = traces
         self._instance_id = instance_id
-        self._pace_s = pace_s
+        self._rest = rest
         self._owned: dict[int, _Owned] = {}
         self._closing: set[asyncio.Task[None]] = set()
         self._leaving = False
@@ -345,9 +342,11 @@ class Stage:
             decided = await self._process(state, records)
             owned.feed.put_back(records[decided.taken :])
             owned.in_work = records[: decided.taken]
+            begun = loop.time()
             offsets = await self._write(owned, writer, decided.outputs, begun_ns)
             if decided.outputs:
-                next_at = loop.time() + self._pace_s
+                now = loop.time()
+                next_at = now + self._rest.after(decided.taken, now - begun)
             await state.committed(offsets)
             owned.in_work = ()
             self._counts.done(decided.taken)

@@ -9,6 +9,7 @@ import msgspec
 from lockstream.eventlog.installation import ensure_installation, ensure_topics, partner_topic
 from lockstream.eventlog.kafka import Kafka
 from lockstream.eventlog.registry import Registry, registry_tail
+from lockstream.eventlog.rest import Rest
 from lockstream.eventlog.stage import Stage, StageName
 from lockstream.eventlog.stage_metrics import StageMetrics, StageSnapshot
 from lockstream.eventlog.stage_partition import Fail, StagePartition
@@ -27,9 +28,8 @@ log = logging.getLogger(__name__)
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 10.0
 STOP_S = 30.0
-PACE_S = 0.01
-"""A busy partition's events go to a partner in one transaction for each 10 ms: what more of them
-cost would be missing to the commands."""
+REST = Rest(times=3.0, few=100)
+"""Commands go first: what a partner's transactions cost is missing to them."""
 
 
 class _Running(msgspec.Struct):
@@ -132,8 +132,8 @@ class Fanout:
             self._readiness,
             self.metrics.of("fanout", partner.id),
             traces,
+            REST,
             self._settings.instance_id or None,
-            PACE_S,
         )
 
     def _snapshots(self) -> Iterator[StageSnapshot]:

@@ -5,6 +5,7 @@ import logging
 
 from lockstream.eventlog.installation import ensure_installation
 from lockstream.eventlog.kafka import Kafka
+from lockstream.eventlog.rest import Rest
 from lockstream.eventlog.stage import Stage, StageName
 from lockstream.eventlog.stage_metrics import StageSnapshot
 from lockstream.eventlog.stage_partition import Fail, StagePartition
@@ -20,6 +21,8 @@ from lockstream.runtime.settings import Settings
 from lockstream.runtime.tracing import Tracing, tracing_of
 
 log = logging.getLogger(__name__)
+
+REST = Rest(times=1.0, few=3)
 
 
 async def run_projector(settings: Settings, stop: asyncio.Event) -> None:
@@ -67,6 +70,7 @@ async def _run(settings: Settings, stop: asyncio.Event, tracing: Tracing) -> Non
         readiness,
         metrics.of("projector"),
         StageTraces(tracing, name.group, name.input_topic),
+        REST,
         settings.instance_id or None,
     )
     stage_ended = asyncio.Event()
