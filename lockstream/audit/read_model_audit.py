@@ -4,7 +4,8 @@ from lockstream.audit.stream_checks import ReadEvent
 from lockstream.audit.violations import Violation
 from lockstream.read_model.store import ReadModel
 
-CHUNK = 300
+CHUNK = 2_000
+"""Events, and locks, that the model is asked for at once."""
 
 
 class ReadModelAudit:

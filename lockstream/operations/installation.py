@@ -16,6 +16,7 @@ from lockstream.operations.console import say
 from lockstream.read_model.database import Database, read_model_url
 from lockstream.read_model.store import ReadModel
 from lockstream.runtime.errors import KafkaUnavailable, LockstreamError
+from lockstream.runtime.process import collect_rarely
 from lockstream.runtime.settings import Settings
 
 T = TypeVar("T")
@@ -47,6 +48,7 @@ def run_verb(verb: Callable[[], Coroutine[Any, Any, T]]) -> T:
     """Runs one verb. An error of ours is one line on stderr, and the exit code tells its kind."""
     # It logs each failed attempt; a verb says once what came of them.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    collect_rarely()
     try:
         return asyncio.run(verb())
     except KafkaUnavailable as error:

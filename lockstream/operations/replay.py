@@ -1,7 +1,8 @@
 """``lockstream replay`` and ``rebuild``: the whole stream, read again."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import aclosing
 from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol
 
@@ -22,11 +23,15 @@ from lockstream.operations.console import print_json, progress_bar, say
 from lockstream.operations.durations import read_moment
 from lockstream.operations.installation import Installation, open_installation, run_verb
 from lockstream.projector.partition import read_stretch
+from lockstream.read_model.fold import Stretch
 from lockstream.runtime.errors import ConfigurationError
+from lockstream.runtime.process import prefetched
 from lockstream.schemas.lock_events import Event, TempKeyUsedEvent, decode_event, event_type
 from lockstream.schemas.primitives import epoch_ms, read_time
 
 ROWS_PER_GROUP = 20_000
+TRANSACTION_EVENTS = 10_000
+"""At least as many are folded in at once by ``rebuild``."""
 START = "start"
 
 
@@ -241,20 +246,40 @@ def rebuild(
 
 async def _refold(here: Installation) -> int:
     """The projector may be folding too: whoever comes second to an event passes it over."""
-    topics = here.settings.topics
-    ends = await stable_ends(here.kafka, topics.lock_events, list(range(here.settings.partitions)))
-    stretches = Stretches(dict.fromkeys(ends, 0), ends)
-    reached = dict(stretches.begin)
-    sources = dict.fromkeys(ends, -1)
+    topic = here.settings.topics.lock_events
+    ends = await stable_ends(here.kafka, topic, list(range(here.settings.partitions)))
+    begins = dict.fromkeys(ends, 0)
+    stretches = Stretches(begins, ends)
     folded = 0
     with progress_bar("folding", stretches.offsets, "offsets") as advance:
         async with LogReader.open(here.kafka) as reader:
-            async for records in reader.read(topics.lock_events, stretches.begin, ends):
-                partition = records[0].partition
-                stretch, sources[partition] = read_stretch(
-                    topics.lock_events, records, reached[partition], sources[partition]
-                )
-                await here.read_model.apply([stretch])
-                folded += len(records)
-                advance(_progress(reached, records))
+            batches = _batches(reader.read(topic, begins, ends), topic, begins)
+            async with aclosing(prefetched(batches)) as prepared:
+                async for batch in prepared:
+                    await here.read_model.apply(batch)
+                    folded += sum(len(stretch.events) for stretch in batch)
+                    advance(sum(stretch.end - stretch.begin for stretch in batch))
     return folded
+
+
+async def _batches(
+    read: AsyncIterator[list[Record]], topic: str, begins: Mapping[int, int]
+) -> AsyncIterator[list[Stretch]]:
+    """What is folded in at once."""
+    reached = dict(begins)
+    sources = dict.fromkeys(begins, -1)
+    batch: list[Stretch] = []
+    size = 0
+    async for records in read:
+        partition = records[0].partition
+        stretch, sources[partition] = read_stretch(
+            topic, records, reached[partition], sources[partition]
+        )
+        reached[partition] = stretch.end
+        batch.append(stretch)
+        size += len(records)
+        if size >= TRANSACTION_EVENTS:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch

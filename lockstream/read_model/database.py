@@ -1,21 +1,24 @@
-"""Opening the read model's database: SQLite or PostgreSQL, the same to everybody above."""
+"""The read model's database: SQLite or PostgreSQL, the same to everybody above."""
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Protocol, TypeVar
 
-from sqlalchemy import URL, event, inspect, make_url, text
+from sqlalchemy import URL, Connection, inspect, make_url
 from sqlalchemy.exc import ArgumentError, DataError, IntegrityError, SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from lockstream.read_model.postgresql import PostgresqlConnections
+from lockstream.read_model.sqlite import SqliteConnections
 from lockstream.read_model.tables import metadata
 from lockstream.runtime.errors import ConfigurationError, ReadModelUnavailable, StreamViolation
 from lockstream.runtime.settings import Settings
 
-_DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg"}
+T = TypeVar("T")
+
+_DRIVERS = {"sqlite": "sqlite+pysqlite", "postgresql": "postgresql+asyncpg"}
 SCHEMA_ATTEMPTS = 5
 
 
@@ -43,56 +46,27 @@ def read_model_url(settings: Settings) -> URL:
     return url.set(drivername=driver)
 
 
+class Connections(Protocol):
+    async def write(self, work: Callable[[Connection], T]) -> T: ...
+
+    async def read(self, work: Callable[[Connection], T]) -> T: ...
+
+    async def close(self) -> None: ...
+
+
 class Database:
-    """Two pools: one connection that writes, some that read."""
+    """Transactions are functions over a connection: they run where the database wants them to."""
 
     def __init__(self, url: URL, timeout_s: float) -> None:
         self._url = url
         self._timeout_s = timeout_s
-        self.is_sqlite = url.get_backend_name() == "sqlite"
         self._file: tuple[int, int] | None = None
-        self._writer = self._engine(pool_size=1, writes=True)
-        self._readers = self._engine(pool_size=4, writes=False)
-
-    def _engine(self, *, pool_size: int, writes: bool) -> AsyncEngine:
-        options: dict[str, Any] = {
-            "pool_size": pool_size,
-            "max_overflow": 0,
-            "pool_timeout": self._timeout_s,
-        }
-        if not self.is_sqlite:
-            options["pool_pre_ping"] = True
-            options["connect_args"] = {
-                "timeout": self._timeout_s,
-                "command_timeout": self._timeout_s,
-                # A process that is paused inside a transaction must not hold up its successor.
-                "server_settings": {
-                    "idle_in_transaction_session_timeout": str(int(self._timeout_s * 1000)),
-                    "lock_timeout": str(int(self._timeout_s * 1000)),
-                },
-            }
-            return create_async_engine(self._url, **options)
-        engine = create_async_engine(self._url, **options)
-        begin = "BEGIN IMMEDIATE" if writes else "BEGIN"
-        timeout_ms = int(self._timeout_s * 1000)
-
-        @event.listens_for(engine.sync_engine, "connect")
-        def configure(connection: Any, _: object) -> None:
-            # The driver's own implicit BEGIN comes too late to lock for writing.
-            connection.isolation_level = None
-            cursor = connection.cursor()
-            cursor.execute(f"PRAGMA busy_timeout={timeout_ms}")
-            cursor.execute("PRAGMA journal_mode=WAL")
-            # A power cut may lose the last rows, never corrupt: the log has them.
-            cursor.execute("PRAGMA synchronous=NORMAL")
-            cursor.execute("PRAGMA cache_size=-65536")
-            cursor.close()
-
-        @event.listens_for(engine.sync_engine, "begin")
-        def begin_explicitly(connection: Any) -> None:
-            connection.exec_driver_sql(begin)
-
-        return engine
+        self.is_sqlite = url.get_backend_name() == "sqlite"
+        self._connections: Connections = (
+            SqliteConnections(url, timeout_s)
+            if self.is_sqlite
+            else PostgresqlConnections(url, timeout_s)
+        )
 
     async def reopen_if_replaced(self) -> bool:
         """Whether our SQLite file is gone or another one stands in its place. If so, connections
@@ -101,8 +75,7 @@ class Database:
             return False
         if self._file == await asyncio.to_thread(self._identify_file):
             return False
-        await self._writer.dispose()
-        await self._readers.dispose()
+        await self._connections.close()
         return True
 
     def _identify_file(self) -> tuple[int, int] | None:
@@ -122,21 +95,15 @@ class Database:
             folder = Path(str(self._url.database)).parent
             await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
         # Looked at first: another replica may be paused with the lock on writing.
-        if not await self._has_tables():
+        if not await self.read(_has_tables):
             await self._create_tables()
         if self.is_sqlite:
             self._file = await asyncio.to_thread(self._identify_file)
 
-    async def _has_tables(self) -> bool:
-        async with self.reading() as connection:
-            found = await connection.run_sync(lambda c: inspect(c).get_table_names())
-        return metadata.tables.keys() <= set(found)
-
     async def _create_tables(self) -> None:
         for attempt in range(1, SCHEMA_ATTEMPTS + 1):
             try:
-                async with self.writing() as connection:
-                    await connection.run_sync(metadata.create_all)
+                await self.write(metadata.create_all)
             except (ReadModelUnavailable, StreamViolation):
                 # Two that create the same table at once: one of them is refused.
                 if attempt == SCHEMA_ATTEMPTS:
@@ -145,35 +112,33 @@ class Database:
             else:
                 return
 
-    @asynccontextmanager
-    async def writing(self) -> AsyncIterator[AsyncConnection]:
-        """A write transaction, committed at the end.
+    async def write(self, work: Callable[[Connection], T]) -> T:
+        """Runs ``work`` in a write transaction: committed when it returns, rolled back when it
+        raises. After a cancellation it may have been either; the next write begins after it.
 
         Raises:
             ReadModelUnavailable: the database can't be reached, is locked or full, or too slow.
+            StreamViolation: it refuses a row.
         """
         with _read_model_errors():
-            async with self._writer.begin() as connection:
-                yield connection
+            return await self._connections.write(work)
 
-    @asynccontextmanager
-    async def reading(self) -> AsyncIterator[AsyncConnection]:
-        """A read transaction: one consistent view.
+    async def read(self, work: Callable[[Connection], T]) -> T:
+        """Runs ``work`` in a read transaction: one consistent view.
 
         Raises:
             ReadModelUnavailable: the database can't be reached or is too slow.
         """
         with _read_model_errors():
-            async with asyncio.timeout(self._timeout_s), self._readers.connect() as connection:
-                if not self.is_sqlite:
-                    await connection.execute(
-                        text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-                    )
-                yield connection
+            async with asyncio.timeout(self._timeout_s):
+                return await self._connections.read(work)
 
     async def close(self) -> None:
-        await self._writer.dispose()
-        await self._readers.dispose()
+        await self._connections.close()
+
+
+def _has_tables(connection: Connection) -> bool:
+    return metadata.tables.keys() <= set(inspect(connection).get_table_names())
 
 
 @contextmanager

@@ -1,85 +1,126 @@
-"""The statements that several of the read model's questions share, inside a connection."""
+"""The questions, over an open connection."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from uuid import UUID
 
 import msgspec
-from sqlalchemy import select, tuple_, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection, bindparam, func, select
 
-from lockstream.read_model.rows import EventRow, LockRow, Position
-from lockstream.read_model.tables import events, locks, positions, temp_keys
+from lockstream.read_model.key_lists import KeyLists
+from lockstream.read_model.rows import EventRow, LockRow, ParkedRow, Position
+from lockstream.read_model.tables import Bytes, events, locks, parked, positions, temp_keys
 
 CHUNK = 400
 """Values in one IN list; below every driver's limit on bound parameters."""
 
 
-async def locks_by_id(connection: AsyncConnection, lock_ids: Sequence[int]) -> dict[int, LockRow]:
-    found: dict[int, LockRow] = {}
-    for begin in range(0, len(lock_ids), CHUNK):
-        chunk = lock_ids[begin : begin + CHUNK]
-        for row in await connection.execute(select(locks).where(locks.c.lock_id.in_(chunk))):
-            found[row.lock_id] = LockRow(
+class Queries:
+    """Made once, and so are their statements."""
+
+    def __init__(self, keys: KeyLists) -> None:
+        self._keys = keys
+        of_stream = select(positions).where(positions.c.stream == bindparam("stream"))
+        self._positions = of_stream
+        self._position = of_stream.where(positions.c.partition == bindparam("partition"))
+        self._locks = select(locks).where(keys.holds(locks.c.lock_id))
+        self._versions = select(locks.c.lock_id, locks.c.version).where(keys.holds(locks.c.lock_id))
+        self._used_counts = select(temp_keys).select_from(
+            keys.join(temp_keys, temp_keys.c.lock_id, temp_keys.c.temp_key_uuid)
+        )
+        self._values = select(events.c.lock_id, events.c.version, events.c.value).select_from(
+            keys.join(events, events.c.lock_id, events.c.version)
+        )
+        self._event_ids = select(events.c.event_id).where(
+            events.c.event_id.in_(bindparam("event_ids", expanding=True, type_=Bytes))
+        )
+        event_columns = [events.c[name] for name in EventRow.__struct_fields__]
+        self._event = (
+            select(*event_columns).where(events.c.event_id == bindparam("event_id")).limit(1)
+        )
+        self._history = (
+            select(*event_columns)
+            .where(
+                events.c.lock_id == bindparam("lock_id"),
+                events.c.version > bindparam("after_version"),
+                events.c.org_id == bindparam("org_id"),
+            )
+            .order_by(events.c.version)
+            .limit(bindparam("count"))
+        )
+        self._parked_count = select(func.count()).select_from(parked)
+        self._parked_fact = (
+            select(*(parked.c[name] for name in ParkedRow.__struct_fields__))
+            .where(parked.c.event_id == bindparam("event_id"))
+            .order_by(parked.c.offset.desc())
+            .limit(1)
+        )
+
+    def positions(self, connection: Connection, stream: str) -> dict[int, Position]:
+        rows = connection.execute(self._positions, {"stream": stream})
+        return {row.partition: to_position(row) for row in rows}
+
+    def position(self, connection: Connection, stream: str, partition: int) -> Position:
+        row = connection.execute(self._position, {"stream": stream, "partition": partition}).first()
+        return to_position(row) if row is not None else Position()
+
+    def locks(self, connection: Connection, lock_ids: Sequence[int]) -> dict[int, LockRow]:
+        if not lock_ids:
+            return {}
+        return {
+            row.lock_id: LockRow(
                 row.lock_id, UUID(bytes=row.lock_uuid), row.org_id, row.version, row.updated_at
             )
-    return found
+            for row in connection.execute(self._locks, self._keys.numbers(lock_ids))
+        }
 
+    def versions(self, connection: Connection, lock_ids: Sequence[int]) -> dict[int, int]:
+        if not lock_ids:
+            return {}
+        rows = connection.execute(self._versions, self._keys.numbers(lock_ids))
+        return {row.lock_id: row.version for row in rows}
 
-async def versions_by_id(connection: AsyncConnection, lock_ids: Iterable[int]) -> dict[int, int]:
-    wanted = sorted(lock_ids)
-    found: dict[int, int] = {}
-    for begin in range(0, len(wanted), CHUNK):
-        chunk = wanted[begin : begin + CHUNK]
-        query = select(locks.c.lock_id, locks.c.version).where(locks.c.lock_id.in_(chunk))
-        found.update({row.lock_id: row.version for row in await connection.execute(query)})
-    return found
+    def used_counts(
+        self, connection: Connection, pairs: Sequence[tuple[int, str]]
+    ) -> dict[tuple[int, str], int]:
+        if not pairs:
+            return {}
+        rows = connection.execute(self._used_counts, self._keys.pairs(pairs))
+        return {(lock_id, key): count for lock_id, key, count in rows}
 
+    def existing_event_ids(self, connection: Connection, event_ids: Sequence[UUID]) -> set[UUID]:
+        found: set[UUID] = set()
+        for begin in range(0, len(event_ids), CHUNK):
+            chunk = [event_id.bytes for event_id in event_ids[begin : begin + CHUNK]]
+            rows = connection.execute(self._event_ids, {"event_ids": chunk})
+            found.update(UUID(bytes=row.event_id) for row in rows)
+        return found
 
-async def used_counts_of(
-    connection: AsyncConnection, pairs: Sequence[tuple[int, str]]
-) -> dict[tuple[int, str], int]:
-    found: dict[tuple[int, str], int] = {}
-    for begin in range(0, len(pairs), CHUNK):
-        chunk = pairs[begin : begin + CHUNK]
-        query = select(temp_keys).where(
-            tuple_(temp_keys.c.lock_id, temp_keys.c.temp_key_uuid).in_(chunk)
-        )
-        for row in await connection.execute(query):
-            found[row.lock_id, row.temp_key_uuid] = row.used_count
-    return found
+    def event(self, connection: Connection, event_id: UUID) -> EventRow | None:
+        row = connection.execute(self._event, {"event_id": event_id.bytes}).first()
+        return EventRow(*row) if row is not None else None
 
+    def history(
+        self, connection: Connection, lock_id: int, org_id: str, after_version: int, limit: int
+    ) -> list[EventRow]:
+        asked = {"lock_id": lock_id, "org_id": org_id, "after_version": after_version}
+        rows = connection.execute(self._history, {**asked, "count": limit})
+        return [EventRow(*row) for row in rows]
 
-async def existing_event_ids(connection: AsyncConnection, event_ids: Sequence[UUID]) -> set[UUID]:
-    found: set[UUID] = set()
-    for begin in range(0, len(event_ids), CHUNK):
-        chunk = [event_id.bytes for event_id in event_ids[begin : begin + CHUNK]]
-        query = select(events.c.event_id).where(events.c.event_id.in_(chunk))
-        found.update(UUID(bytes=row.event_id) for row in await connection.execute(query))
-    return found
+    def event_values(
+        self, connection: Connection, pairs: Sequence[tuple[int, int]]
+    ) -> dict[tuple[int, int], bytes]:
+        if not pairs:
+            return {}
+        rows = connection.execute(self._values, self._keys.pairs(pairs))
+        return {(lock_id, version): value for lock_id, version, value in rows}
 
+    def count_parked(self, connection: Connection) -> int:
+        return int(connection.scalar(self._parked_count) or 0)
 
-async def position_of(connection: AsyncConnection, stream: str, partition: int) -> Position:
-    query = select(positions).where(
-        positions.c.stream == stream, positions.c.partition == partition
-    )
-    row = (await connection.execute(query)).first()
-    return to_position(row) if row is not None else Position()
-
-
-async def write_positions(
-    connection: AsyncConnection, stream: str, current: dict[int, Position]
-) -> None:
-    for partition, at in current.items():
-        await connection.execute(
-            update(positions)
-            .where(positions.c.stream == stream, positions.c.partition == partition)
-            .values(**msgspec.structs.asdict(at))
-        )
+    def parked_fact(self, connection: Connection, event_id: UUID) -> ParkedRow | None:
+        row = connection.execute(self._parked_fact, {"event_id": event_id.bytes}).first()
+        return ParkedRow(*row) if row is not None else None
 
 
 def to_position(row: object) -> Position:
     return msgspec.convert(row, Position, from_attributes=True)
-
-
-def to_event_row(row: object) -> EventRow:
-    return msgspec.convert(row, EventRow, from_attributes=True)

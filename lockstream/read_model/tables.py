@@ -10,11 +10,20 @@ from sqlalchemy import (
     Table,
     Text,
 )
+from sqlalchemy.engine import Dialect
 
 LOCK_EVENTS = "lock-events"
 PARKED_FACTS = "lock-facts.parked"
 
 metadata = MetaData()
+
+
+class Bytes(LargeBinary):
+    """Both drivers take bytes as they are."""
+
+    def bind_processor(self, dialect: Dialect) -> None:
+        return None
+
 
 positions = Table(
     "positions",
@@ -31,7 +40,7 @@ locks = Table(
     "locks",
     metadata,
     Column("lock_id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
-    Column("lock_uuid", LargeBinary, nullable=False),
+    Column("lock_uuid", Bytes, nullable=False),
     Column("org_id", Text, nullable=False),
     Column("version", BigInteger, nullable=False),
     Column("updated_at", Text, nullable=False),
@@ -51,10 +60,10 @@ events = Table(
     metadata,
     Column("lock_id", BigInteger, primary_key=True),
     Column("version", BigInteger, primary_key=True),
-    Column("event_id", LargeBinary, nullable=False),
+    Column("event_id", Bytes, nullable=False),
     Column("org_id", Text, nullable=False),
     Column("source_offset", BigInteger, nullable=False),
-    Column("value", LargeBinary, nullable=False, comment="the lock-events value as it stands"),
+    Column("value", Bytes, nullable=False, comment="the lock-events value as it stands"),
     # Not unique: the model reports what the log holds, `verify` judges it.
     Index("events_by_id", "event_id"),
     sqlite_with_rowid=False,
@@ -65,7 +74,7 @@ parked = Table(
     metadata,
     Column("partition", Integer, primary_key=True),
     Column("offset", BigInteger, primary_key=True),
-    Column("event_id", LargeBinary),
+    Column("event_id", Bytes),
     Column("lock_id", BigInteger),
     Column("org_id", Text),
     Column("reason", Text, nullable=False),

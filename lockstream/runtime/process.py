@@ -5,7 +5,7 @@ import gc
 import logging
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import suppress
 from typing import TypeVar
 
@@ -19,13 +19,18 @@ T = TypeVar("T")
 Role = Callable[[asyncio.Event], Awaitable[None]]
 
 
+def collect_rarely() -> None:
+    """For processes that make many short-lived objects and few cycles."""
+    # Start-up garbage lives for ever: keep it out of every later collection.
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
+
+
 def run_role(name: str, role: Role) -> int:
     """Runs ``role(stop)`` until it ends; SIGTERM and SIGINT set ``stop``. Returns the exit code:
     0 after an orderly stop, 2 for bad configuration, 1 for anything else.
     """
-    # Start-up garbage lives for ever: keep it out of every later collection.
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 20)
+    collect_rarely()
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_with_signals(role))
@@ -74,6 +79,27 @@ async def first_of(*events: asyncio.Event, timeout_s: float | None = None) -> No
     finally:
         for wait in waits:
             wait.cancel()
+
+
+async def prefetched(items: AsyncIterator[T]) -> AsyncGenerator[T, None]:
+    """The same items, the next one made while the last is being used. Their error is raised in
+    its place, after the items before it."""
+
+    async def next_item() -> T:
+        return await anext(items)
+
+    coming = asyncio.create_task(next_item())
+    try:
+        while True:
+            try:
+                item = await coming
+            except StopAsyncIteration:
+                return
+            coming = asyncio.create_task(next_item())
+            yield item
+    finally:
+        coming.cancel()
+        await asyncio.gather(coming, return_exceptions=True)
 
 
 async def until_stopped(stop: asyncio.Event, work: Coroutine[object, object, None]) -> None:

@@ -235,16 +235,14 @@ async def test_what_a_partner_has_not_got_yet_is_lag_and_no_violation(audited: A
 
 
 async def test_a_read_model_that_differs_is_found(audited: Audited) -> None:
-    async with audited.read_model._database.writing() as connection:
-        await connection.execute(
-            update(events_table).where(events_table.c.version == 2).values(value=b"{}")
-        )
+    spoil = update(events_table).where(events_table.c.version == 2).values(value=b"{}")
+    await audited.read_model._database.write(lambda connection: connection.execute(spoil))
     assert await audited.kinds() == {"read-model-differs"}
 
 
 async def test_a_lock_that_the_read_model_has_wrong_is_found(audited: Audited) -> None:
-    async with audited.read_model._database.writing() as connection:
-        await connection.execute(update(locks_table).values(org_id="thief"))
+    steal = update(locks_table).values(org_id="thief")
+    await audited.read_model._database.write(lambda connection: connection.execute(steal))
     assert await audited.kinds() == {"read-model-differs"}
 
 

@@ -11,6 +11,7 @@ from lockstream.read_model.tables import LOCK_EVENTS, PARKED_FACTS
 from lockstream.runtime.errors import StreamViolation
 from lockstream.schemas.lock_events import Event, encode_event
 from lockstream.schemas.parked_facts import ParkedHeaders
+from lockstream.schemas.primitives import MAX_LOCK_ID
 from tests.examples_of import LOCK_UUID, TIME, created_event, used_event
 
 
@@ -128,3 +129,33 @@ async def test_thousands_of_events_in_one_transaction(read_model: ReadModel) -> 
     events: list[Event] = [created_event(lock_id=n) for n in range(1, 3001)]
     await read_model.apply([stretch(0, events)])
     assert len(await read_model.known_lock_ids(range(1, 4001))) == 3000
+
+
+async def test_stored_values_are_found_by_lock_and_version(read_model: ReadModel) -> None:
+    large: list[Event] = [created_event(lock_id=MAX_LOCK_ID)]
+    many: list[Event] = [created_event(lock_id=n) for n in range(10, 3010)]
+    await read_model.apply([stretch(0, [*HISTORY, *large, *many])])
+    held = [(e.lock_id, e.version) for e in (*HISTORY, *large, *many)]
+    found = await read_model.event_values([*held, (7, 4), (8, 1), (MAX_LOCK_ID, 2)])
+    assert found == dict(zip(held, map(encode_event, (*HISTORY, *large, *many)), strict=True))
+    assert await read_model.event_values([]) == {}
+
+
+async def test_positions_of_several_partitions_move_each_by_its_own(read_model: ReadModel) -> None:
+    stretches = [stretch(0, [created_event(lock_id=100 + p)], partition=p) for p in range(2)]
+    await read_model.apply([*stretches, Stretch(2, 0, 9)])
+    positions = await read_model.positions(LOCK_EVENTS)
+    assert {p: at.next_offset for p, at in positions.items()} == {0: 1, 1: 1, 2: 9}
+    parked = await read_model.positions(PARKED_FACTS)
+    assert {at.next_offset for at in parked.values()} == {0}
+
+
+async def test_temp_keys_are_told_apart_whatever_they_are_called(read_model: ReadModel) -> None:
+    names = ['a"b', "a\\b", "schlüssel-🗝", "[1]", "null"]
+    events: list[Event] = [created_event()]
+    events += [
+        used_event(version=n + 2, temp_key=name, used_count=n + 1) for n, name in enumerate(names)
+    ]
+    await read_model.apply([stretch(0, events)])
+    known = await read_model.known(0, [], [(7, name) for name in (*names, "ab")], [])
+    assert known.used_counts == {(7, name): n + 1 for n, name in enumerate(names)}

@@ -1,8 +1,10 @@
 import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 
 import pytest
 
-from lockstream.runtime.process import first_of, within
+from lockstream.runtime.process import first_of, prefetched, within
 
 
 async def test_a_cancellation_that_comes_with_the_answer_is_not_lost() -> None:
@@ -29,3 +31,48 @@ async def test_the_first_event_ends_the_wait_and_leaves_no_task() -> None:
     await first_of(one, other)
     await asyncio.sleep(0)
     assert len(asyncio.all_tasks()) == before
+
+
+async def test_the_next_item_is_made_while_the_last_is_used() -> None:
+    made: list[int] = []
+
+    async def items() -> AsyncGenerator[int, None]:
+        for n in range(3):
+            made.append(n)
+            yield n
+
+    used: list[tuple[int, int]] = []
+    async for n in prefetched(items()):
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        used.append((n, len(made)))
+    assert used == [(0, 2), (1, 3), (2, 3)]
+
+
+async def test_an_error_of_prefetched_items_comes_after_the_items_before_it() -> None:
+    async def items() -> AsyncGenerator[int, None]:
+        yield 1
+        raise LookupError("the second")
+
+    prepared = prefetched(items())
+    assert await anext(prepared) == 1
+    await asyncio.sleep(0)
+    with pytest.raises(LookupError, match="the second"):
+        await anext(prepared)
+
+
+async def test_whoever_stops_early_leaves_nothing_under_way() -> None:
+    ended = asyncio.Event()
+
+    async def items() -> AsyncGenerator[int, None]:
+        try:
+            yield 1
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    async with aclosing(prefetched(items())) as prepared:
+        async for _ in prepared:
+            await asyncio.sleep(0)
+            break
+    assert ended.is_set()

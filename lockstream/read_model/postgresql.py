@@ -1,0 +1,51 @@
+"""PostgreSQL's connections. Everything runs in the event loop."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from sqlalchemy import URL, Connection, text
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+T = TypeVar("T")
+
+
+class PostgresqlConnections:
+    """Two pools: one connection that writes, some that read."""
+
+    def __init__(self, url: URL, timeout_s: float) -> None:
+        self._url = url
+        self._timeout_s = timeout_s
+        self._writer = self._engine(1)
+        self._readers = self._engine(4)
+
+    def _engine(self, connections: int) -> AsyncEngine:
+        timeout_ms = str(int(self._timeout_s * 1000))
+        return create_async_engine(
+            self._url,
+            pool_size=connections,
+            max_overflow=0,
+            pool_timeout=self._timeout_s,
+            pool_pre_ping=True,
+            connect_args={
+                "timeout": self._timeout_s,
+                "command_timeout": self._timeout_s,
+                # A process that is paused inside a transaction must not hold up its successor.
+                "server_settings": {
+                    "idle_in_transaction_session_timeout": timeout_ms,
+                    "lock_timeout": timeout_ms,
+                },
+            },
+        )
+
+    async def write(self, work: Callable[[Connection], T]) -> T:
+        async with self._writer.begin() as connection:
+            return await connection.run_sync(work)
+
+    async def read(self, work: Callable[[Connection], T]) -> T:
+        async with self._readers.connect() as connection:
+            await connection.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"))
+            return await connection.run_sync(work)
+
+    async def close(self) -> None:
+        await self._writer.dispose()
+        await self._readers.dispose()

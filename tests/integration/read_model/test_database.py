@@ -1,0 +1,167 @@
+"""What a transaction that runs in a thread of its own promises to those who wait for it, or no
+longer do. SQLite, unless it says otherwise."""
+
+import asyncio
+import sqlite3
+import threading
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Connection, text
+
+from lockstream.read_model.database import Database, read_model_url
+from lockstream.read_model.sqlite import READING_THREADS
+from lockstream.read_model.store import ReadModel
+from lockstream.runtime.errors import ReadModelUnavailable, StreamViolation
+from lockstream.runtime.settings import Settings
+from tests.integration.kafka_tools import eventually
+
+LONG_S = 30.0
+SHORT_S = 0.3
+
+
+def open_database(folder: Path, timeout_s: float) -> Database:
+    return Database(read_model_url(Settings(state_dir=folder)), timeout_s)
+
+
+@pytest.fixture
+async def database(tmp_path: Path) -> AsyncIterator[Database]:
+    opened = open_database(tmp_path, LONG_S)
+    await opened.write(lambda c: c.exec_driver_sql("CREATE TABLE said (word TEXT)"))
+    yield opened
+    await opened.close()
+
+
+def say(connection: Connection, word: str) -> None:
+    connection.execute(text("INSERT INTO said VALUES (:word)"), {"word": word})
+
+
+def said(connection: Connection) -> list[str]:
+    return list(connection.scalars(text("SELECT word FROM said ORDER BY rowid")))
+
+
+class Held:
+    """Work that begins, and ends when it is let go."""
+
+    def __init__(self, word: str = "") -> None:
+        self.has_begun = threading.Event()
+        self._let_go = threading.Event()
+        self._word = word
+
+    def __call__(self, connection: Connection) -> None:
+        self.has_begun.set()
+        assert self._let_go.wait(LONG_S)
+        if self._word:
+            say(connection, self._word)
+
+    def let_go(self) -> None:
+        self._let_go.set()
+
+    async def until_begun(self) -> None:
+        async def begun() -> bool:
+            return self.has_begun.is_set()
+
+        await eventually(begun)
+
+
+async def test_a_write_that_nobody_waits_for_any_more_ends_before_the_next_begins(
+    database: Database,
+) -> None:
+    first, never, last = Held("first"), Held("never"), Held("last")
+    last.let_go()
+    writing = asyncio.create_task(database.write(first))
+    await first.until_begun()
+    not_begun = asyncio.create_task(database.write(never))
+    await asyncio.sleep(0)
+    for abandoned in (writing, not_begun):
+        abandoned.cancel()
+    await asyncio.wait((writing, not_begun))
+    assert writing.cancelled()
+    assert not_begun.cancelled()
+    next_writing = asyncio.create_task(database.write(last))
+    assert await database.read(said) == []
+    assert not last.has_begun.is_set()
+    first.let_go()
+    await next_writing
+    assert await database.read(said) == ["first", "last"]
+    assert not never.has_begun.is_set()
+
+
+async def test_readings_that_take_too_long_are_given_up_and_lose_no_connection(
+    tmp_path: Path,
+) -> None:
+    database = open_database(tmp_path, SHORT_S)
+    for _ in range(2):
+        held = [Held() for _ in range(READING_THREADS)]
+        answers = await asyncio.gather(
+            *(database.read(work) for work in held), return_exceptions=True
+        )
+        assert [type(answer) for answer in answers] == [ReadModelUnavailable] * READING_THREADS
+        # All threads are taken: this one never begins.
+        with pytest.raises(ReadModelUnavailable):
+            await database.read(said)
+        for work in held:
+            work.let_go()
+    await database.write(lambda c: c.exec_driver_sql("CREATE TABLE said (word TEXT)"))
+    assert await database.read(said) == []
+    await database.close()
+
+
+async def test_a_lock_that_another_process_keeps_makes_it_unavailable_and_holds_up_no_close(
+    database: Database, tmp_path: Path
+) -> None:
+    impatient = open_database(tmp_path, SHORT_S)
+    paused = sqlite3.connect(tmp_path / "read_model.db", isolation_level=None)
+    paused.execute("BEGIN IMMEDIATE")
+    with pytest.raises(ReadModelUnavailable, match="locked"):
+        await impatient.write(lambda c: say(c, "late"))
+    assert await impatient.read(said) == []
+    waiting = asyncio.create_task(impatient.write(lambda c: say(c, "late")))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    await asyncio.wait((waiting,))
+    async with asyncio.timeout(LONG_S):
+        await impatient.close()
+    paused.execute("ROLLBACK")
+    paused.close()
+    assert await database.read(said) == []
+
+
+async def test_closing_waits_for_the_write_that_is_under_way(database: Database) -> None:
+    held = Held("written")
+    writing = asyncio.create_task(database.write(held))
+    await held.until_begun()
+    writing.cancel()
+    closing = asyncio.create_task(database.close())
+    await asyncio.wait((writing,))
+    assert not closing.done()
+    held.let_go()
+    await closing
+    assert await database.read(said) == ["written"]
+
+
+async def test_an_error_rolls_back_and_keeps_its_type(read_model: ReadModel) -> None:
+    """On both databases."""
+    database = read_model._database
+
+    def fail(connection: Connection) -> None:
+        connection.exec_driver_sql("DELETE FROM positions")
+        raise StreamViolation("not this")
+
+    before = await read_model.positions("lock-events")
+    with pytest.raises(StreamViolation, match=r"^not this$"):
+        await database.write(fail)
+    assert await read_model.positions("lock-events") == before
+
+
+async def test_a_refused_row_is_a_violation_and_a_broken_statement_is_not(
+    read_model: ReadModel,
+) -> None:
+    """On both databases."""
+    database = read_model._database
+    again = "INSERT INTO positions SELECT * FROM positions"
+    with pytest.raises(StreamViolation, match="refuses a row"):
+        await database.write(lambda c: c.exec_driver_sql(again))
+    with pytest.raises(ReadModelUnavailable):
+        await database.read(lambda c: c.exec_driver_sql("SELECT * FROM nowhere"))
