@@ -5,10 +5,13 @@ import asyncio
 import sqlite3
 import threading
 from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
+from typing import Any
+from uuid import uuid4
 
 import pytest
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, event, text
 
 from lockstream.read_model.database import Database, read_model_url
 from lockstream.read_model.sqlite import READING_THREADS
@@ -165,3 +168,37 @@ async def test_a_refused_row_is_a_violation_and_a_broken_statement_is_not(
         await database.write(lambda c: c.exec_driver_sql(again))
     with pytest.raises(ReadModelUnavailable):
         await database.read(lambda c: c.exec_driver_sql("SELECT * FROM nowhere"))
+
+
+async def test_no_question_scans_a_table(tmp_path: Path) -> None:
+    """What is asked for costs the same however full the model is."""
+    database = open_database(tmp_path, LONG_S)
+    model = ReadModel(database, 3)
+    await model.prepare()
+    asked: list[tuple[str, tuple[object, ...]]] = []
+
+    def note(connection: Connection) -> None:
+        def noted(*arguments: Any) -> None:
+            asked.append(arguments[2:4])
+
+        event.listen(connection.engine, "before_cursor_execute", noted)
+
+    await database.read(note)
+    some_id = uuid4()
+    await model.known(0, [1, 2], [(1, "a"), (2, "b")], [some_id])
+    await model.event_values([(1, 1), (2, 1)])
+    await model.known_lock_ids([1, 2])
+    await model.events_of(1, "acme", 0, 10)
+    await model.event(some_id)
+    await model.parked_fact(some_id)
+    await database.close()
+    with closing(sqlite3.connect(tmp_path / "read_model.db")) as connection:
+        plans = {
+            sql: [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {sql}", values)]
+            for sql, values in asked
+            if sql.startswith("SELECT")
+        }
+    assert len(plans) >= 8
+    for sql, steps in plans.items():
+        scans = [step for step in steps if "SCAN" in step and "VIRTUAL TABLE" not in step]
+        assert not scans, (sql, steps)
