@@ -137,8 +137,8 @@ async def test_closing_waits_for_the_write_that_is_under_way(database: Database)
     await held.until_begun()
     writing.cancel()
     closing = asyncio.create_task(database.close())
-    await asyncio.wait((writing,))
-    assert not closing.done()
+    done, _ = await asyncio.wait((writing, closing), timeout=SHORT_S)
+    assert done == {writing}
     held.let_go()
     await closing
     assert await database.read(said) == ["written"]
