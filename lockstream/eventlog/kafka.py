@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
@@ -38,6 +38,23 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     key: bytes | None
     value: bytes | None
     headers: Headers
+
+
+class FetchedRecord(Protocol):
+    """A record as aiokafka hands it over, for whoever needs no copy of it."""
+
+    @property
+    def partition(self) -> int: ...
+    @property
+    def offset(self) -> int: ...
+    @property
+    def timestamp(self) -> int: ...
+    @property
+    def key(self) -> bytes | None: ...
+    @property
+    def value(self) -> bytes | None: ...
+    @property
+    def headers(self) -> Headers: ...
 
 
 class Output(msgspec.Struct, frozen=True, gc=False):
@@ -210,7 +227,7 @@ def forget_failures(producer: Any) -> None:
             waiter.exception()
 
 
-def to_record(message: Any) -> Record:
+def to_record(message: FetchedRecord) -> Record:
     return Record(
         message.partition,
         message.offset,
@@ -240,7 +257,17 @@ async def stable_ends(kafka: Kafka, topic: str, partitions: Sequence[int]) -> di
         KafkaUnavailable: no answer in time.
     """
     async with connected(kafka.reader()) as client:
-        return await high_watermarks(client, topic, partitions)
+        return await last_stable_offsets(client, topic, partitions)
+
+
+async def last_stable_offsets(reader: Any, topic: str, partitions: Sequence[int]) -> dict[int, int]:
+    """``stable_ends``, asked by a reader that is connected already.
+
+    Raises:
+        KafkaUnavailable: no answer in time.
+    """
+    wanted = [TopicPartition(topic, p) for p in partitions]
+    return await _ask_offsets(reader.end_offsets(wanted), topic)
 
 
 async def beginnings(offsets_client: Any, topic: str, partitions: Sequence[int]) -> dict[int, int]:

@@ -1,14 +1,16 @@
 """``lockstream verify``: the promises as a command."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import typer
 
-from lockstream.audit.auditor import Auditor, Counted
 from lockstream.audit.violations import Violation
 from lockstream.operations.console import print_json, progress_bar, say
 from lockstream.operations.installation import open_installation, run_verb
+
+if TYPE_CHECKING:
+    from lockstream.audit.auditor import Counted
 
 SHOWN = 1000
 
@@ -16,7 +18,7 @@ SHOWN = 1000
 class Report(msgspec.Struct, frozen=True):
     """``found``: all of them; ``shown``: the first thousand."""
 
-    counted: Counted
+    counted: "Counted"
     found: int
     shown: list[Violation]
 
@@ -52,6 +54,9 @@ def verify(
 
 
 async def _verify() -> Report:
+    # It imports pyarrow, which would make every verb start a fifth of a second later.
+    from lockstream.audit.auditor import Auditor
+
     async with open_installation() as here:
         await here.read_model.prepare()
         auditor = Auditor(here.kafka, here.settings, here.read_model)

@@ -1,0 +1,146 @@
+"""The reader's promises, on a real broker; ``read`` and ``fetch`` make the same."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+from aiokafka import TopicPartition
+from aiokafka.admin import RecordsToDelete
+
+from lockstream.eventlog import log_reader
+from lockstream.eventlog.kafka import FetchedRecord, Kafka, Output, connected, stable_ends
+from lockstream.eventlog.log_reader import LogReader
+from lockstream.eventlog.transactional_writer import TransactionalWriter
+from lockstream.runtime.errors import KafkaUnavailable, PositionLost
+from lockstream.runtime.settings import Settings
+from tests.integration.kafka_tools import end_of
+from tests.integration.roles import install
+
+MANY = 1_300
+Batches = AsyncIterator[list[FetchedRecord]]
+
+
+@pytest.fixture(params=["read", "fetch"])
+def way(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def batches_of(
+    reader: LogReader, way: str, topic: str, begin: dict[int, int], end: dict[int, int]
+) -> Batches:
+    batches: Batches = getattr(reader, way)(topic, begin, end)
+    return batches
+
+
+async def collect(batches: Batches, found: list[FetchedRecord]) -> None:
+    async for batch in batches:
+        found += batch
+
+
+async def write(kafka: Kafka, settings: Settings, partition: int, *values: bytes) -> None:
+    name = f"{settings.topic_prefix}w{partition}"
+    writer = await TransactionalWriter.fence(kafka, name, partition)
+    await writer.write([Output(settings.topics.lock_events, b"7", value) for value in values])
+    await writer.discard()
+
+
+async def abort(kafka: Kafka, settings: Settings, partition: int, value: bytes) -> None:
+    producer = kafka.transactional_producer(f"{settings.topic_prefix}aborting")
+    async with connected(producer):
+        await producer.begin_transaction()
+        await producer.send_and_wait(
+            settings.topics.lock_events, value, key=b"7", partition=partition
+        )
+        await producer.abort_transaction()
+
+
+async def test_committed_records_are_read_from_begin_up_to_end_and_no_further(
+    kafka: Kafka, settings: Settings, way: str
+) -> None:
+    await install(kafka, settings)
+    topic = settings.topics.lock_events
+    many = [b"%d" % n for n in range(MANY)]
+    await write(kafka, settings, 0, *many)
+    await abort(kafka, settings, 0, b"aborted")
+    await write(kafka, settings, 0, b"after")
+    await write(kafka, settings, 1, *many)
+    ends = await stable_ends(kafka, topic, [0, 1, 2])
+    await write(kafka, settings, 0, b"later")
+    await write(kafka, settings, 2, b"later")
+    begin, end = {0: 7, 1: 0, 2: 0}, {**ends, 1: MANY - 7}
+    found: dict[int, list[FetchedRecord]] = {0: [], 1: [], 2: []}
+    async with LogReader.open(kafka) as reader:
+        for _ in range(2):  # a second stretch begins anew
+            for records in found.values():
+                records.clear()
+            async for batch in batches_of(reader, way, topic, begin, end):
+                found[batch[0].partition] += batch
+    assert [record.value for record in found[0]] == [*many[7:], b"after"]
+    # A marker, the aborted record and its marker lie between.
+    assert [record.offset for record in found[0]] == [*range(7, MANY), MANY + 3]
+    assert [record.value for record in found[1]] == many[:-7]
+    assert found[2] == []
+
+
+async def test_a_stretch_that_ends_in_aborted_records_ends(
+    kafka: Kafka, settings: Settings, way: str
+) -> None:
+    await install(kafka, settings)
+    topic = settings.topics.lock_events
+    await abort(kafka, settings, 0, b"aborted")
+    end = {0: await end_of(kafka, topic, 0)}
+    async with LogReader.open(kafka) as reader:
+        assert [batch async for batch in batches_of(reader, way, topic, {0: 0}, end)] == []
+
+
+async def test_what_an_open_transaction_hides_is_reported_and_not_waited_for_for_ever(
+    kafka: Kafka, settings: Settings, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log_reader, "STALL_S", 0.3)
+    await install(kafka, settings)
+    topic = settings.topics.lock_events
+    await write(kafka, settings, 0, b"before")
+    producer = kafka.transactional_producer(f"{settings.topic_prefix}open")
+    async with connected(producer), LogReader.open(kafka) as reader:
+        await producer.begin_transaction()
+        await producer.send_and_wait(topic, b"open", key=b"7", partition=0)
+        end = {0: await end_of(kafka, topic, 0)}
+        found: list[FetchedRecord] = []
+        with pytest.raises(KafkaUnavailable, match="no progress"):
+            await collect(batches_of(reader, way, topic, {0: 0}, end), found)
+        assert [record.value for record in found] == [b"before"]
+        await producer.abort_transaction()
+
+
+async def test_a_caller_that_takes_its_time_is_no_stall(
+    kafka: Kafka, settings: Settings, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await install(kafka, settings)
+    topic = settings.topics.lock_events
+    await write(kafka, settings, 0, b"a")
+    await write(kafka, settings, 1, b"b")
+    monkeypatch.setattr(log_reader, "STALL_S", 0.3)
+    values = []
+    async with LogReader.open(kafka) as reader:
+        ends = await stable_ends(kafka, topic, [0, 1])
+        async for batch in batches_of(reader, way, topic, {0: 0, 1: 0}, ends):
+            values += [record.value for record in batch]
+            await asyncio.sleep(0.4)
+    assert sorted(value or b"" for value in values) == [b"a", b"b"]
+
+
+async def test_records_that_retention_has_deleted_are_missed(
+    kafka: Kafka, settings: Settings, way: str
+) -> None:
+    await install(kafka, settings)
+    topic = settings.topics.lock_events
+    await write(kafka, settings, 0, b"deleted", b"left")
+    async with connected(kafka.admin()) as admin:
+        await admin.delete_records({TopicPartition(topic, 0): RecordsToDelete(before_offset=1)})
+    end = {0: await end_of(kafka, topic, 0)}
+    async with LogReader.open(kafka) as reader:
+        with pytest.raises(PositionLost, match="retention"):
+            await collect(batches_of(reader, way, topic, {0: 0}, end), [])
+        left: list[FetchedRecord] = []
+        await collect(batches_of(reader, way, topic, {0: 1}, end), left)
+    assert [record.value for record in left] == [b"left"]
