@@ -13,7 +13,7 @@ STALL_S = 90.0
 
 
 class WorkedOff(msgspec.Struct, frozen=True):
-    """From the first record on: starting is not counted."""
+    """From the last look at which nothing was done yet: starting is not counted, or only its end."""
 
     records: float
     seconds: float
@@ -39,25 +39,22 @@ def work_off(
         TimeoutError: no progress for a minute and a half.
     """
     pids = [replica.process.pid]
-    first: tuple[float, float, float] | None = None
-    last_progress, before = time.monotonic(), -1.0
+    begun, cpu = time.perf_counter(), cpu_seconds(pids)
+    last_progress, before = time.monotonic(), 0.0
     while True:
-        asked = time.perf_counter()
+        asked, cpu_asked = time.perf_counter(), cpu_seconds(pids)
         done = _done(replica, stage)
-        if first is None and done > 0:
-            first = (asked, cpu_seconds(pids), done)
-        if first is not None and done >= total and finished():
+        if done == 0:
+            begun, cpu = asked, cpu_asked
+        if done >= total and finished():
             break
         if done > before:
             last_progress, before = time.monotonic(), done
         if time.monotonic() - last_progress > STALL_S:
             raise TimeoutError(f"{stage} made no progress after {done:,.0f} of {total:,} records")
         time.sleep(POLL_S)
-    begun, cpu, already = first
     took = time.perf_counter() - begun
-    # A small backlog may be done when it is first looked at: then all of it was done since then.
-    records = done - already or done
-    return WorkedOff(records, took, cpu_seconds(pids) - cpu, peak_mib(pids[0]))
+    return WorkedOff(done, took, cpu_seconds(pids) - cpu, peak_mib(pids[0]))
 
 
 def _done(replica: Replica, stage: str) -> float:
