@@ -13,7 +13,7 @@ STALL_S = 90.0
 
 
 class WorkedOff(msgspec.Struct, frozen=True):
-    """From the last look at which nothing was done yet: starting is not counted, or only its end."""
+    """From the last look at which nothing was done: starting is not counted, or only its end."""
 
     records: float
     seconds: float
