@@ -17,7 +17,7 @@ from lockstream.eventlog.stage_traces import StageTraces
 from lockstream.fanout.partition import FanoutPartition
 from lockstream.runtime.errors import StageStopped, Unavailable
 from lockstream.runtime.health import serve_health
-from lockstream.runtime.process import first_of
+from lockstream.runtime.process import first_of, stand_back
 from lockstream.runtime.readiness import Readiness
 from lockstream.runtime.settings import Settings
 from lockstream.runtime.tracing import Tracing, tracing_of
@@ -171,7 +171,13 @@ async def _run(settings: Settings, stop: asyncio.Event, tracing: Tracing) -> Non
 
     async def work() -> None:
         await fanout.run(stop)
+        standing_back.cancel()
         ended.set()
+
+    async def let_commands_go_first() -> None:
+        # Not before: while it starts, it is what partners wait for.
+        await tail.caught_up.wait()
+        stand_back(settings.fanout_niceness)
 
     def details() -> dict[str, object]:
         return {"partners": fanout.status()}
@@ -189,4 +195,5 @@ async def _run(settings: Settings, stop: asyncio.Event, tracing: Tracing) -> Non
             )
         )
         tasks.create_task(work())
+        standing_back = tasks.create_task(let_commands_go_first())
         log.info("fanout started")

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import logging
+import os
 import signal
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine
@@ -58,6 +59,13 @@ async def _with_signals(role: Role) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     await role(stop)
+
+
+def stand_back(niceness: int) -> None:
+    """Lets others on this machine have the CPU first (nice(2)). For good: only root could take it
+    back. Does nothing where there is no such thing."""
+    if niceness and hasattr(os, "nice"):
+        os.nice(niceness)
 
 
 async def within(answer: Awaitable[T], timeout_s: float) -> T:

@@ -83,6 +83,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=variable_of):
     health_host: str = "127.0.0.1"
     projector_health_port: Annotated[Port, _says("0: any free port")] = 0
     fanout_health_port: Annotated[Port, _says("0: any free port")] = 0
+    fanout_niceness: Annotated[
+        int,
+        msgspec.Meta(
+            ge=0,
+            le=19,
+            description="how far the fan-out stands back for commands on the same machine: nice(2)",
+        ),
+    ] = 10
 
     health_pages: Annotated[
         str,

@@ -83,6 +83,22 @@ async def test_a_command_reaches_the_partner_and_the_replay(
     again.close()
 
 
+async def test_the_fan_out_stands_back_for_commands_and_nobody_else_does(
+    running_system: RunningSystem,
+) -> None:
+    env = running_system.env
+
+    async def stands_back() -> bool:
+        return _niceness(env["FANOUT_PID"]) == _niceness(env["API_PID"]) + 10
+
+    await eventually(stands_back)
+    assert _niceness(env["PROJECTOR_PID"]) == _niceness(env["API_PID"])
+
+
+def _niceness(pid: str) -> int:
+    return os.getpriority(os.PRIO_PROCESS, int(pid))
+
+
 def test_a_busy_port_gets_another_free_one(own_system: RunningSystem) -> None:
     with closing(socket.socket()) as taken:
         taken.bind(("127.0.0.1", 0))

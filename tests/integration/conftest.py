@@ -62,6 +62,8 @@ def settings(bootstrap_servers: str, tmp_path: Path) -> Settings:
         partitions=PARTITIONS,
         state_dir=tmp_path,
         session_timeout=3.0,
+        # Roles run inside the tests' process here, which must not stand back for anybody.
+        fanout_niceness=0,
     )
 
 
