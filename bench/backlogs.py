@@ -57,6 +57,11 @@ def work_off(
     return WorkedOff(done, took, cpu_seconds(pids) - cpu, peak_mib(pids[0]))
 
 
+def is_folded(projector: Replica) -> bool:
+    """Whether the read model holds all that it has committed."""
+    return metric(projector.page, "lockstream_unfolded_records") == 0
+
+
 def _done(replica: Replica, stage: str) -> float:
     try:
         return metric(replica.page, "lockstream_records_read_total", stage=stage)

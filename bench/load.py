@@ -27,8 +27,8 @@ _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 
 class Plan(msgspec.Struct, frozen=True):
     """``rate``: requests a second of an open loop; 0: a closed loop of ``in_flight`` connections.
-    ``distribution`` of the locks; ``stamped``: ``userId`` is the moment that the request was due,
-    nanoseconds since 1970.
+    ``distribution`` of the locks; ``status``: of the answers that count; ``stamped``: ``userId`` is
+    the moment that the request was due, nanoseconds since 1970.
     """
 
     host: str
@@ -40,12 +40,13 @@ class Plan(msgspec.Struct, frozen=True):
     in_flight: int = 1
     rate: float = 0.0
     distribution: str = "uniform"
+    status: int = 200
     stamped: bool = False
     seed: int = 1
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """Latencies are of answers with status 200; ``others``: all other answers. ``cpu_seconds``: the
+    """Latencies are of answers that count; ``others``: all other answers. ``cpu_seconds``: the
     generator's own. ``sent_late_ms``: p99 of how late an open loop wrote what it could have
     written at once."""
 
@@ -73,7 +74,7 @@ class _Load:
         return request
 
     def answered(self, status: int, due: float) -> None:
-        if status == 200:
+        if status == self.plan.status:
             self.latencies.append(time.perf_counter() - due)
         self.statuses[status] = self.statuses.get(status, 0) + 1
 

@@ -1,6 +1,7 @@
 """The names of measurements, which the report asks for."""
 
 LOCKSTREAM = "Lockstream"
+UNVERSIONED = "Lockstream's endpoint alone, answers 202"
 BARE = "Starlette, answers {}"
 PUBLISH_ONLY = "Starlette + aiokafka"
 

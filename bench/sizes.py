@@ -1,4 +1,4 @@
-"""How much is measured: for two minutes, for 45 minutes, or with ten million events."""
+"""How much is measured: for two minutes, for 40 minutes, or with ten million events."""
 
 import msgspec
 
@@ -28,7 +28,7 @@ class Sizes(msgspec.Struct, frozen=True):
 
 
 FULL = Sizes(
-    seconds=5.0,
+    seconds=4.0,
     rounds=3,
     warm_up_seconds=30.0,
     in_flight=(1, 16, 64, 256),
@@ -42,7 +42,7 @@ FULL = Sizes(
     partitions=(1, 3, 12, 48),
     replicas=(1, 2),
     growth_rate=300,
-    growth_seconds=10.0,
+    growth_seconds=8.0,
     traced=1_000,
     profile_seconds=20,
 )

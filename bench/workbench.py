@@ -161,7 +161,7 @@ def loaded(bench: Workbench, plan: Plan, pids: Sequence[int]) -> dict[str, float
     outcome = bench.load(plan)
     answers = outcome.numbers["answers"]
     if not answers:
-        raise TimeoutError(f"no answer had status 200: {outcome.statuses}")
+        raise TimeoutError(f"no answer had status {plan.status}: {outcome.statuses}")
     return {
         **outcome.numbers,
         "cpu_ms": (cpu_seconds(pids) - before) * 1000 / answers,

@@ -6,15 +6,26 @@ from contextlib import ExitStack
 
 import msgspec
 
+from bench.backlogs import is_folded, work_off
 from bench.facts import creations, publish
 from bench.load import Plan
 from bench.lockstream_roles import ORG, Roles
 from bench.measurement import Case, Numbers
-from bench.names import BARE, CLOSED, COLD, DISTRIBUTED, LOCKSTREAM, OPEN, PUBLISH_ONLY
+from bench.names import (
+    BARE,
+    CLOSED,
+    COLD,
+    DISTRIBUTED,
+    LOCKSTREAM,
+    OPEN,
+    PUBLISH_ONLY,
+    UNVERSIONED,
+)
 from bench.processes import Process
 from bench.workbench import LOCKS, Workbench, loaded
 from lockstream.operations.signing import jwks_file
 from lockstream.runtime.ports import free_port, is_free
+from lockstream.runtime.settings import variable_of
 from tests.postgres import NoPostgres
 
 ALTERNATIVES = {
@@ -25,6 +36,7 @@ ALTERNATIVES = {
     "starlette_postgres": "Starlette + PostgreSQL",
 }
 READY_S = 30.0
+AT_ONCE_S = 0.001
 
 
 class Server(msgspec.Struct, frozen=True):
@@ -39,8 +51,11 @@ def compare_commands(bench: Workbench) -> None:
     with ExitStack() as started:
         roles = bench.roles()
         started.callback(roles.stop)
+        alone = bench.roles(environment={variable_of("answer_timeout"): str(AT_ONCE_S)})
+        started.callback(alone.stop)
         servers = [
             *_start_alternatives(bench, roles, started),
+            _start_endpoint_alone(bench, alone),
             start_lockstream(bench, roles),
         ]
         bench.keep(
@@ -58,8 +73,9 @@ def compare_commands(bench: Workbench) -> None:
             # Uniform again: what stands side by side was measured side by side.
             distributions = ("uniform", "zipf", "one lock")
             bench.measure([_distributed(bench, lockstream, in_flight, d) for d in distributions])
+        answering = [server for server in servers if server.name != UNVERSIONED]
         for rate in bench.sizes.rates:
-            bench.measure([_open(bench, server, rate) for server in servers])
+            bench.measure([_open(bench, server, rate) for server in answering])
 
 
 def start_lockstream(bench: Workbench, roles: Roles) -> Server:
@@ -68,6 +84,20 @@ def start_lockstream(bench: Workbench, roles: Roles) -> Server:
     roles.add_partners(1)
     roles.start_all(bench.placement.measured, bench.placement.beside)
     return Server(LOCKSTREAM, roles.plan(LOCKS, bench.sizes.seconds), roles.pids)
+
+
+def _start_endpoint_alone(bench: Workbench, roles: Roles) -> Server:
+    """Our endpoint as it is, without projector and fan-out: it publishes, and answers 202 when it
+    has waited for a version as short as it can. What it costs more than a bare one is the door;
+    what Lockstream costs more than it is versions, read model and delivery."""
+    publish(roles.settings, creations(ORG, LOCKS))
+    projector = roles.start("projector", bench.placement.beside)
+    work_off(projector, "projector", len(LOCKS), lambda: is_folded(projector))
+    roles.stop()
+    roles.start("api", bench.placement.measured)
+    roles.wait_until_ready()
+    plan = msgspec.structs.replace(roles.plan(LOCKS, bench.sizes.seconds), status=202)
+    return Server(UNVERSIONED, plan, roles.pids)
 
 
 def _start_alternatives(bench: Workbench, roles: Roles, started: ExitStack) -> list[Server]:

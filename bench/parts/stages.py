@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from bench.backlogs import work_off
+from bench.backlogs import is_folded, work_off
 from bench.bare_transactions import Done
 from bench.facts import creations, publish, uses
-from bench.lockstream_roles import ORG, Roles, metric
+from bench.lockstream_roles import ORG, Roles
 from bench.measurement import Case, Numbers
 from bench.names import DRAIN, FANOUT, READERS, TRANSACTIONS
 from bench.processes import Finished, cpu_seconds, run_process
@@ -52,11 +52,7 @@ def _drain(bench: Workbench, roles: Roles, read_model: str) -> int:
     total = facts + len(LOCKS)
     projector = roles.start("projector", bench.placement.measured)
     try:
-
-        def is_folded() -> bool:
-            return metric(projector.page, "lockstream_unfolded_records") == 0
-
-        worked = work_off(projector, "projector", total, is_folded)
+        worked = work_off(projector, "projector", total, lambda: is_folded(projector))
     finally:
         roles.stop()
     bench.keep(DRAIN, {"read_model": read_model, "facts": facts}, worked.numbers("facts"))
