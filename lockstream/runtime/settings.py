@@ -90,7 +90,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=variable_of):
             le=19,
             description="how far the fan-out stands back for commands on the same machine: nice(2)",
         ),
-    ] = 10
+    ] = 5
 
     health_pages: Annotated[
         str,

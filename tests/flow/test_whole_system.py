@@ -89,7 +89,7 @@ async def test_the_fan_out_stands_back_for_commands_and_nobody_else_does(
     env = running_system.env
 
     async def stands_back() -> bool:
-        return _niceness(env["FANOUT_PID"]) == _niceness(env["API_PID"]) + 10
+        return _niceness(env["FANOUT_PID"]) == _niceness(env["API_PID"]) + 5
 
     await eventually(stands_back)
     assert _niceness(env["PROJECTOR_PID"]) == _niceness(env["API_PID"])
