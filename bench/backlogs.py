@@ -43,9 +43,10 @@ def work_off(
     last_progress, before = time.monotonic(), 0.0
     while True:
         asked, cpu_asked = time.perf_counter(), cpu_seconds(pids)
-        done = _done(replica, stage)
-        if done == 0:
+        answer = _done(replica, stage)
+        if answer == 0:
             begun, cpu = asked, cpu_asked
+        done = before if answer is None else answer
         if done >= total and finished():
             break
         if done > before:
@@ -62,8 +63,12 @@ def is_folded(projector: Replica) -> bool:
     return metric(projector.page, "lockstream_unfolded_records") == 0
 
 
-def _done(replica: Replica, stage: str) -> float:
+def _done(replica: Replica, stage: str) -> float | None:
+    """None: it does not say. One that is busy may not, though it has done something."""
     try:
         return metric(replica.page, "lockstream_records_read_total", stage=stage)
-    except OSError:
-        return 0.0  # it has not begun to listen
+    except TimeoutError:
+        return None
+    except OSError as error:
+        # It has not begun to listen.
+        return None if isinstance(getattr(error, "reason", None), TimeoutError) else 0.0
