@@ -45,7 +45,7 @@ def _latency(measurements: Sequence[Measurement]) -> Any:
     axes.set_yscale("log")
     axes.set_xlabel("answers/s, with more and more in flight")
     axes.set_ylabel("latency, ms: p50 solid, p99 dashed")
-    axes.legend()
+    _explain(axes)
     return picture
 
 
@@ -62,10 +62,10 @@ def _growth(measurements: Sequence[Measurement]) -> Any:
         costs = [m.median("cpu_ms") / first for m in steps]
         axes.plot(sizes, costs, "o-", label=name.removeprefix("growth: "))
     axes.set_xscale("log")
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(bottom=0, top=axes.get_ylim()[1] * 1.05)
     axes.set_xlabel("how many there are")
     axes.set_ylabel("CPU of one command, beside the first step")
-    axes.legend()
+    _explain(axes)
     return picture
 
 
@@ -76,3 +76,8 @@ def _axes() -> Any:
     axes = picture.subplots()
     axes.grid(alpha=0.3)
     return picture, axes
+
+
+def _explain(axes: Any) -> None:
+    """Beside the picture: nothing of it may be hidden."""
+    axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0))
