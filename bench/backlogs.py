@@ -13,7 +13,8 @@ STALL_S = 90.0
 
 
 class WorkedOff(msgspec.Struct, frozen=True):
-    """From the last look at which nothing was done: starting is not counted, or only its end."""
+    """From the first answer of its page: starting the process is not counted, but taking its
+    partitions is, and all that it does before it first has something done."""
 
     records: float
     seconds: float
@@ -39,13 +40,13 @@ def work_off(
         TimeoutError: no progress for a minute and a half.
     """
     pids = [replica.process.pid]
-    begun, cpu = time.perf_counter(), cpu_seconds(pids)
+    first: tuple[float, float] | None = None
     last_progress, before = time.monotonic(), 0.0
     while True:
-        asked, cpu_asked = time.perf_counter(), cpu_seconds(pids)
+        asked = time.perf_counter(), cpu_seconds(pids)
         answer = _done(replica, stage)
-        if answer == 0:
-            begun, cpu = asked, cpu_asked
+        if first is None and answer is not None:
+            first = asked
         done = before if answer is None else answer
         if done >= total and finished():
             break
@@ -54,6 +55,7 @@ def work_off(
         if time.monotonic() - last_progress > STALL_S:
             raise TimeoutError(f"{stage} made no progress after {done:,.0f} of {total:,} records")
         time.sleep(POLL_S)
+    begun, cpu = first or asked
     took = time.perf_counter() - begun
     return WorkedOff(done, took, cpu_seconds(pids) - cpu, peak_mib(pids[0]))
 
@@ -64,11 +66,8 @@ def is_folded(projector: Replica) -> bool:
 
 
 def _done(replica: Replica, stage: str) -> float | None:
-    """None: it does not say. One that is busy may not, though it has done something."""
+    """None: it does not say: it has not begun to listen, or is too busy to."""
     try:
         return metric(replica.page, "lockstream_records_read_total", stage=stage)
-    except TimeoutError:
+    except OSError:
         return None
-    except OSError as error:
-        # It has not begun to listen.
-        return None if isinstance(getattr(error, "reason", None), TimeoutError) else 0.0
