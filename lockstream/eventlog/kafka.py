@@ -246,8 +246,7 @@ async def high_watermarks(
     Raises:
         KafkaUnavailable: no answer in time.
     """
-    wanted = [TopicPartition(topic, p) for p in partitions]
-    return await _ask_offsets(offsets_client.end_offsets(wanted), topic)
+    return await _ends(offsets_client, topic, partitions)
 
 
 async def stable_ends(kafka: Kafka, topic: str, partitions: Sequence[int]) -> dict[int, int]:
@@ -266,8 +265,7 @@ async def last_stable_offsets(reader: Any, topic: str, partitions: Sequence[int]
     Raises:
         KafkaUnavailable: no answer in time.
     """
-    wanted = [TopicPartition(topic, p) for p in partitions]
-    return await _ask_offsets(reader.end_offsets(wanted), topic)
+    return await _ends(reader, topic, partitions)
 
 
 async def beginnings(offsets_client: Any, topic: str, partitions: Sequence[int]) -> dict[int, int]:
@@ -297,6 +295,12 @@ async def offsets_at_time(
         tp.partition: ends[tp.partition] if entry is None else entry.offset
         for tp, entry in found.items()
     }
+
+
+async def _ends(client: Any, topic: str, partitions: Sequence[int]) -> dict[int, int]:
+    """How far this client may read: its isolation level decides."""
+    wanted = [TopicPartition(topic, p) for p in partitions]
+    return await _ask_offsets(client.end_offsets(wanted), topic)
 
 
 async def _ask_offsets(question: Any, topic: str) -> dict[int, int]:
