@@ -26,7 +26,6 @@ from lockstream.eventlog.feed import Feed
 from lockstream.eventlog.kafka import (
     REQUEST_TIMEOUT_S,
     Kafka,
-    Output,
     Record,
     beginnings,
     high_watermarks,
@@ -89,6 +88,7 @@ class _Owned:
         self.checkpoint: Checkpoint | None = None
         self.stopped: str | None = None
         self.in_work: Sequence[Record] = ()
+        self.rests_until = 0.0
         self.task: asyncio.Task[None] | None = None
 
 
@@ -325,10 +325,9 @@ class Stage:
     async def _consume(
         self, owned: _Owned, writer: TransactionalWriter, state: StagePartition
     ) -> None:
-        loop = asyncio.get_running_loop()
-        next_at = 0.0
+        owned.rests_until = 0.0
         while True:
-            if (pause := next_at - loop.time()) > 0:
+            if (pause := owned.rests_until - time.perf_counter()) > 0:
                 await owned.feed.wait_end(pause)
             records = await owned.feed.take(BATCH_RECORDS, BATCH_BYTES)
             if records is None:
@@ -342,26 +341,25 @@ class Stage:
             decided = await self._process(state, records)
             owned.feed.put_back(records[decided.taken :])
             owned.in_work = records[: decided.taken]
-            begun = loop.time()
-            offsets = await self._write(owned, writer, decided.outputs, begun_ns)
-            if decided.outputs:
-                now = loop.time()
-                next_at = now + self._rest.after(decided.taken, now - begun)
+            offsets = await self._write(owned, writer, decided, begun_ns)
             await state.committed(offsets)
             owned.in_work = ()
             self._counts.done(decided.taken)
             owned.checkpoint = Checkpoint(records[decided.taken - 1].offset + 1, state.note)
 
     async def _write(
-        self, owned: _Owned, writer: TransactionalWriter, outputs: Sequence[Output], begun_ns: int
+        self, owned: _Owned, writer: TransactionalWriter, decided: Decided, begun_ns: int
     ) -> list[int]:
+        outputs = decided.outputs
         if not outputs:
             return []
         begun = time.perf_counter()
         with self._traces.transaction(owned.tp.partition, outputs, begun_ns) as traced:
             offsets = await writer.write(traced.outputs)
             traced.committed(offsets)
-        self._counts.committed(len(outputs), time.perf_counter() - begun)
+        ended = time.perf_counter()
+        self._counts.committed(len(outputs), ended - begun)
+        owned.rests_until = ended + self._rest.after(decided.taken, ended - begun)
         return offsets
 
     async def _process(self, state: StagePartition, records: Sequence[Record]) -> Decided:
