@@ -319,6 +319,23 @@ def _arguments(pid: int) -> list[str]:
         return []
 
 
+def has_let_go(pid: int) -> bool:
+    """No thread of it runs, so its files and ports are free; its parent may not have reaped it yet.
+
+    A process loses its arguments before its files. Always true where there is no /proc.
+    """
+    try:
+        threads = list(Path(f"/proc/{pid}/task").iterdir())
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+    for thread in threads:
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            state = (thread / "stat").read_text(errors="replace").rpartition(")")[2].split()[0]
+            if state not in ("Z", "X"):
+                return False
+    return True
+
+
 def _stop_left_behind(folder: Path, progress: Progress) -> None:
     """Two brokers on one folder would spoil it."""
     pid = left_behind(folder)
@@ -330,7 +347,7 @@ def _stop_left_behind(folder: Path, progress: Progress) -> None:
             os.kill(pid, kind)
         deadline = time.monotonic() + patience_s
         while time.monotonic() < deadline:
-            if left_behind(folder) is None:
+            if left_behind(folder) is None and has_let_go(pid):
                 (folder / "pid").unlink(missing_ok=True)
                 return
             time.sleep(_POLL_S)

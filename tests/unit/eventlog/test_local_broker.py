@@ -1,5 +1,6 @@
 """The local broker without a broker: its settings, its ports, and whom it takes for its own."""
 
+import os
 import socket
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from lockstream.eventlog.broker_properties import (
     render_properties,
 )
 from lockstream.eventlog.kafka_download import KAFKA_VERSION, fetch_kafka
-from lockstream.eventlog.local_broker import LocalBroker, left_behind
+from lockstream.eventlog.local_broker import LocalBroker, has_let_go, left_behind
 from lockstream.runtime.errors import BrokerUnavailable
 from lockstream.runtime.ports import PortClaims, free_port
 
@@ -112,6 +113,17 @@ def test_a_process_of_this_folder_is_one_that_was_left_behind(folder: Path) -> N
     process = sleeping(f"-Dlockstream.broker={folder}")
     assert pid_file_names(folder, process) == process.pid
     assert left_behind(folder) is None, "it has ended"
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="it reads /proc")
+def test_one_that_has_ended_has_let_go_even_before_it_is_reaped(folder: Path) -> None:
+    with sleeping("") as process:
+        assert not has_let_go(process.pid)
+        process.kill()
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        os.kill(process.pid, 0)
+        assert has_let_go(process.pid)
+    assert has_let_go(process.pid)
 
 
 @pytest.mark.parametrize("argument", ["", "-Dlockstream.broker={}2", "{}"])
