@@ -4,6 +4,7 @@ started one by one, as many replicas as wanted."""
 import asyncio
 import os
 import re
+import shutil
 import sys
 import urllib.request
 from collections.abc import Awaitable, Callable, Sequence
@@ -17,7 +18,7 @@ from bench.load import Plan
 from bench.processes import Finished, Process, run_process
 from lockstream.command_api.issuers import write_issuers
 from lockstream.eventlog.installation import partner_topic
-from lockstream.eventlog.kafka import Kafka
+from lockstream.eventlog.kafka import REQUEST_TIMEOUT_S, Kafka, connected
 from lockstream.operations.installation import Installation
 from lockstream.operations.keys import create_key
 from lockstream.operations.organizations import ensure_organization
@@ -27,6 +28,7 @@ from lockstream.operations.signing import ensure_signing_key, local_issuer, mint
 from lockstream.read_model.database import Database, read_model_url
 from lockstream.read_model.store import ReadModel
 from lockstream.runtime.ports import free_port
+from lockstream.runtime.process import within
 from lockstream.runtime.settings import Settings, variable_of
 
 ORG = "bench"
@@ -164,6 +166,21 @@ class Roles:
             if not roles or replica.role in roles:
                 self._running.remove(replica)
                 replica.process.stop()
+
+    def erase(self) -> None:
+        """Its topics and its files, once no role runs: ten million events take some 20 GB."""
+
+        async def delete(here: Installation) -> None:
+            async with connected(here.kafka.admin()) as admin:
+                mine = [
+                    topic
+                    for topic in await within(admin.list_topics(), REQUEST_TIMEOUT_S)
+                    if topic.startswith(self.settings.topic_prefix)
+                ]
+                await within(admin.delete_topics(mine), REQUEST_TIMEOUT_S)
+
+        self.with_installation(delete)
+        shutil.rmtree(self.folder)
 
     def command(self, *arguments: str, seconds: float) -> Finished:
         """One verb of the ``lockstream`` command, to its end.

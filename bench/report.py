@@ -173,7 +173,7 @@ def _whole_path(found: All) -> str:
 
 
 def _growth(found: All) -> str:
-    numbers = ("cpu_ms", "broker_cpu_ms", "p50_ms", "p99_ms", "p99.9_ms")
+    numbers = ("cpu_ms", "broker_cpu_ms", "p50_ms", "p99_ms", "p99.9_ms", "undelivered_records")
     return "\n\n".join(part for name in GROWTHS if (part := _any(found, name, numbers)))
 
 

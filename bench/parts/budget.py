@@ -83,9 +83,19 @@ def _profile(bench: Workbench) -> None:
 
 
 def _sample(py_spy: str, replica: Replica, seconds: int, folder: Path) -> dict[str, float]:
-    """Per cent of samples by package; empty where py-spy may not look (it says why)."""
+    """Per cent of the samples that ran Python, by package; empty where py-spy may not look (it
+    says why)."""
     file = folder / f"{replica.role}.stacks"
-    command = [py_spy, "record", "--format", "raw", "--output", str(file), "--full-filenames"]
+    command = [
+        py_spy,
+        "record",
+        "--gil",
+        "--format",
+        "raw",
+        "--output",
+        str(file),
+        "--full-filenames",
+    ]
     command += ["--duration", str(seconds), "--pid", str(replica.process.pid)]
     done = subprocess.run(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, timeout=seconds + PY_SPY_S

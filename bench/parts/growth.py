@@ -1,14 +1,15 @@
 """What one command costs as the system grows, at a fixed rate: flat, or to be explained. The
 systems of one kind of growth all run, and take their turns."""
 
+import time
 from collections.abc import Callable, Sequence
 
 import msgspec
 
-from bench.backlogs import work_off
+from bench.backlogs import POLL_S, STALL_S, is_folded, work_off
 from bench.facts import creations, publish, uses
-from bench.lockstream_roles import ORG, Roles
-from bench.measurement import Case
+from bench.lockstream_roles import ORG, Roles, metric
+from bench.measurement import Case, Numbers
 from bench.names import (
     EVENTS_GROWTH,
     LOCKS_GROWTH,
@@ -48,6 +49,7 @@ def _compare(bench: Workbench, name: str, sizes: Sequence[int], grown: Grown) ->
     finally:
         for roles in running:
             roles.stop()
+            roles.erase()
 
 
 def _case(bench: Workbench, name: str, size: int, roles: Roles, locks: Sequence[int]) -> Case:
@@ -55,7 +57,29 @@ def _case(bench: Workbench, name: str, size: int, roles: Roles, locks: Sequence[
     plan = roles.plan(locks[::step], bench.sizes.growth_seconds)
     bench.warm_up(plan)
     timed = msgspec.structs.replace(plan, rate=float(bench.sizes.growth_rate))
-    return Case(name, {"size": size}, lambda: loaded(bench, timed, roles.pids))
+
+    def run() -> Numbers:
+        numbers = loaded(bench, timed, roles.pids)
+        return {**numbers, "undelivered_records": _undelivered(roles)}
+
+    return Case(name, {"size": size}, run, lambda: _catch_up(roles))
+
+
+def _undelivered(roles: Roles) -> float:
+    """What the fan-out has still to look at, for each partner."""
+    return sum(metric(each.page, "lockstream_lag_records") for each in roles.running("fanout"))
+
+
+def _catch_up(roles: Roles) -> None:
+    """
+    Raises:
+        TimeoutError: the fan-out is behind for a minute and a half.
+    """
+    deadline = time.monotonic() + STALL_S
+    while _undelivered(roles) > 0:
+        if time.monotonic() > deadline:
+            raise TimeoutError("the fan-out does not catch up")
+        time.sleep(POLL_S)
 
 
 def _prepared(
@@ -71,9 +95,9 @@ def _prepared(
     try:
         publish(roles.settings, creations(ORG, locks))
         publish(roles.settings, uses(ORG, events, locks))
-        roles.add_partners(partners, begin="earliest" if partners == 1 else "now")
         projector = roles.start("projector", bench.placement.beside)
-        work_off(projector, "projector", len(locks) + events)
+        work_off(projector, "projector", len(locks) + events, lambda: is_folded(projector))
+        roles.add_partners(partners)
         for _ in range(replicas - 1):
             roles.start("projector", bench.placement.beside)
         for _ in range(replicas):

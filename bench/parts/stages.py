@@ -30,23 +30,31 @@ GRACE_S = 60.0
 
 
 def measure_stages(bench: Workbench) -> None:
-    stream = bench.roles()
-    events = _drain(bench, stream, "SQLite")
+    smallest, *larger = bench.sizes.backlogs
     try:
         with_postgres = bench.roles(read_model=bench.new_database())
     except NoPostgres as reason:
         bench.progress.part(f"no PostgreSQL: {reason}")
     else:
-        _drain(bench, with_postgres, "PostgreSQL")
-    _read(bench, stream, events)
+        _drain(bench, with_postgres, "PostgreSQL", smallest)
+        with_postgres.erase()
+    _drain_and_read(bench, smallest, bench.sizes.reader_rounds)
+    for facts in larger:
+        _drain_and_read(bench, facts, 1)
+    bench.measure([_bare_transactions(bench, producers) for producers in PRODUCERS])
     for partners in bench.sizes.partners:
         _fan_out(bench, partners)
-    bench.measure([_bare_transactions(bench, stream, producers) for producers in PRODUCERS])
 
 
-def _drain(bench: Workbench, roles: Roles, read_model: str) -> int:
+def _drain_and_read(bench: Workbench, facts: int, rounds: int) -> None:
+    stream = bench.roles()
+    events = _drain(bench, stream, "SQLite", facts)
+    _read(bench, stream, events, rounds)
+    stream.erase()
+
+
+def _drain(bench: Workbench, roles: Roles, read_model: str, facts: int) -> int:
     """The facts are there before the projector is. Returns how many there were."""
-    facts = bench.sizes.backlog
     publish(roles.settings, creations(ORG, LOCKS))
     publish(roles.settings, uses(ORG, facts, LOCKS))
     total = facts + len(LOCKS)
@@ -59,8 +67,9 @@ def _drain(bench: Workbench, roles: Roles, read_model: str) -> int:
     return total
 
 
-def _bare_transactions(bench: Workbench, roles: Roles, producers: int) -> Case:
+def _bare_transactions(bench: Workbench, producers: int) -> Case:
     """What a transaction costs when there is nothing to put together: the floor of both stages."""
+    roles = bench.roles()
     servers, topic = roles.settings.kafka_bootstrap_servers, roles.settings.topics.parked_facts
     seconds = bench.sizes.seconds
     command = [sys.executable, "-m", "bench.bare_transactions"]
@@ -83,10 +92,10 @@ def _bare_transactions(bench: Workbench, roles: Roles, producers: int) -> Case:
 # -- readers -----------------------------------------------------------------------------------
 
 
-def _read(bench: Workbench, roles: Roles, events: int) -> None:
+def _read(bench: Workbench, roles: Roles, events: int, rounds: int) -> None:
     """What a process needs to start is measured on an empty installation, and taken off."""
     empty = bench.roles()
-    out = bench.folder / "replayed"
+    out = roles.folder / "replayed"
 
     def verb(*arguments: str) -> Case:
         return _reader(
@@ -115,7 +124,7 @@ def _read(bench: Workbench, roles: Roles, events: int) -> None:
             verb("rebuild"),
             verb("verify"),
         ],
-        bench.sizes.reader_rounds,
+        rounds,
     )
 
 
@@ -165,6 +174,7 @@ def _fan_out(bench: Workbench, partners: int) -> None:
             worked.numbers("events"),
         )
         roles.with_installation(_remove_partners)
+    roles.erase()
 
 
 async def _register_other(here: Installation) -> None:
