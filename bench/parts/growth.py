@@ -49,7 +49,6 @@ def _compare(bench: Workbench, name: str, sizes: Sequence[int], grown: Grown) ->
     finally:
         for roles in running:
             roles.stop()
-            roles.erase()
 
 
 def _case(bench: Workbench, name: str, size: int, roles: Roles, locks: Sequence[int]) -> Case:

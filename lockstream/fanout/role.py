@@ -115,8 +115,8 @@ class Fanout:
         topics = self._settings.topics
         name = StageName(
             label=f"partner {partner.id}",
-            group=topics.group(f"fanout.{partner.id}"),
-            transactional_prefix=f"fanout.{partner.id}.{topics.lock_events}",
+            group=topics.fanout_group(partner.id),
+            transactional_prefix=topics.fanout_transactional_prefix(partner.id),
             input_topic=topics.lock_events,
         )
 

@@ -7,9 +7,9 @@ from typing import Annotated, Literal
 import msgspec
 import typer
 
+from lockstream.eventlog.deletion import delete_output
 from lockstream.eventlog.groups import group_progress
 from lockstream.eventlog.installation import (
-    delete_topic,
     ensure_installation,
     ensure_topics,
     partner_topic,
@@ -176,10 +176,16 @@ def remove_partner(
     async def verb() -> None:
         async with open_installation() as here:
             await _set_status(here, partner_id, "removed")
-            if with_topic:
-                topic = here.settings.topics.partner_events(partner_id)
-                if await topic_exists(here.kafka, topic):
-                    await delete_topic(here.kafka, topic)
+            topics = here.settings.topics
+            topic = topics.partner_events(partner_id)
+            if with_topic and await topic_exists(here.kafka, topic):
+                await delete_output(
+                    here.kafka,
+                    topic,
+                    here.settings.partitions,
+                    topics.fanout_group(partner_id),
+                    topics.fanout_transactional_prefix(partner_id),
+                )
 
     run_verb(verb)
     _report(partner_id, "removed", as_json)
@@ -244,7 +250,7 @@ def show_lag(as_json: Json = False) -> None:
                     continue
                 progress = await group_progress(
                     here.kafka,
-                    topics.group(f"fanout.{entry.id}"),
+                    topics.fanout_group(entry.id),
                     topics.lock_events,
                     dict(enumerate(entry.start_offsets)),
                 )

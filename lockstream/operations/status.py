@@ -99,7 +99,7 @@ async def _projector(here: Installation) -> StageStatus:
 async def _fanout(here: Installation, partner: Partner) -> StageStatus:
     topics = here.settings.topics
     begin = dict(enumerate(partner.start_offsets))
-    group = topics.group(f"fanout.{partner.id}")
+    group = topics.fanout_group(partner.id)
     stage = await _stage(here, f"partner {partner.id}", group, topics.lock_events, begin)
     if partner.status == "paused":
         return msgspec.structs.replace(stage, state="paused")

@@ -41,6 +41,13 @@ class TopicNames(msgspec.Struct, frozen=True):
         """The consumer group ``name`` (``projector``, ``fanout.<partnerId>``)."""
         return f"{self.prefix}{name}"
 
+    def fanout_group(self, partner_id: str) -> str:
+        return self.group(f"fanout.{partner_id}")
+
+    def fanout_transactional_prefix(self, partner_id: str) -> str:
+        """Of ``<prefix>.<partition>``."""
+        return f"fanout.{partner_id}.{self.lock_events}"
+
 
 def lock_key(lock_id: int) -> bytes:
     """The record key of a lock: its id in ASCII decimal."""

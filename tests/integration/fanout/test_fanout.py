@@ -6,12 +6,15 @@ import msgspec
 import pytest
 from aiokafka import TopicPartition
 from aiokafka.admin import RecordsToDelete
+from aiokafka.errors import KafkaError
 
+from lockstream.eventlog.deletion import delete_output
 from lockstream.eventlog.installation import delete_topic, topic_exists
 from lockstream.eventlog.kafka import Kafka, Output, Record, connected
 from lockstream.eventlog.registry import write_entries
 from lockstream.eventlog.transactional_writer import TransactionalWriter
 from lockstream.fanout.role import run_fanout
+from lockstream.runtime.errors import KafkaUnavailable
 from lockstream.runtime.settings import Settings
 from lockstream.schemas.lock_events import Event, EventHeaders, encode_event, event_type
 from lockstream.schemas.partner_events import PartnerPosition, decode_envelope
@@ -298,3 +301,37 @@ async def _checkpoint_reaches(stream: Stream, offset: int) -> bool:
         found = await admin.list_consumer_group_offsets(stream.topics.group("fanout.idle"))
     at = found.get(TopicPartition(stream.topics.lock_events, home))
     return at is not None and at.offset >= offset and at.metadata.startswith("sequence=0;")
+
+
+async def delete(stream: Stream, timeout_s: float) -> None:
+    await delete_output(
+        stream.kafka,
+        stream.topics.partner_events("a"),
+        stream.settings.partitions,
+        stream.topics.fanout_group("a"),
+        stream.topics.fanout_transactional_prefix("a"),
+        timeout_s,
+    )
+
+
+async def test_a_topic_that_is_still_written_into_is_not_deleted(stream: Stream) -> None:
+    await add_partner(stream.kafka, stream.settings, "a", "acme")
+    await stream.publish(created_event(1))
+    async with running(run_fanout, stream.settings):
+        await stream.until_delivered("a", 1)
+        with pytest.raises(KafkaUnavailable, match=r"still in group .*fanout\.a"):
+            await delete(stream, timeout_s=0.0)
+    assert len(await stream.delivered("a")) == 1
+
+
+async def test_an_open_transaction_is_ended_before_its_topic_is_deleted(stream: Stream) -> None:
+    await add_partner(stream.kafka, stream.settings, "a", "acme")
+    name = f"{stream.topics.fanout_transactional_prefix('a')}.0"
+    async with connected(stream.kafka.transactional_producer(name)) as paused:
+        await paused.begin_transaction()
+        topic = stream.topics.partner_events("a")
+        await paused.send_and_wait(topic, b"never committed", key=b"1", partition=0)
+        await delete(stream, timeout_s=5.0)
+        with pytest.raises(KafkaError):
+            await paused.commit_transaction()
+    assert not await topic_exists(stream.kafka, topic)

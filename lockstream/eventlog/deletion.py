@@ -1,0 +1,45 @@
+"""Deleting the output of a stage that is to work no more."""
+
+import asyncio
+
+from lockstream.eventlog.groups import group_members
+from lockstream.eventlog.installation import delete_topic
+from lockstream.eventlog.kafka import Kafka
+from lockstream.eventlog.transactional_writer import TransactionalWriter
+from lockstream.runtime.errors import KafkaUnavailable
+
+POLL_S = 0.1
+
+
+async def delete_output(
+    kafka: Kafka,
+    topic: str,
+    partitions: int,
+    group: str,
+    transactional_prefix: str,
+    timeout_s: float = 30.0,
+) -> None:
+    """Deletes the topic once nobody writes into it: the group is empty, and its transactions have
+    ended, since their ids were taken over.
+
+    A broker that has markers to write into a topic that is being deleted may leave its own request
+    unanswered, and then ends no transaction of anybody for half a minute (seen with 4.1.1).
+
+    Args:
+        timeout_s: how long the group's members may take to leave.
+
+    Raises:
+        KafkaUnavailable: somebody is still in the group, or the broker can't be reached in time.
+    """
+    deadline = asyncio.get_running_loop().time() + timeout_s
+    while members := await group_members(kafka, group):
+        if asyncio.get_running_loop().time() > deadline:
+            names = ", ".join(member.name for member in members)
+            raise KafkaUnavailable(f"{topic} is not deleted: {names} still in group {group}")
+        await asyncio.sleep(POLL_S)
+    for partition in range(partitions):
+        writer = await TransactionalWriter.fence(
+            kafka, f"{transactional_prefix}.{partition}", partition
+        )
+        await writer.discard()
+    await delete_topic(kafka, topic)
