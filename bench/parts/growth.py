@@ -3,6 +3,7 @@ systems of one kind of growth all run, and take their turns."""
 
 import time
 from collections.abc import Callable, Sequence
+from math import inf
 
 import msgspec
 
@@ -65,19 +66,33 @@ def _case(bench: Workbench, name: str, size: int, roles: Roles, locks: Sequence[
 
 
 def _undelivered(roles: Roles) -> float:
-    """What the fan-out has still to look at, for each partner."""
-    return sum(metric(each.page, "lockstream_lag_records") for each in roles.running("fanout"))
+    """What the fan-out has still to look at, for each partner.
+
+    Raises:
+        TimeoutError: it is too busy to say for a minute and a half.
+    """
+    deadline = time.monotonic() + STALL_S
+    while True:
+        try:
+            lags = [metric(each.page, "lockstream_lag_records") for each in roles.running("fanout")]
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+        else:
+            return sum(lags)
 
 
 def _catch_up(roles: Roles) -> None:
     """
     Raises:
-        TimeoutError: the fan-out is behind for a minute and a half.
+        TimeoutError: the fan-out is behind, and not less so for a minute and a half.
     """
-    deadline = time.monotonic() + STALL_S
-    while _undelivered(roles) > 0:
+    least, deadline = inf, time.monotonic() + STALL_S
+    while (behind := _undelivered(roles)) > 0:
+        if behind < least:
+            least, deadline = behind, time.monotonic() + STALL_S
         if time.monotonic() > deadline:
-            raise TimeoutError("the fan-out does not catch up")
+            raise TimeoutError(f"the fan-out stays {behind:,.0f} records behind")
         time.sleep(POLL_S)
 
 
