@@ -7,7 +7,7 @@ from math import inf
 
 import msgspec
 
-from bench.backlogs import POLL_S, STALL_S, is_folded, work_off
+from bench.backlogs import STALL_S, is_folded, work_off
 from bench.facts import creations, publish, uses
 from bench.lockstream_roles import ORG, Roles, metric
 from bench.measurement import Case, Numbers
@@ -22,6 +22,7 @@ from bench.workbench import LOCKS, Workbench, loaded
 
 LOADED_LOCKS = 10_000
 FIRST_LOCK = 1_000
+CATCH_UP_POLL_S = 1.0
 
 Grown = Callable[[Workbench, int], tuple[Roles, Sequence[int]]]
 """A system of one size, whose roles all run, and its locks."""
@@ -93,7 +94,7 @@ def _catch_up(roles: Roles) -> None:
             least, deadline = behind, time.monotonic() + STALL_S
         if time.monotonic() > deadline:
             raise TimeoutError(f"the fan-out stays {behind:,.0f} records behind")
-        time.sleep(POLL_S)
+        time.sleep(CATCH_UP_POLL_S)
 
 
 def _prepared(
