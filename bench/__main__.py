@@ -50,6 +50,7 @@ def main() -> None:
         machine = describe_machine()
         with Workbench(Path(folder), sizes, placement, progress) as bench:
             for name in chosen:
+                bench.settle()
                 progress.part(name)
                 keep_part(file, options.quick, name, _measure(name, bench, machine))
                 progress.part_done()

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -23,6 +24,8 @@ from tests.postgres import PostgresCluster
 
 LOCKS = tuple(range(1000, 1100))
 GRACE_S = 40.0
+SETTLE_S = 120.0
+IDLE_CORES = 0.2
 WARM_UP_IN_FLIGHT = 64
 
 
@@ -133,6 +136,16 @@ class Workbench:
         """What was measured once, on the way."""
         self._say(Case(name, parameters, lambda: numbers), numbers)
         self._found.append(Measurement(name, parameters, [dict(numbers)]))
+
+    def settle(self) -> None:
+        """Waits until the broker is done with what came before: a hundred partners leave it busy
+        for half a minute. Goes on after two minutes in any case."""
+        deadline = time.monotonic() + SETTLE_S
+        while time.monotonic() < deadline:
+            before = cpu_seconds([self.broker.pid])
+            time.sleep(1.0)
+            if cpu_seconds([self.broker.pid]) - before < IDLE_CORES:
+                return
 
     def take(self) -> list[Measurement]:
         """What was found since it was last taken."""
