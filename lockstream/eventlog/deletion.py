@@ -35,7 +35,9 @@ async def delete_output(
     while members := await group_members(kafka, group):
         if asyncio.get_running_loop().time() > deadline:
             names = ", ".join(member.name for member in members)
-            raise KafkaUnavailable(f"{topic} is not deleted: {names} still in group {group}")
+            raise KafkaUnavailable(
+                f"{topic} is not deleted: {names} still in group {group}; try again when they left"
+            )
         await asyncio.sleep(POLL_S)
     for partition in range(partitions):
         writer = await TransactionalWriter.fence(
