@@ -120,8 +120,10 @@ def _answers(page: str) -> bool:
 
 @pytest.fixture(scope="session")
 def running_system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSystem]:
-    """One system for all tests that leave it as they found it."""
-    system = RunningSystem(tmp_path_factory.mktemp("system") / "state", {})
+    """One system for all tests that leave it as they found it. Patient: what they are about is the
+    answer with a version, however busy the machine is."""
+    patient = {"LOCKSTREAM_ANSWER_TIMEOUT": "20"}
+    system = RunningSystem(tmp_path_factory.mktemp("system") / "state", patient)
     system.start()
     yield system
     system.end()
