@@ -122,7 +122,7 @@ def _answers(page: str) -> bool:
 def running_system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSystem]:
     """One system for all tests that leave it as they found it. Patient: what they are about is the
     answer with a version, however busy the machine is."""
-    patient = {"LOCKSTREAM_ANSWER_TIMEOUT": "20"}
+    patient = {"LOCKSTREAM_ANSWER_TIMEOUT": "4"}
     system = RunningSystem(tmp_path_factory.mktemp("system") / "state", patient)
     system.start()
     yield system
