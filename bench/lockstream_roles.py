@@ -17,8 +17,8 @@ import msgspec
 from bench.load import Plan
 from bench.processes import Finished, Process, run_process
 from lockstream.command_api.issuers import write_issuers
-from lockstream.eventlog.installation import partner_topic
-from lockstream.eventlog.kafka import REQUEST_TIMEOUT_S, Kafka, connected
+from lockstream.eventlog.installation import delete_topic, partner_topic
+from lockstream.eventlog.kafka import Kafka
 from lockstream.operations.installation import Installation
 from lockstream.operations.keys import create_key
 from lockstream.operations.organizations import ensure_organization
@@ -28,7 +28,6 @@ from lockstream.operations.signing import ensure_signing_key, local_issuer, mint
 from lockstream.read_model.database import Database, read_model_url
 from lockstream.read_model.store import ReadModel
 from lockstream.runtime.ports import free_port
-from lockstream.runtime.process import within
 from lockstream.runtime.settings import Settings, variable_of
 
 ORG = "bench"
@@ -171,13 +170,12 @@ class Roles:
         """Its topics and its files, once no role runs: ten million events take some 20 GB."""
 
         async def delete(here: Installation) -> None:
-            async with connected(here.kafka.admin()) as admin:
-                mine = [
-                    topic
-                    for topic in await within(admin.list_topics(), REQUEST_TIMEOUT_S)
-                    if topic.startswith(self.settings.topic_prefix)
-                ]
-                await within(admin.delete_topics(mine), REQUEST_TIMEOUT_S)
+            names = here.settings.topics
+            for topic in (
+                *(names.lock_facts, names.lock_events, names.parked_facts, names.registry),
+                *map(names.partner_events, self.partners),
+            ):
+                await delete_topic(here.kafka, topic)
 
         self.with_installation(delete)
         shutil.rmtree(self.folder)
