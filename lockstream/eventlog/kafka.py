@@ -23,6 +23,7 @@ from lockstream.schemas.lock_events import Headers
 log = logging.getLogger(__name__)
 
 REQUEST_TIMEOUT_S = 10.0
+START_GRACE_S = 0.5
 TRANSACTION_TIMEOUT_MS = 10_000
 CONCURRENT_TRANSACTIONS_BACKOFF_S = 0.002
 MAX_BATCH_BYTES = 900_000
@@ -166,15 +167,29 @@ async def start_client(client: Any, doing: str, timeout_s: float = REQUEST_TIMEO
     Raises:
         KafkaUnavailable: the broker can't be reached in time.
     """
+    starting = asyncio.ensure_future(client.start())
     try:
         with kafka_errors(doing):
-            await within(client.start(), timeout_s)
+            await within(asyncio.shield(starting), timeout_s)
             # Lets its tasks begin: starting may have made no turn of the loop, and a
             # consumer can't be stopped whose task was cancelled before its first step.
             await asyncio.sleep(0)
     except BaseException:
+        await _end_start(starting)
         await stop_client(client)
         raise
+
+
+async def _end_start(starting: "asyncio.Future[None]") -> None:
+    """Cancelled amid its first request, aiokafka forgets a connection that it has opened, and
+    nobody can close it: a start is given a moment to end by itself."""
+    if not starting.done():
+        await asyncio.wait((starting,), timeout=START_GRACE_S)
+    if not starting.done():
+        starting.cancel()
+        await asyncio.wait((starting,), timeout=START_GRACE_S)
+    if starting.done() and not starting.cancelled():
+        starting.exception()
 
 
 @asynccontextmanager

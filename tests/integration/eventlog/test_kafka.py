@@ -1,0 +1,21 @@
+"""Starting and stopping clients, on a real broker."""
+
+import asyncio
+from contextlib import suppress
+
+from lockstream.eventlog.kafka import Kafka, start_client, stop_client
+
+STEPS = 60
+STEP_S = 0.0002
+
+
+async def test_a_start_that_is_cancelled_anywhere_leaves_no_connection_behind(kafka: Kafka) -> None:
+    """What is left behind fails the test when it is collected: see ``tests/conftest.py``."""
+    for step in range(STEPS):
+        client = kafka.idempotent_producer()
+        starting = asyncio.create_task(start_client(client, "connecting"))
+        await asyncio.wait((starting,), timeout=step * STEP_S)
+        starting.cancel()
+        with suppress(asyncio.CancelledError):
+            await starting
+            await stop_client(client)
