@@ -4,7 +4,6 @@ has installed. For development, tests and the bench; needs no Docker, Java or Ma
 
 import contextlib
 import os
-import signal
 import socket
 import subprocess
 import time
@@ -20,6 +19,7 @@ from lockstream.eventlog.broker_properties import (
     render_properties,
 )
 from lockstream.eventlog.kafka_download import Progress, fetch_kafka
+from lockstream.eventlog.left_behind import KILL_S, marker, stop_left_behind
 from lockstream.runtime.errors import BrokerUnavailable
 from lockstream.runtime.files import locked, write_atomically
 from lockstream.runtime.ports import PortClaims, is_free
@@ -28,7 +28,6 @@ _CLUSTER_ID = "bG9ja3N0cmVhbS1sb2NhbA"
 _DEFAULT_PORT = 9092
 _FORMAT_S = 60.0
 _START_S = 60.0
-_KILL_S = 10.0
 _POLL_S = 0.02
 
 
@@ -85,7 +84,7 @@ class LocalBroker:
                     BrokerUnavailable(f"a broker is running in {folder} already"),
                 )
             )
-            _stop_left_behind(folder, progress)
+            stop_left_behind(folder, progress)
             java = _java_command(jars, folder, heap_mib)
             (folder / "log4j2.properties").write_text(_LOGGING)
             claims = PortClaims()
@@ -101,7 +100,7 @@ class LocalBroker:
                 try:
                     has_started = _wait_for_an_answer(process, ports, folder)
                 except BaseException:
-                    _end(process, _KILL_S)
+                    _end(process, KILL_S)
                     raise
                 if has_started:
                     # From here on the folder is the broker's, until it stops.
@@ -156,7 +155,7 @@ def _end(process: "subprocess.Popen[bytes]", timeout_s: float) -> None:
         process.wait(timeout_s)
     except subprocess.TimeoutExpired:
         process.kill()
-        process.wait(_KILL_S)
+        process.wait(KILL_S)
 
 
 def _java_command(jars: Sequence[Path], folder: Path, heap_mib: int) -> list[str]:
@@ -172,15 +171,10 @@ def _java_command(jars: Sequence[Path], folder: Path, heap_mib: int) -> list[str
         # warm, half a minute later, it is a third slower (2,200 against 3,300 single records/s).
         "-Djava.awt.headless=true",
         "-Dlog4j2.configurationFile=log4j2.properties",
-        _marker(folder),
+        marker(folder),
         "-cp",
         os.pathsep.join(map(str, jars)),
     ]
-
-
-def _marker(folder: Path) -> str:
-    """An argument that does nothing, by which a process shows itself to be this folder's broker."""
-    return f"-Dlockstream.broker={folder}"
 
 
 def _environment() -> dict[str, str]:
@@ -286,72 +280,6 @@ def answers(port: int, host: str = "127.0.0.1") -> bool:
     except OSError:
         return False
     return start[4:] == b"\x00\x00\x00\x01\x00\x00"
-
-
-# ---- what an earlier run left -----------------------------------------------------------------
-
-
-def left_behind(folder: Path) -> int | None:
-    """The pid of a broker of this folder that nobody supervises any more. A pid file alone proves
-    nothing: the number may belong to another process by now.
-    """
-    try:
-        pid = int((folder / "pid").read_text())
-    except (FileNotFoundError, ValueError):
-        return None
-    return pid if _marker(folder) in _arguments(pid) else None
-
-
-def _arguments(pid: int) -> list[str]:
-    """Of a process; none if it has ended, or has not been reaped."""
-    proc = Path("/proc")
-    if not (proc / "self").exists():  # not Linux
-        listed = subprocess.run(
-            ["ps", "-ww", "-o", "args=", "-p", str(pid)],
-            capture_output=True,
-            timeout=_KILL_S,
-            check=False,
-        )
-        return os.fsdecode(listed.stdout).split()
-    try:
-        return os.fsdecode((proc / str(pid) / "cmdline").read_bytes()).split("\0")
-    except (FileNotFoundError, ProcessLookupError, PermissionError):
-        return []
-
-
-def has_let_go(pid: int) -> bool:
-    """No thread of it runs, so its files and ports are free; its parent may not have reaped it yet.
-
-    A process loses its arguments before its files. Always true where there is no /proc.
-    """
-    try:
-        threads = list(Path(f"/proc/{pid}/task").iterdir())
-    except (FileNotFoundError, ProcessLookupError):
-        return True
-    for thread in threads:
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-            state = (thread / "stat").read_text(errors="replace").rpartition(")")[2].split()[0]
-            if state not in ("Z", "X"):
-                return False
-    return True
-
-
-def _stop_left_behind(folder: Path, progress: Progress) -> None:
-    """Two brokers on one folder would spoil it."""
-    pid = left_behind(folder)
-    if pid is None:
-        return
-    progress(f"stopping the broker that an earlier run left behind (pid {pid})")
-    for kind, patience_s in ((signal.SIGTERM, 20.0), (signal.SIGKILL, _KILL_S)):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, kind)
-        deadline = time.monotonic() + patience_s
-        while time.monotonic() < deadline:
-            if left_behind(folder) is None and has_let_go(pid):
-                (folder / "pid").unlink(missing_ok=True)
-                return
-            time.sleep(_POLL_S)
-    raise BrokerUnavailable(f"the broker that an earlier run left behind (pid {pid}) won't stop")
 
 
 # ---- small things -----------------------------------------------------------------------------

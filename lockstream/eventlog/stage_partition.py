@@ -5,16 +5,9 @@ from typing import Any, Protocol
 
 import msgspec
 
+from lockstream.eventlog.checkpoints import Checkpoint
 from lockstream.eventlog.kafka import Output, Record, beginnings, high_watermarks
 from lockstream.eventlog.log_reader import LogReader
-
-
-class Checkpoint(msgspec.Struct, frozen=True):
-    """An advisory group offset: ``next_offset`` of the input, and the stage's note on its output
-    at that moment, by which a later owner can tell whether to believe it."""
-
-    next_offset: int
-    note: str
 
 
 class OutputLog:

@@ -10,9 +10,10 @@ from lockstream.eventlog.installation import ensure_installation, ensure_topics,
 from lockstream.eventlog.kafka import Kafka
 from lockstream.eventlog.registry import Registry, registry_tail
 from lockstream.eventlog.rest import Rest
-from lockstream.eventlog.stage import Stage, StageName
+from lockstream.eventlog.stage import Stage
 from lockstream.eventlog.stage_metrics import StageMetrics, StageSnapshot
 from lockstream.eventlog.stage_partition import Fail, StagePartition
+from lockstream.eventlog.stage_setup import StageName, StageSetup
 from lockstream.eventlog.stage_traces import StageTraces
 from lockstream.fanout.partition import FanoutPartition
 from lockstream.runtime.errors import StageStopped, Unavailable
@@ -125,16 +126,9 @@ class Fanout:
 
         template = topics.partner_events("{partnerId}")
         traces = StageTraces(self._tracing, name.group, name.input_topic, template)
-        return Stage(
-            self._kafka,
-            name,
-            make_partition,
-            self._readiness,
-            self.metrics.of("fanout", partner.id),
-            traces,
-            REST,
-            self._settings.instance_id or None,
-        )
+        counts = self.metrics.of("fanout", partner.id)
+        setup = StageSetup(name, make_partition, REST, self._readiness, counts, traces)
+        return Stage(self._kafka, setup, self._settings.instance_id or None)
 
     def _snapshots(self) -> Iterator[StageSnapshot]:
         for partner_id, running in self._running.items():

@@ -22,7 +22,7 @@ from lockstream.operations.console import print_json, progress_bar, say
 from lockstream.operations.durations import read_moment
 from lockstream.operations.event_files import NdjsonSink, Sink
 from lockstream.operations.installation import Installation, open_installation, run_verb
-from lockstream.projector.partition import read_stretch
+from lockstream.projector.own_output import read_stretch
 from lockstream.read_model.fold import Stretch
 from lockstream.runtime.errors import ConfigurationError
 from lockstream.runtime.process import prefetched

@@ -1,58 +1,39 @@
 """``lockstream up``: everything on this machine, supervised, with demo data if wanted."""
 
 import asyncio
-import contextlib
 import os
-import shlex
 import signal
 import socket
 import sys
 import zlib
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
 
 import msgspec
 import typer
 
-from lockstream.command_api.api_keys import is_valid, key_id_of
 from lockstream.command_api.issuers import read_issuers, write_issuers
 from lockstream.command_api.listening import check_listening
-from lockstream.eventlog.kafka import Kafka
 from lockstream.eventlog.local_broker import LocalBroker
-from lockstream.eventlog.registry import Registry, read_registry
 from lockstream.operations.configuration import DEMO_ENV, DOTENV
 from lockstream.operations.console import say
-from lockstream.operations.installation import Installation, run_verb
-from lockstream.operations.keys import create_key
-from lockstream.operations.lock_files import LockLine
-from lockstream.operations.locks import ensure_lock
-from lockstream.operations.organizations import ensure_organization
-from lockstream.operations.partners import create_partner
+from lockstream.operations.demo import DemoData, set_up_demo
+from lockstream.operations.installation import run_verb
 from lockstream.operations.probes import ask
 from lockstream.operations.services import TlsCert, TlsKey, with_tls
-from lockstream.operations.signing import ensure_signing_key, local_issuer, mint_token
+from lockstream.operations.signing import ensure_signing_key, local_issuer
 from lockstream.operations.supervisor import Command, Supervised
-from lockstream.read_model.database import Database, read_model_url
-from lockstream.read_model.store import ReadModel
+from lockstream.read_model.database import read_model_url
 from lockstream.runtime.errors import ConfigurationError, Unavailable
 from lockstream.runtime.files import locked, write_atomically
 from lockstream.runtime.ports import PortClaims
 from lockstream.runtime.process import until_stopped
 from lockstream.runtime.settings import Settings, read_settings, variable_of
-from lockstream.schemas.primitives import default_lock_uuid
 
 ROLES = ("api", "projector", "fanout")
 READY_S = 60.0
 BROKER_WATCH_S = 0.25
 BROKER_RETRY_S = 2.0
-DEMO_ORG, DEMO_LOCK, DEMO_PARTNER = "demo", 123, "demo-partner"
-DEMO_TOKEN_LIFETIME = timedelta(hours=24)
-
-
-class DemoData(msgspec.Struct, frozen=True):
-    token: str
-    api_key: str
 
 
 def up(
@@ -235,44 +216,12 @@ class _System:
     async def _announce(self, demo: bool) -> None:
         await self._wait_until_ready()
         if demo:
-            self._demo = await self._set_up_demo()
+            self._demo = await set_up_demo(self._settings)
         self._write_env()
         base_url = self._base_url
         say(f"Lockstream is ready: {base_url} (docs: {base_url}/docs); Ctrl-C stops it")
         if self._demo is not None:
-            line = _curl_line(base_url, self._demo, self._settings.tls_cert)
-            print(line, flush=True)
-
-    async def _set_up_demo(self) -> DemoData:
-        settings = self._settings
-        kafka = Kafka(settings, "lockstream-up")
-        read_model = ReadModel(
-            Database(read_model_url(settings), settings.read_model_timeout), settings.partitions
-        )
-        try:
-            here = Installation(settings, kafka, read_model)
-            await ensure_organization(here, DEMO_ORG)
-            await ensure_lock(here, LockLine(DEMO_LOCK, DEMO_ORG, None))
-            registry = await read_registry(kafka, settings.topics.registry)
-            if registry.partner(DEMO_PARTNER) is None:
-                await create_partner(here, DEMO_PARTNER, DEMO_ORG, ("*",), "earliest")
-            api_key = await self._demo_key(here, registry)
-        finally:
-            await read_model.close()
-        token = mint_token(settings, subject="demo-user", org_id=None, lifetime=DEMO_TOKEN_LIFETIME)
-        return DemoData(token=token, api_key=api_key)
-
-    async def _demo_key(self, here: Installation, registry: Registry) -> str:
-        """The key of the last time if it is still good; the log knows only its hash."""
-        file = self._settings.state_dir / "demo-api-key"
-        with contextlib.suppress(FileNotFoundError):
-            key = file.read_text().strip()
-            entry = registry.api_key(key_id_of(key) or "")
-            if is_valid(key, entry, datetime.now(UTC)):
-                return key
-        _, key = await create_key(here, DEMO_ORG, None)
-        write_atomically(file, key.encode(), mode=0o600)
-        return key
+            print(self._demo.curl_line(base_url, self._settings.tls_cert), flush=True)
 
     def _write_env(self) -> None:
         """``demo.env``: all that a client of this installation needs. Whole or not at all."""
@@ -284,15 +233,7 @@ class _System:
             variable_of("health_pages"): ",".join(self._health_pages.values()),
         }
         if demo is not None:
-            values |= {
-                "TOKEN": demo.token,
-                "API_KEY": demo.api_key,
-                "LOCK_ID": DEMO_LOCK,
-                "LOCK_UUID": default_lock_uuid(DEMO_LOCK),
-                "ORG_ID": DEMO_ORG,
-                "PARTNER_ID": DEMO_PARTNER,
-                "PARTNER_TOPIC": settings.topics.partner_events(DEMO_PARTNER),
-            }
+            values |= demo.variables(settings)
         for role, service in self._services.items():
             values[f"{role.upper()}_PID"] = service.pid or ""
         if self._broker is not None:
@@ -329,14 +270,3 @@ def _read_ports(state_dir: Path, settings: Settings) -> _Ports:
 def _shown_url(settings: Settings) -> str:
     url = read_model_url(settings)
     return url.set(drivername=url.get_backend_name()).render_as_string(hide_password=False)
-
-
-def _curl_line(base_url: str, demo: DemoData, tls_cert: str) -> str:
-    trust = f"--cacert {shlex.quote(tls_cert)} " if tls_cert else ""
-    return (
-        f"curl -X POST {trust}'{base_url}/locks/{DEMO_LOCK}/use-temp-key' "
-        f"-H 'Content-Type: application/json' "
-        f"-H 'Authorization: Bearer {demo.token}' "
-        f"-H 'X-API-Key: {demo.api_key}' "
-        '-d \'{"tempKeyUuid": "example_string", "userId": "example_string"}\''
-    )

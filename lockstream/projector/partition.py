@@ -11,6 +11,7 @@ from lockstream.projector.decisions import Decision, Duplicate, Parked, decide
 from lockstream.projector.fold_queue import FoldQueue, Pending
 from lockstream.projector.lock_states import LockStates
 from lockstream.projector.metrics import Decisions, ProjectorMetrics
+from lockstream.projector.own_output import read_parked, read_stretch
 from lockstream.read_model.fold import CommittedEvent, ParkedFact, Stretch
 from lockstream.read_model.rows import Position
 from lockstream.read_model.store import ReadModel, ReadModelMoved
@@ -19,7 +20,6 @@ from lockstream.runtime.errors import LockstreamError, StreamViolation
 from lockstream.schemas.lock_events import (
     Event,
     EventHeaders,
-    decode_event,
     encode_event,
     event_type,
 )
@@ -144,21 +144,13 @@ class ProjectorPartition:
         begin = max(at.next_offset, await output.beginning(topic))
         source = at.source_offset
         async for records in output.read(topic, begin, end):
-            parked = [ParkedFact(record.offset, self._parked_headers(record)) for record in records]
+            parked = [read_parked(topic, record) for record in records]
             source = parked[-1].headers.source_offset
             stretch = Stretch(partition, begin, records[-1].offset + 1, parked=parked)
             await self._fold_queue.submit(Pending(self, self._states.begin_batch(), stretch))
             begin = stretch.end
         self._next_parked_offset = begin
         return source
-
-    def _parked_headers(self, record: Record) -> ParkedHeaders:
-        try:
-            return ParkedHeaders.from_kafka(record.headers)
-        except (ValueError, UnicodeDecodeError) as error:
-            raise StreamViolation(
-                f"{self._topics.parked_facts}[{self._partition}] offset {record.offset}: {error}"
-            ) from error
 
     # -- process -------------------------------------------------------------------------------
 
@@ -295,35 +287,3 @@ class ProjectorPartition:
 
     def fold_failed(self, error: LockstreamError) -> None:
         self._fail(error)
-
-
-def read_stretch(
-    topic: str, records: Sequence[Record], begin: int, previous_source: int
-) -> tuple[Stretch, int]:
-    """Records of one partition of ``lock-events``, checked against what only a projector writes,
-    and the largest ``source-offset`` among them.
-
-    Raises:
-        StreamViolation: not an event, headers missing, or ``source-offset`` not increasing.
-    """
-    committed: list[CommittedEvent] = []
-    for record in records:
-        where = f"{topic}[{record.partition}] offset {record.offset}"
-        committed.append(_read_event(record, previous_source, where))
-        previous_source = committed[-1].source_offset
-    end = records[-1].offset + 1
-    return Stretch(records[0].partition, begin, end, events=committed), previous_source
-
-
-def _read_event(record: Record, previous_source: int, where: str) -> CommittedEvent:
-    value = record.value or b""
-    try:
-        headers = EventHeaders.from_kafka(record.headers)
-        event = decode_event(value)
-    except (ValueError, UnicodeDecodeError) as error:
-        raise StreamViolation(f"{where}: {error}") from error
-    if headers.source_offset <= previous_source:
-        raise StreamViolation(
-            f"{where}: its source-offset {headers.source_offset} does not follow {previous_source}"
-        )
-    return CommittedEvent(record.offset, headers.source_offset, event, value)

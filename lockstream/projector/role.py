@@ -6,9 +6,10 @@ import logging
 from lockstream.eventlog.installation import ensure_installation
 from lockstream.eventlog.kafka import Kafka
 from lockstream.eventlog.rest import Rest
-from lockstream.eventlog.stage import Stage, StageName
+from lockstream.eventlog.stage import Stage
 from lockstream.eventlog.stage_metrics import StageSnapshot
 from lockstream.eventlog.stage_partition import Fail, StagePartition
+from lockstream.eventlog.stage_setup import StageName, StageSetup
 from lockstream.eventlog.stage_traces import StageTraces
 from lockstream.projector.fold_queue import FoldQueue
 from lockstream.projector.metrics import ProjectorMetrics
@@ -63,16 +64,9 @@ async def _run(settings: Settings, stop: asyncio.Event, tracing: Tracing) -> Non
         transactional_prefix=f"projector.{settings.topics.lock_facts}",
         input_topic=settings.topics.lock_facts,
     )
-    stage = Stage(
-        kafka,
-        name,
-        make_partition,
-        readiness,
-        metrics.of("projector"),
-        StageTraces(tracing, name.group, name.input_topic),
-        REST,
-        settings.instance_id or None,
-    )
+    traces = StageTraces(tracing, name.group, name.input_topic)
+    setup = StageSetup(name, make_partition, REST, readiness, metrics.of("projector"), traces)
+    stage = Stage(kafka, setup, settings.instance_id or None)
     stage_ended = asyncio.Event()
 
     async def work() -> None:

@@ -15,7 +15,8 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-from lockstream.eventlog.local_broker import LocalBroker, has_let_go
+from lockstream.eventlog.left_behind import has_let_go
+from lockstream.eventlog.local_broker import LocalBroker
 from lockstream.runtime.errors import BrokerUnavailable
 from lockstream.runtime.ports import free_port
 

@@ -15,7 +15,8 @@ from lockstream.eventlog.broker_properties import (
     render_properties,
 )
 from lockstream.eventlog.kafka_download import KAFKA_VERSION, fetch_kafka
-from lockstream.eventlog.local_broker import LocalBroker, has_let_go, left_behind
+from lockstream.eventlog.left_behind import has_let_go, left_behind
+from lockstream.eventlog.local_broker import LocalBroker
 from lockstream.runtime.errors import BrokerUnavailable
 from lockstream.runtime.ports import PortClaims, free_port
 
