@@ -12,6 +12,7 @@ from bench.machine import Machine, describe_machine
 from bench.parts.budget import measure_budget
 from bench.parts.commands import compare_commands
 from bench.parts.growth import measure_growth
+from bench.parts.partitions import compare_partitions
 from bench.parts.stages import measure_stages
 from bench.parts.whole_path import measure_whole_path
 from bench.placement import place
@@ -25,6 +26,7 @@ from bench.workbench import Workbench
 DOCUMENT = Path(__file__).parent.parent / "docs" / "performance.md"
 PARTS: Mapping[str, Callable[[Workbench], None]] = {
     "commands": compare_commands,
+    "partitions": compare_partitions,
     "stages": measure_stages,
     "whole-path": measure_whole_path,
     "growth": measure_growth,

@@ -1,15 +1,35 @@
 """A role works off a backlog: how fast, and what it costs. Asked by its own metrics."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 
-from bench.lockstream_roles import Replica, metric
+from bench.lockstream_roles import Replica, Roles, metric
 from bench.processes import cpu_seconds, peak_mib
 
 POLL_S = 0.2
 STALL_S = 90.0
+
+
+class StallWatch:
+    """Lets a wait go on for as long as something is being done."""
+
+    def __init__(self, who: str) -> None:
+        self._who = who
+        self._most: float | None = None
+        self._since = time.monotonic()
+
+    def see(self, done: float | None) -> None:
+        """``done``: more is better; None: it did not say.
+
+        Raises:
+            TimeoutError: it has not become more for a minute and a half.
+        """
+        if done is not None and (self._most is None or done > self._most):
+            self._most, self._since = done, time.monotonic()
+        if time.monotonic() - self._since > STALL_S:
+            raise TimeoutError(f"{self._who} made no progress in {STALL_S:.0f} s, at {self._most}")
 
 
 class WorkedOff(msgspec.Struct, frozen=True):
@@ -41,28 +61,34 @@ def work_off(
     """
     pids = [replica.process.pid]
     first: tuple[float, float] | None = None
-    last_progress, before = time.monotonic(), 0.0
+    watch = StallWatch(stage)
     while True:
         asked = time.perf_counter(), cpu_seconds(pids)
-        answer = _done(replica, stage)
-        if first is None and answer is not None:
-            first = asked
-        done = before if answer is None else answer
-        if done >= total and finished():
-            break
-        if done > before:
-            last_progress, before = time.monotonic(), done
-        if time.monotonic() - last_progress > STALL_S:
-            raise TimeoutError(f"{stage} made no progress after {done:,.0f} of {total:,} records")
+        done = _done(replica, stage)
+        if done is not None:
+            if first is None:
+                first = asked
+            if done >= total and finished():
+                break
+        watch.see(done)
         time.sleep(POLL_S)
-    begun, cpu = first or asked
+    begun, cpu = first
     took = time.perf_counter() - begun
     return WorkedOff(done, took, cpu_seconds(pids) - cpu, peak_mib(pids[0]))
 
 
-def is_folded(projector: Replica) -> bool:
-    """Whether the read model holds all that it has committed."""
-    return metric(projector.page, "lockstream_unfolded_records") == 0
+def project(roles: Roles, facts: int, cpus: Sequence[int] = ()) -> WorkedOff:
+    """A projector is started, and has all facts in the read model. It goes on running.
+
+    Raises:
+        TimeoutError: no progress for a minute and a half.
+    """
+    projector = roles.start("projector", cpus)
+
+    def is_folded() -> bool:
+        return metric(projector.page, "lockstream_unfolded_records") == 0
+
+    return work_off(projector, "projector", facts, is_folded)
 
 
 def _done(replica: Replica, stage: str) -> float | None:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from itertools import islice
+from itertools import chain, islice
 from uuid import UUID
 
 import uuid_utils
@@ -25,7 +25,7 @@ WINDOW = 10_000
 NOW = "2026-11-23T10:00:00.000Z"
 
 
-def creations(org_id: str, locks: Sequence[int]) -> Iterable[Fact]:
+def _creations(org_id: str, locks: Sequence[int]) -> Iterable[Fact]:
     actor = Actor(kind="operator", subject="bench")
     for lock_id in locks:
         yield LockCreated(
@@ -37,7 +37,7 @@ def creations(org_id: str, locks: Sequence[int]) -> Iterable[Fact]:
         )
 
 
-def uses(org_id: str, count: int, locks: Sequence[int]) -> Iterable[Fact]:
+def _uses(org_id: str, count: int, locks: Sequence[int]) -> Iterable[Fact]:
     """``count`` uses, spread over the locks in turn."""
     actor = Actor(kind="service", subject="bench", org_id=org_id)
     for n in range(count):
@@ -50,8 +50,11 @@ def uses(org_id: str, count: int, locks: Sequence[int]) -> Iterable[Fact]:
         )
 
 
-def publish(settings: Settings, facts: Iterable[Fact]) -> None:
+def publish(settings: Settings, org_id: str, locks: Sequence[int], uses: int = 0) -> int:
+    """The creations of the locks, and then so many uses of them. Returns how many facts that is."""
+    facts = chain(_creations(org_id, locks), _uses(org_id, uses, locks))
     asyncio.run(_publish(settings, facts))
+    return len(locks) + uses
 
 
 async def _publish(settings: Settings, facts: Iterable[Fact]) -> None:

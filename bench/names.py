@@ -9,6 +9,7 @@ CLOSED = "commands, closed loop"
 OPEN = "commands, open loop"
 COLD = "commands, cold"
 DISTRIBUTED = "commands, by distribution of locks"
+PARTITIONS = "commands, by number of partitions"
 
 DRAIN = "projector, backlog"
 FANOUT = "fan-out, backlog"

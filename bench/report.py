@@ -14,6 +14,7 @@ from bench.names import (
     GROWTHS,
     LOCKSTREAM,
     OPEN,
+    PARTITIONS,
     PROFILE,
     PUBLISH_ONLY,
     READERS,
@@ -159,7 +160,10 @@ def _distributed(found: All) -> str:
         )
         for m in measured
     ]
-    return table(("locks", "in flight", "commands/s", "p50, ms", "p99, ms", "p99.9, ms"), rows)
+    columns = ("locks", "in flight", "commands/s", "p50, ms", "p99, ms", "p99.9, ms")
+    numbers = ("per_second", *LATENCIES, "cpu_ms", "broker_cpu_ms")
+    tables = (table(columns, rows), _any(found, PARTITIONS, numbers))
+    return "\n\n".join(part for part in tables if part)
 
 
 def _stages(found: All) -> str:

@@ -6,8 +6,8 @@ from contextlib import ExitStack
 
 import msgspec
 
-from bench.backlogs import is_folded, work_off
-from bench.facts import creations, publish
+from bench.backlogs import project
+from bench.facts import publish
 from bench.load import Plan
 from bench.lockstream_roles import ORG, Roles
 from bench.measurement import Case, Numbers
@@ -80,7 +80,7 @@ def compare_commands(bench: Workbench) -> None:
 
 def start_lockstream(bench: Workbench, roles: Roles) -> Server:
     """All roles of an installation with one partner and the bench's locks."""
-    publish(roles.settings, creations(ORG, LOCKS))
+    publish(roles.settings, ORG, LOCKS)
     roles.add_partners(1)
     roles.start_all(bench.placement.measured, bench.placement.beside)
     return Server(LOCKSTREAM, roles.plan(LOCKS, bench.sizes.seconds), roles.pids)
@@ -90,9 +90,7 @@ def _start_endpoint_alone(bench: Workbench, roles: Roles) -> Server:
     """Our endpoint as it is, without projector and fan-out: it publishes, and answers 202 when it
     has waited for a version as short as it can. What it costs more than a bare one is the door;
     what Lockstream costs more than it is versions, read model and delivery."""
-    publish(roles.settings, creations(ORG, LOCKS))
-    projector = roles.start("projector", bench.placement.beside)
-    work_off(projector, "projector", len(LOCKS), lambda: is_folded(projector))
+    project(roles, publish(roles.settings, ORG, LOCKS), bench.placement.beside)
     roles.stop()
     roles.start("api", bench.placement.measured)
     roles.wait_until_ready()

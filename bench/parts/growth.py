@@ -3,12 +3,11 @@ systems of one kind of growth all run, and take their turns."""
 
 import time
 from collections.abc import Callable, Sequence
-from math import inf
 
 import msgspec
 
-from bench.backlogs import STALL_S, is_folded, work_off
-from bench.facts import creations, publish, uses
+from bench.backlogs import StallWatch, project
+from bench.facts import publish
 from bench.lockstream_roles import ORG, Roles, metric
 from bench.measurement import Case, Numbers
 from bench.names import (
@@ -72,15 +71,10 @@ def _undelivered(roles: Roles) -> float:
     Raises:
         TimeoutError: it is too busy to say for a minute and a half.
     """
-    deadline = time.monotonic() + STALL_S
-    while True:
-        try:
-            lags = [metric(each.page, "lockstream_lag_records") for each in roles.running("fanout")]
-        except OSError:
-            if time.monotonic() > deadline:
-                raise
-        else:
-            return sum(lags)
+    watch = StallWatch("the fan-out")
+    while (behind := _behind(roles)) is None:
+        watch.see(None)
+    return behind
 
 
 def _catch_up(roles: Roles) -> None:
@@ -88,13 +82,18 @@ def _catch_up(roles: Roles) -> None:
     Raises:
         TimeoutError: the fan-out is behind, and not less so for a minute and a half.
     """
-    least, deadline = inf, time.monotonic() + STALL_S
-    while (behind := _undelivered(roles)) > 0:
-        if behind < least:
-            least, deadline = behind, time.monotonic() + STALL_S
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"the fan-out stays {behind:,.0f} records behind")
+    watch = StallWatch("the fan-out")
+    while behind := _undelivered(roles):
+        watch.see(-behind)
         time.sleep(CATCH_UP_POLL_S)
+
+
+def _behind(roles: Roles) -> float | None:
+    """None: too busy to say."""
+    try:
+        return sum(metric(each.page, "lockstream_lag_records") for each in roles.running("fanout"))
+    except OSError:
+        return None
 
 
 def _prepared(
@@ -108,10 +107,8 @@ def _prepared(
 ) -> tuple[Roles, Sequence[int]]:
     roles = bench.roles(partitions=partitions)
     try:
-        publish(roles.settings, creations(ORG, locks))
-        publish(roles.settings, uses(ORG, events, locks))
-        projector = roles.start("projector", bench.placement.beside)
-        work_off(projector, "projector", len(locks) + events, lambda: is_folded(projector))
+        facts = publish(roles.settings, ORG, locks, events)
+        project(roles, facts, bench.placement.beside)
         roles.add_partners(partners)
         for _ in range(replicas - 1):
             roles.start("projector", bench.placement.beside)

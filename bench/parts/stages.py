@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from bench.backlogs import is_folded, work_off
+from bench.backlogs import project, work_off
 from bench.bare_transactions import Done
-from bench.facts import creations, publish, uses
+from bench.facts import publish
 from bench.lockstream_roles import ORG, Roles
 from bench.measurement import Case, Numbers
 from bench.names import DRAIN, FANOUT, READERS, TRANSACTIONS
@@ -56,12 +56,9 @@ def _drain_and_read(bench: Workbench, facts: int, rounds: int) -> Roles:
 
 def _drain(bench: Workbench, roles: Roles, read_model: str, facts: int) -> int:
     """The facts are there before the projector is. Returns how many there were."""
-    publish(roles.settings, creations(ORG, LOCKS))
-    publish(roles.settings, uses(ORG, facts, LOCKS))
-    total = facts + len(LOCKS)
-    projector = roles.start("projector", bench.placement.measured)
+    total = publish(roles.settings, ORG, LOCKS, facts)
     try:
-        worked = work_off(projector, "projector", total, lambda: is_folded(projector))
+        worked = project(roles, total, bench.placement.measured)
     finally:
         roles.stop()
     bench.keep(DRAIN, {"read_model": read_model, "facts": facts}, worked.numbers("facts"))
@@ -156,10 +153,8 @@ def _fan_out(bench: Workbench, partners: int) -> None:
     """The more partners, the fewer events: each run looks at about as many."""
     roles = bench.roles()
     events = max(LEAST_FANOUT_EVENTS, bench.sizes.fanout_events // partners)
-    publish(roles.settings, creations(ORG, LOCKS))
-    publish(roles.settings, uses(ORG, events, LOCKS))
-    total = events + len(LOCKS)
-    work_off(roles.start("projector"), "projector", total)
+    total = publish(roles.settings, ORG, LOCKS, events)
+    project(roles, total)
     roles.stop()
     roles.with_installation(_register_other)
     for kind, org_id in (("skipped", OTHER_ORG), ("delivered", ORG)):
