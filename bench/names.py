@@ -23,7 +23,17 @@ LOCKS_GROWTH = "growth: locks"
 PARTNERS_GROWTH = "growth: partners"
 PARTITIONS_GROWTH = "growth: partitions"
 REPLICAS_GROWTH = "growth: replicas of each role"
-GROWTHS = (EVENTS_GROWTH, LOCKS_GROWTH, PARTNERS_GROWTH, PARTITIONS_GROWTH, REPLICAS_GROWTH)
+BIG_EVENTS_GROWTH = "growth: events in the stream, to ten million"
+BIG_LOCKS_GROWTH = "growth: locks, to a million"
+GROWTHS = (
+    EVENTS_GROWTH,
+    LOCKS_GROWTH,
+    PARTNERS_GROWTH,
+    PARTITIONS_GROWTH,
+    REPLICAS_GROWTH,
+    BIG_EVENTS_GROWTH,
+    BIG_LOCKS_GROWTH,
+)
 
 BUDGET = "latency budget"
 PROFILE = "profile"

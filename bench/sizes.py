@@ -1,11 +1,11 @@
-"""How much is measured: for two minutes, for 35 minutes, or for 80, with ten million events."""
+"""How much is measured: in two minutes or in forty."""
 
 import msgspec
 
 
 class Sizes(msgspec.Struct, frozen=True):
     """``seconds``: of one run under load; ``rounds``: how often alternatives take their turns;
-    ``rates``: of the open loops, a second; ``backlogs``: facts that wait for the projector, and
+    ``rates``: of the open loops, a second; ``backlog``: facts that wait for the projector, and
     events that readers read; ``events``, ``locks``, ``partners``, ``partitions``, ``replicas``: the
     steps that the system grows through."""
 
@@ -14,7 +14,7 @@ class Sizes(msgspec.Struct, frozen=True):
     warm_up_seconds: float
     in_flight: tuple[int, ...]
     rates: tuple[int, ...]
-    backlogs: tuple[int, ...]
+    backlog: int
     reader_rounds: int
     fanout_events: int
     partners: tuple[int, ...]
@@ -34,7 +34,7 @@ FULL = Sizes(
     warm_up_seconds=30.0,
     in_flight=(1, 16, 64, 256),
     rates=(100, 500, 1000, 2000),
-    backlogs=(1_000_000,),
+    backlog=1_000_000,
     reader_rounds=2,
     fanout_events=200_000,
     partners=(1, 10, 100),
@@ -54,7 +54,7 @@ QUICK = Sizes(
     warm_up_seconds=4.0,
     in_flight=(16,),
     rates=(200,),
-    backlogs=(20_000,),
+    backlog=20_000,
     reader_rounds=1,
     fanout_events=5_000,
     partners=(4,),
@@ -67,16 +67,3 @@ QUICK = Sizes(
     traced=50,
     profile_seconds=1,
 )
-
-
-def sizes_of(quick: bool, big: bool) -> Sizes:
-    if quick:
-        return QUICK
-    if not big:
-        return FULL
-    return msgspec.structs.replace(
-        FULL,
-        backlogs=(*FULL.backlogs, 10_000_000),
-        events=(*FULL.events, 10_000_000),
-        locks=(*FULL.locks, 1_000_000),
-    )

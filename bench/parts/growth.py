@@ -23,27 +23,29 @@ LOADED_LOCKS = 10_000
 FIRST_LOCK = 1_000
 CATCH_UP_POLL_S = 1.0
 
-Grown = Callable[[Workbench, int], tuple[Roles, Sequence[int]]]
-"""A system of one size, whose roles all run, and its locks."""
+Grown = tuple[Roles, Sequence[int]]
+"""A system whose roles all run, and its locks."""
+MakeGrown = Callable[[Workbench, int], Grown]
+"""One of that size."""
 
 
 def measure_growth(bench: Workbench) -> None:
     sizes = bench.sizes
-    _compare(bench, EVENTS_GROWTH, sizes.events, _with_events)
-    _compare(bench, LOCKS_GROWTH, sizes.locks, _with_locks)
-    _compare(bench, PARTITIONS_GROWTH, sizes.partitions, _with_partitions)
-    _compare(bench, REPLICAS_GROWTH, sizes.replicas, _with_replicas)
+    compare_sizes(bench, EVENTS_GROWTH, sizes.events, with_events)
+    compare_sizes(bench, LOCKS_GROWTH, sizes.locks, with_locks)
+    compare_sizes(bench, PARTITIONS_GROWTH, sizes.partitions, _with_partitions)
+    compare_sizes(bench, REPLICAS_GROWTH, sizes.replicas, _with_replicas)
     for size in sizes.partners:
         # One by one: a hundred partners are not idle, even if nothing happens.
-        _compare(bench, PARTNERS_GROWTH, (size,), _with_partners)
+        compare_sizes(bench, PARTNERS_GROWTH, (size,), _with_partners)
 
 
-def _compare(bench: Workbench, name: str, sizes: Sequence[int], grown: Grown) -> None:
+def compare_sizes(bench: Workbench, name: str, sizes: Sequence[int], make: MakeGrown) -> None:
     running: list[Roles] = []
     try:
         cases = []
         for size in sizes:
-            roles, locks = grown(bench, size)
+            roles, locks = make(bench, size)
             running.append(roles)
             cases.append(_case(bench, name, size, roles, locks))
         bench.measure(cases)
@@ -104,15 +106,29 @@ def _prepared(
     events: int = 0,
     partners: int = 1,
     replicas: int = 1,
-) -> tuple[Roles, Sequence[int]]:
+) -> Grown:
     roles = bench.roles(partitions=partitions)
     try:
-        facts = publish(roles.settings, ORG, locks, events)
-        project(roles, facts, bench.placement.beside)
+        project(roles, publish(roles.settings, ORG, locks, events), bench.placement.beside)
+    except BaseException:
+        roles.stop()
+        raise
+    return _started(bench, roles, locks, partners, replicas - 1)
+
+
+def _started(
+    bench: Workbench,
+    roles: Roles,
+    locks: Sequence[int],
+    partners: int = 1,
+    more_projectors: int = 0,
+) -> Grown:
+    """With a projector that runs already."""
+    try:
         roles.add_partners(partners)
-        for _ in range(replicas - 1):
+        for _ in range(more_projectors):
             roles.start("projector", bench.placement.beside)
-        for _ in range(replicas):
+        for _ in roles.running("projector"):
             roles.start("fanout", bench.placement.beside)
             roles.start("api", bench.placement.measured)
         roles.wait_until_ready()
@@ -122,21 +138,27 @@ def _prepared(
     return roles, locks
 
 
-def _with_events(bench: Workbench, size: int) -> tuple[Roles, Sequence[int]]:
+def restarted(bench: Workbench, roles: Roles) -> Grown:
+    """One whose stream is there, and of which nothing runs."""
+    roles.start("projector", bench.placement.beside)
+    return _started(bench, roles, LOCKS)
+
+
+def with_events(bench: Workbench, size: int) -> Grown:
     return _prepared(bench, events=max(0, size - len(LOCKS)))
 
 
-def _with_locks(bench: Workbench, size: int) -> tuple[Roles, Sequence[int]]:
+def with_locks(bench: Workbench, size: int) -> Grown:
     return _prepared(bench, locks=range(FIRST_LOCK, FIRST_LOCK + size))
 
 
-def _with_partners(bench: Workbench, size: int) -> tuple[Roles, Sequence[int]]:
+def _with_partners(bench: Workbench, size: int) -> Grown:
     return _prepared(bench, partners=size)
 
 
-def _with_partitions(bench: Workbench, size: int) -> tuple[Roles, Sequence[int]]:
+def _with_partitions(bench: Workbench, size: int) -> Grown:
     return _prepared(bench, partitions=size)
 
 
-def _with_replicas(bench: Workbench, size: int) -> tuple[Roles, Sequence[int]]:
+def _with_replicas(bench: Workbench, size: int) -> Grown:
     return _prepared(bench, replicas=size)

@@ -30,31 +30,21 @@ GRACE_S = 60.0
 
 
 def measure_stages(bench: Workbench) -> None:
-    smallest, *larger = bench.sizes.backlogs
+    backlog = bench.sizes.backlog
     try:
         with_postgres = bench.roles(read_model=bench.new_database())
     except NoPostgres as reason:
         bench.progress.part(f"no PostgreSQL: {reason}")
     else:
-        _drain(bench, with_postgres, "PostgreSQL", smallest)
-    _drain_and_read(bench, smallest, bench.sizes.reader_rounds)
-    for facts in larger:
-        # Long after its last transaction: a broker that has markers to write into a topic that is
-        # deleted meanwhile may write none anywhere for half a minute.
-        _drain_and_read(bench, facts, 1).erase()
+        drain(bench, with_postgres, "PostgreSQL", backlog)
+    stream = bench.roles()
+    read(bench, stream, drain(bench, stream, "SQLite", backlog), bench.sizes.reader_rounds)
     bench.measure([_bare_transactions(bench, producers) for producers in PRODUCERS])
     for partners in bench.sizes.partners:
         _fan_out(bench, partners)
 
 
-def _drain_and_read(bench: Workbench, facts: int, rounds: int) -> Roles:
-    stream = bench.roles()
-    events = _drain(bench, stream, "SQLite", facts)
-    _read(bench, stream, events, rounds)
-    return stream
-
-
-def _drain(bench: Workbench, roles: Roles, read_model: str, facts: int) -> int:
+def drain(bench: Workbench, roles: Roles, read_model: str, facts: int) -> int:
     """The facts are there before the projector is. Returns how many there were."""
     total = publish(roles.settings, ORG, LOCKS, facts)
     try:
@@ -90,7 +80,7 @@ def _bare_transactions(bench: Workbench, producers: int) -> Case:
 # -- readers -----------------------------------------------------------------------------------
 
 
-def _read(bench: Workbench, roles: Roles, events: int, rounds: int) -> None:
+def read(bench: Workbench, roles: Roles, events: int, rounds: int) -> None:
     """What a process needs to start is measured on an empty installation, and taken off."""
     empty = bench.roles()
     out = roles.folder / "replayed"
