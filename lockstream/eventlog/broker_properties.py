@@ -18,6 +18,9 @@ SINGLE_NODE_PROPERTIES: Mapping[str, str] = {
     "auto.create.topics.enable": "false",
     # A dead writer's transaction hides all that follows it: look for those every second, not 10 s.
     "transaction.abort.timed.out.transaction.cleanup.interval.ms": "1000",
+    # A transaction that begins before the markers of the one before are written waits: 20 ms by
+    # default.
+    "add.partitions.to.txn.retry.backoff.ms": "2",
     # After a crash a node waits out its own old session before it is let in: 9 s by default.
     "broker.session.timeout.ms": "3000",
     "broker.heartbeat.interval.ms": "500",

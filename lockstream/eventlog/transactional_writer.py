@@ -1,35 +1,33 @@
 """One producer, one transactional id, one output partition: all of it or nothing of it.
 
-After any error or time-out the writer is useless by design and must be thrown away: aiokafka can
-commit without a record that was refused, retries EndTxn in silence, and may open the next
-transaction on the same epoch (KAFKA-17754).
+After any error or time-out the writer is useless by design and must be thrown away: what became of
+the transaction is told by the output alone, once the next writer has fenced this one.
 """
 
 import asyncio
-import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Any
 
 from aiokafka.errors import KafkaError
 
-from lockstream.eventlog.kafka import Kafka, Output, forget_failures, start_client, stop_client
+from lockstream.eventlog.kafka import Kafka, Output, kafka_errors, start_client, stop_client
+from lockstream.eventlog.transactions import Transactions, transactions_of
 from lockstream.runtime.errors import OutputUncertain
-
-log = logging.getLogger(__name__)
+from lockstream.runtime.process import within
 
 FENCE_TIMEOUT_S = 20.0
 STEP_TIMEOUT_S = 8.0
 """Seconds for the sends of a transaction, and again for its commit; below the broker's 10 s."""
 
 
-Sent = tuple[Any, list[int]]
-"""The future of a batch, and the indexes of its outputs."""
+Sent = tuple[str, Awaitable[int], list[int]]
+"""A batch: its topic, what gives the offset of its first record, and the indexes of its outputs."""
 
 
 class TransactionalWriter:
-    def __init__(self, producer: Any, partition: int) -> None:
+    def __init__(self, producer: Any, transactions: Transactions) -> None:
         self._producer = producer
-        self._partition = partition
+        self._transactions = transactions
 
     @classmethod
     async def fence(
@@ -42,8 +40,15 @@ class TransactionalWriter:
             KafkaUnavailable: the broker can't be reached in time.
         """
         producer = kafka.transactional_producer(transactional_id)
-        await start_client(producer, f"fencing {transactional_id}", FENCE_TIMEOUT_S)
-        return cls(producer, partition)
+        doing = f"fencing {transactional_id}"
+        await start_client(producer, doing, FENCE_TIMEOUT_S)
+        try:
+            with kafka_errors(doing):
+                asked = transactions_of(producer, transactional_id, partition)
+                return cls(producer, await within(asked, STEP_TIMEOUT_S))
+        except BaseException:
+            await stop_client(producer, timeout_s=1.0)
+            raise
 
     async def write(self, outputs: Sequence[Output]) -> list[int]:
         """Writes the outputs in one transaction; returns their offsets, in the same order.
@@ -63,12 +68,12 @@ class TransactionalWriter:
             sent = await self._send(outputs)
             bases = await self._flush(sent)
         offsets = [-1] * len(outputs)
-        for base, (_, members) in zip(bases, sent, strict=True):
-            if base.offset < 0:
+        for base, (topic, _, members) in zip(bases, sent, strict=True):
+            if base < 0:
                 # The broker saw this batch before and no longer knows where it put it.
-                raise OutputUncertain(f"{base.topic}: written, but at an unknown offset")
+                raise OutputUncertain(f"{topic}: written, but at an unknown offset")
             for i, member in enumerate(members):
-                offsets[member] = base.offset + i
+                offsets[member] = base + i
         async with asyncio.timeout(STEP_TIMEOUT_S):
             await self._commit()
         return offsets
@@ -76,7 +81,7 @@ class TransactionalWriter:
     # Each step is a method of its own, so that the fault suite can end the process between any two.
 
     async def _begin(self) -> None:
-        await self._producer.begin_transaction()
+        await self._transactions.begin()
 
     async def _send(self, outputs: Sequence[Output]) -> list[Sent]:
         """Sends batch by batch."""
@@ -92,22 +97,22 @@ class TransactionalWriter:
                 while end < len(members) and _append(batch, outputs[members[end]]):
                     end += 1
                 batch.close()
-                future = await self._producer.send_batch(batch, topic, partition=self._partition)
-                sent.append((future, members[begin:end]))
+                coming = await self._transactions.produce(topic, batch)
+                sent.append((topic, coming, members[begin:end]))
                 begin = end
         return sent
 
-    async def _flush(self, sent: Sequence[Sent]) -> Sequence[Any]:
+    async def _flush(self, sent: Sequence[Sent]) -> Sequence[int]:
         """Where each batch stands, once the broker has taken all of them."""
-        return await asyncio.gather(*(future for future, _ in sent))
+        return await asyncio.gather(*(coming for _, coming, _ in sent))
 
     async def _commit(self) -> None:
-        await self._producer.commit_transaction()
+        await self._transactions.commit()
 
     async def discard(self) -> None:
         """Closes the connections. Aborts nothing: the next one to fence does."""
         await stop_client(self._producer, timeout_s=1.0)
-        forget_failures(self._producer)
+        self._transactions.discard()
 
 
 def _append(batch: Any, output: Output) -> bool:

@@ -1,16 +1,36 @@
-"""The writer's promises, on a real broker."""
+"""The writer's promises, on a real broker, by both versions of Kafka's transaction protocol."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 import pytest
+from aiokafka.errors import KafkaError
 from aiokafka.producer import sender as aiokafka_sender
 
 from lockstream.eventlog.kafka import CONCURRENT_TRANSACTIONS_BACKOFF_S, Kafka, Output
 from lockstream.eventlog.transactional_writer import TransactionalWriter
+from lockstream.eventlog.transactions import AiokafkaTransactions, TransactionsV2, transactions_of
 from lockstream.runtime.errors import OutputUncertain
 from lockstream.runtime.settings import Settings
 from tests.integration.kafka_tools import end_of, read_all
 from tests.integration.roles import install
+
+Fence = Callable[[Kafka, str, int], Awaitable[TransactionalWriter]]
+
+
+async def fence_by_aiokafka(kafka: Kafka, name: str, partition: int) -> TransactionalWriter:
+    """As on a cluster that does not speak version 2."""
+    producer = kafka.transactional_producer(name)
+    await producer.start()
+    return TransactionalWriter(producer, AiokafkaTransactions(producer, partition))
+
+
+@pytest.fixture(
+    params=[TransactionalWriter.fence, fence_by_aiokafka], ids=["version 2", "aiokafka"]
+)
+def fence(request: pytest.FixtureRequest) -> Fence:
+    made: Fence = request.param
+    return made
 
 
 def outputs(topic: str, *values: bytes) -> list[Output]:
@@ -18,11 +38,11 @@ def outputs(topic: str, *values: bytes) -> list[Output]:
 
 
 async def test_a_transaction_is_read_whole_and_its_offsets_are_told(
-    kafka: Kafka, settings: Settings
+    kafka: Kafka, settings: Settings, fence: Fence
 ) -> None:
     await install(kafka, settings)
     events, parked = settings.topics.lock_events, settings.topics.parked_facts
-    writer = await TransactionalWriter.fence(kafka, f"{settings.topic_prefix}w", 1)
+    writer = await fence(kafka, f"{settings.topic_prefix}w", 1)
     mixed = [Output(events, b"1", b"a"), Output(parked, b"1", b"b"), Output(events, b"1", b"c")]
     offsets = await writer.write(mixed)
     assert offsets == [0, 0, 1]
@@ -36,13 +56,13 @@ async def test_a_transaction_is_read_whole_and_its_offsets_are_told(
 
 
 async def test_a_successor_fences_a_writer_that_is_still_alive(
-    kafka: Kafka, settings: Settings
+    kafka: Kafka, settings: Settings, fence: Fence
 ) -> None:
     await install(kafka, settings)
     events = settings.topics.lock_events
-    old = await TransactionalWriter.fence(kafka, f"{settings.topic_prefix}w", 0)
+    old = await fence(kafka, f"{settings.topic_prefix}w", 0)
     await old.write(outputs(events, b"before"))
-    new = await TransactionalWriter.fence(kafka, f"{settings.topic_prefix}w", 0)
+    new = await fence(kafka, f"{settings.topic_prefix}w", 0)
     with pytest.raises(OutputUncertain):
         await old.write(outputs(events, b"zombie"))
     await new.write(outputs(events, b"after"))
@@ -53,7 +73,7 @@ async def test_a_successor_fences_a_writer_that_is_still_alive(
 
 
 async def test_a_transaction_left_open_by_a_dead_writer_is_aborted_by_its_successor(
-    kafka: Kafka, settings: Settings
+    kafka: Kafka, settings: Settings, fence: Fence
 ) -> None:
     await install(kafka, settings)
     events = settings.topics.lock_events
@@ -61,7 +81,7 @@ async def test_a_transaction_left_open_by_a_dead_writer_is_aborted_by_its_succes
     await dead.start()
     await dead.begin_transaction()
     await dead.send_and_wait(events, b"never committed", key=b"7", partition=0)
-    new = await TransactionalWriter.fence(kafka, f"{settings.topic_prefix}w", 0)
+    new = await fence(kafka, f"{settings.topic_prefix}w", 0)
     await new.write(outputs(events, b"after"))
     assert [r.value for r in await read_all(kafka, events, settings.partitions)] == [b"after"]
     await new.discard()
@@ -69,27 +89,27 @@ async def test_a_transaction_left_open_by_a_dead_writer_is_aborted_by_its_succes
 
 
 async def test_a_refused_record_takes_its_whole_transaction_with_it(
-    kafka: Kafka, settings: Settings
+    kafka: Kafka, settings: Settings, fence: Fence
 ) -> None:
     """aiokafka would commit without it, if nobody awaited its send."""
     await install(kafka, settings)
     events = settings.topics.lock_events
-    writer = await TransactionalWriter.fence(kafka, f"{settings.topic_prefix}w", 0)
+    writer = await fence(kafka, f"{settings.topic_prefix}w", 0)
     too_large = b"x" * 1_200_000
     with pytest.raises(OutputUncertain):
         await writer.write(outputs(events, b"small", too_large))
     await writer.discard()
-    successor = await TransactionalWriter.fence(kafka, f"{settings.topic_prefix}w", 0)
+    successor = await fence(kafka, f"{settings.topic_prefix}w", 0)
     assert await read_all(kafka, events, settings.partitions) == []
     await successor.discard()
 
 
 async def test_a_batch_larger_than_one_request_is_still_one_transaction(
-    kafka: Kafka, settings: Settings
+    kafka: Kafka, settings: Settings, fence: Fence
 ) -> None:
     await install(kafka, settings)
     events = settings.topics.lock_events
-    writer = await TransactionalWriter.fence(kafka, f"{settings.topic_prefix}w", 0)
+    writer = await fence(kafka, f"{settings.topic_prefix}w", 0)
     values = [b"%d" % i + b"x" * 1000 for i in range(3000)]
     offsets = await writer.write(outputs(events, *values))
     assert offsets == list(range(3000))
@@ -104,7 +124,7 @@ async def test_transactions_follow_each_other_without_the_20_ms_pause(
     """The pause is a constant inside aiokafka: it must still exist, and ours must be in force."""
     await install(kafka, settings)
     assert isinstance(aiokafka_sender.BACKOFF_OVERRIDE, float)
-    writer = await TransactionalWriter.fence(kafka, f"{settings.topic_prefix}w", 0)
+    writer = await fence_by_aiokafka(kafka, f"{settings.topic_prefix}w", 0)
     assert aiokafka_sender.BACKOFF_OVERRIDE == CONCURRENT_TRANSACTIONS_BACKOFF_S
     events = settings.topics.lock_events
     loop = asyncio.get_running_loop()
@@ -115,3 +135,56 @@ async def test_transactions_follow_each_other_without_the_20_ms_pause(
         times.append(loop.time() - begun)
     assert sorted(times)[10] < 0.020
     await writer.discard()
+
+
+async def test_a_cluster_that_speaks_version_2_is_spoken_to_in_it(
+    kafka: Kafka, settings: Settings
+) -> None:
+    """Every new cluster of Kafka 4 does: if this one does not, the question is asked wrongly."""
+    producer = kafka.transactional_producer(f"{settings.topic_prefix}w")
+    await producer.start()
+    transactions = await transactions_of(producer, f"{settings.topic_prefix}w", 0)
+    assert isinstance(transactions, TransactionsV2)
+    await producer.stop()
+
+
+async def test_whoever_fences_by_another_version_of_the_protocol_is_obeyed(
+    kafka: Kafka, settings: Settings
+) -> None:
+    """As while a cluster is upgraded, or the services are."""
+    await install(kafka, settings)
+    events, name = settings.topics.lock_events, f"{settings.topic_prefix}w"
+    first = await fence_by_aiokafka(kafka, name, 0)
+    await first.write(outputs(events, b"a"))
+    second = await TransactionalWriter.fence(kafka, name, 0)
+    with pytest.raises(OutputUncertain):
+        await first.write(outputs(events, b"zombie"))
+    await second.write(outputs(events, b"b"))
+    third = await fence_by_aiokafka(kafka, name, 0)
+    with pytest.raises(OutputUncertain):
+        await second.write(outputs(events, b"zombie"))
+    await third.write(outputs(events, b"c"))
+    values = [r.value for r in await read_all(kafka, events, settings.partitions)]
+    assert values == [b"a", b"b", b"c"]
+    for writer in (first, second, third):
+        await writer.discard()
+
+
+async def test_a_commit_that_comes_after_its_transaction_was_aborted_is_refused(
+    kafka: Kafka, settings: Settings, fence: Fence
+) -> None:
+    """The writer was paused between the last record and its commit, and a successor has come."""
+    await install(kafka, settings)
+    events, name = settings.topics.lock_events, f"{settings.topic_prefix}w"
+    paused = await fence(kafka, name, 0)
+    await paused.write(outputs(events, b"before"))
+    await paused._begin()
+    await paused._flush(await paused._send(outputs(events, b"lost")))
+    successor = await fence(kafka, name, 0)
+    with pytest.raises((KafkaError, AssertionError)):
+        await paused._commit()
+    await successor.write(outputs(events, b"after"))
+    values = [r.value for r in await read_all(kafka, events, settings.partitions)]
+    assert values == [b"before", b"after"]
+    await paused.discard()
+    await successor.discard()

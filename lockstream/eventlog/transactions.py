@@ -1,0 +1,186 @@
+"""How a fenced producer makes one transaction after the other: by version 2 of Kafka's protocol
+where the cluster speaks it (KIP-890; new clusters of Kafka 4 do), else as aiokafka does.
+
+Version 2 needs two requests, not three, and gives each transaction an epoch of its own: a request
+that arrives late can't hit the next transaction (KAFKA-17754). It goes straight over aiokafka's
+connections, which takes half of the time and of the CPU that aiokafka's own sender takes.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Collection
+from typing import Any, Protocol
+
+from aiokafka import TopicPartition
+from aiokafka.client import ConnectionGroup, CoordinationType
+from aiokafka.errors import (
+    ConcurrentTransactions,
+    KafkaError,
+    LeaderNotAvailableError,
+    NotEnoughReplicasAfterAppendError,
+    NotEnoughReplicasError,
+    NotLeaderForPartitionError,
+    UnknownTopicOrPartitionError,
+    for_code,
+)
+
+from lockstream.eventlog.kafka import TRANSACTION_TIMEOUT_MS, forget_failures
+from lockstream.eventlog.kafka_requests import AskFeatures, Commit, Produce
+
+FEATURE, VERSION_2 = "transaction.version", 2
+_PRODUCE, _END_TXN, _API_VERSIONS = 0, 26, 18
+_NEEDED = ((_PRODUCE, 12), (_END_TXN, 5), (_API_VERSIONS, 3))
+MARKERS_BACKOFF_S = 0.002
+"""The markers of the transaction before are still being written."""
+LEADER_BACKOFF_S = 0.02
+COMMIT_RETRIED = (ConcurrentTransactions,)
+PRODUCE_RETRIED = (
+    ConcurrentTransactions,
+    NotLeaderForPartitionError,
+    LeaderNotAvailableError,
+    UnknownTopicOrPartitionError,
+    NotEnoughReplicasError,
+    NotEnoughReplicasAfterAppendError,
+)
+
+
+class Transactions(Protocol):
+    """Of one producer, one after the other. Any error makes it useless."""
+
+    async def begin(self) -> None: ...
+
+    async def produce(self, topic: str, batch: Any) -> Awaitable[int]:
+        """Sends a closed batch. What is returned must be awaited before the commit: the offset of
+        its first record, once the broker has it; negative if the broker does not know."""
+
+    async def commit(self) -> None: ...
+
+    def discard(self) -> None:
+        """Nobody awaits any more what it has under way."""
+
+
+async def transactions_of(producer: Any, transactional_id: str, partition: int) -> Transactions:
+    """Of a producer that has fenced its predecessor; ``partition``: of all topics it writes to.
+
+    Raises:
+        KafkaError: the coordinator can't be asked.
+    """
+    coordinator = await producer._sender._find_coordinator(
+        CoordinationType.TRANSACTION, transactional_id
+    )
+    if await _speaks_version_2(producer.client, coordinator):
+        return TransactionsV2(producer, transactional_id, partition, coordinator)
+    return AiokafkaTransactions(producer, partition)
+
+
+async def _speaks_version_2(client: Any, node: int) -> bool:
+    await client.ready(node, group=ConnectionGroup.COORDINATION)
+    versions = client._conns[(node, ConnectionGroup.COORDINATION)]._versions
+    if any(versions.get(api, (0, -1))[1] < least for api, least in _NEEDED):
+        return False
+    answer = await client.send(node, AskFeatures(), group=ConnectionGroup.COORDINATION)
+    return bool(answer.levels.get(FEATURE, 0) >= VERSION_2)
+
+
+class AiokafkaTransactions:
+    """Implements ``Transactions``."""
+
+    def __init__(self, producer: Any, partition: int) -> None:
+        self._producer = producer
+        self._partition = partition
+
+    async def begin(self) -> None:
+        await self._producer.begin_transaction()
+
+    async def produce(self, topic: str, batch: Any) -> Awaitable[int]:
+        sent = await self._producer.send_batch(batch, topic, partition=self._partition)
+        return _offset(sent)
+
+    async def commit(self) -> None:
+        await self._producer.commit_transaction()
+
+    def discard(self) -> None:
+        forget_failures(self._producer)
+
+
+async def _offset(sent: Awaitable[Any]) -> int:
+    return int((await sent).offset)
+
+
+class TransactionsV2:
+    """Implements ``Transactions``. The batches of a topic are sent one after the other."""
+
+    def __init__(
+        self, producer: Any, transactional_id: str, partition: int, coordinator: int
+    ) -> None:
+        self._client = producer.client
+        self._transactional_id = transactional_id
+        self._partition = partition
+        self._coordinator = coordinator
+        self._producer_id: int = producer._txn_manager.producer_id
+        self._epoch: int = producer._txn_manager.producer_epoch
+        self._records: dict[str, int] = {}
+        self._under_way: dict[str, asyncio.Task[int]] = {}
+
+    async def begin(self) -> None:
+        """The first batch begins it."""
+        self._records.clear()
+        self._under_way.clear()
+
+    async def produce(self, topic: str, batch: Any) -> Awaitable[int]:
+        before = self._records.get(topic, 0)
+        self._records[topic] = before + batch.record_count()
+        batch._set_producer_state(self._producer_id, self._epoch, before)
+        sending = self._send(topic, bytes(batch._build()), self._under_way.get(topic))
+        task = self._under_way[topic] = asyncio.create_task(sending)
+        return task
+
+    async def _send(self, topic: str, batch: bytes, previous: "asyncio.Task[int] | None") -> int:
+        """Again and again, while the broker says that it can't take the batch yet: its sequence
+        keeps it from being written twice."""
+        if previous is not None:
+            await asyncio.shield(previous)
+        request = Produce(
+            self._transactional_id, topic, self._partition, batch, TRANSACTION_TIMEOUT_MS
+        )
+        while True:
+            leader = await self._leader(topic)
+            answer = await self._client.send(leader, request)
+            if answer.error_code == 0:
+                return int(answer.base_offset)
+            await self._wait_out(answer.error_code, PRODUCE_RETRIED)
+
+    async def _leader(self, topic: str) -> int:
+        await self._client._wait_on_metadata(topic)
+        leader = self._client.cluster.leader_for_partition(TopicPartition(topic, self._partition))
+        # Without a leader, any broker says so.
+        return int(leader) if leader is not None and leader >= 0 else self._coordinator
+
+    async def commit(self) -> None:
+        request = Commit(self._transactional_id, self._producer_id, self._epoch)
+        while True:
+            answer = await self._client.send(
+                self._coordinator, request, group=ConnectionGroup.COORDINATION
+            )
+            if answer.error_code == 0:
+                self._producer_id, self._epoch = answer.producer_id, answer.producer_epoch
+                return
+            await self._wait_out(answer.error_code, COMMIT_RETRIED)
+
+    async def _wait_out(self, error_code: int, retried: Collection[type[KafkaError]]) -> None:
+        """Returns when it is worth another try.
+
+        Raises:
+            KafkaError: it is not.
+        """
+        error: type[KafkaError] = for_code(error_code)
+        if error not in retried:
+            raise error()
+        if error is ConcurrentTransactions:
+            await asyncio.sleep(MARKERS_BACKOFF_S)
+            return
+        await self._client.force_metadata_update()
+        await asyncio.sleep(LEADER_BACKOFF_S)
+
+    def discard(self) -> None:
+        for task in self._under_way.values():
+            task.cancel()
