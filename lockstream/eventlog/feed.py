@@ -88,17 +88,21 @@ class Feed:
         except TimeoutError:
             return
 
-    async def take(self, max_records: int, max_bytes: int) -> list[Record] | None:
-        """The next records, at least one; None when the feed has ended."""
+    async def wait(self) -> int:
+        """How many records are there to be taken, once there are any; 0 when the feed has ended."""
         while True:
             if self._ended:
-                return None
+                return 0
             if self._failure is not None:
                 raise self._failure
             if self._records:
-                return self._next(max_records, max_bytes)
+                return len(self._records)
             self._changed.clear()
             await self._changed.wait()
+
+    async def take(self, max_records: int, max_bytes: int) -> list[Record] | None:
+        """The next records, at least one; None when the feed has ended."""
+        return self._next(max_records, max_bytes) if await self.wait() else None
 
     def _next(self, max_records: int, max_bytes: int) -> list[Record]:
         taken: list[Record] = []

@@ -15,6 +15,7 @@ from aiokafka import ConsumerRebalanceListener
 from aiokafka.errors import KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
 
 from lockstream.eventlog.checkpoints import Checkpoints
+from lockstream.eventlog.group_commit import GroupCommit
 from lockstream.eventlog.kafka import Kafka, start_client, stop_client
 from lockstream.eventlog.partition_owner import PartitionOwner
 from lockstream.eventlog.stage_metrics import PartitionLag
@@ -78,7 +79,9 @@ class Stage:
         group = self._setup.name.group
         consumer = self._kafka.group_consumer(group, self._instance_id)
         checkpoints = Checkpoints(group, consumer)
-        return StageClients(self._kafka, consumer, self._kafka.offsets_client(), checkpoints, set())
+        group_commit = GroupCommit(self._setup.rest_times)
+        offsets = self._kafka.offsets_client()
+        return StageClients(self._kafka, consumer, offsets, checkpoints, set(), group_commit)
 
     def status(self) -> dict[str, object]:
         """Per assigned partition: position, high watermark as last seen, lag in records."""

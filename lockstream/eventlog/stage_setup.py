@@ -6,8 +6,8 @@ from typing import Any
 import msgspec
 
 from lockstream.eventlog.checkpoints import Checkpoints
+from lockstream.eventlog.group_commit import GroupCommit
 from lockstream.eventlog.kafka import Kafka
-from lockstream.eventlog.rest import Rest
 from lockstream.eventlog.stage_metrics import StageCounts
 from lockstream.eventlog.stage_partition import MakePartition
 from lockstream.eventlog.stage_traces import StageTraces
@@ -24,9 +24,11 @@ class StageName(msgspec.Struct, frozen=True):
 
 
 class StageSetup(msgspec.Struct, frozen=True):
+    """``rest_times``: see ``GroupCommit``."""
+
     name: StageName
     make_partition: MakePartition
-    rest: Rest
+    rest_times: float
     readiness: Readiness
     counts: StageCounts
     traces: StageTraces
@@ -41,3 +43,4 @@ class StageClients(msgspec.Struct, frozen=True):
     offsets: Any
     checkpoints: Checkpoints
     closing: set[asyncio.Task[None]]
+    group_commit: GroupCommit

@@ -9,7 +9,6 @@ import msgspec
 from lockstream.eventlog.installation import ensure_installation, ensure_topics, partner_topic
 from lockstream.eventlog.kafka import Kafka
 from lockstream.eventlog.registry import Registry, registry_tail
-from lockstream.eventlog.rest import Rest
 from lockstream.eventlog.stage import Stage
 from lockstream.eventlog.stage_metrics import StageMetrics, StageSnapshot
 from lockstream.eventlog.stage_partition import Fail, StagePartition
@@ -29,7 +28,7 @@ log = logging.getLogger(__name__)
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 10.0
 STOP_S = 30.0
-REST = Rest(times=0.5, few=100)
+REST_TIMES = 3.0
 """Commands go first: what a partner's transactions cost is missing to them."""
 
 
@@ -127,7 +126,7 @@ class Fanout:
         template = topics.partner_events("{partnerId}")
         traces = StageTraces(self._tracing, name.group, name.input_topic, template)
         counts = self.metrics.of("fanout", partner.id)
-        setup = StageSetup(name, make_partition, REST, self._readiness, counts, traces)
+        setup = StageSetup(name, make_partition, REST_TIMES, self._readiness, counts, traces)
         return Stage(self._kafka, setup, self._settings.instance_id or None)
 
     def _snapshots(self) -> Iterator[StageSnapshot]:

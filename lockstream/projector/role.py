@@ -5,7 +5,6 @@ import logging
 
 from lockstream.eventlog.installation import ensure_installation
 from lockstream.eventlog.kafka import Kafka
-from lockstream.eventlog.rest import Rest
 from lockstream.eventlog.stage import Stage
 from lockstream.eventlog.stage_metrics import StageSnapshot
 from lockstream.eventlog.stage_partition import Fail, StagePartition
@@ -23,7 +22,8 @@ from lockstream.runtime.tracing import Tracing, tracing_of
 
 log = logging.getLogger(__name__)
 
-REST = Rest(times=1.0, few=3)
+REST_TIMES = 1.0
+"""As long as the group took: long enough that the callers it has answered are in the next one."""
 
 
 async def run_projector(settings: Settings, stop: asyncio.Event) -> None:
@@ -65,7 +65,7 @@ async def _run(settings: Settings, stop: asyncio.Event, tracing: Tracing) -> Non
         input_topic=settings.topics.lock_facts,
     )
     traces = StageTraces(tracing, name.group, name.input_topic)
-    setup = StageSetup(name, make_partition, REST, readiness, metrics.of("projector"), traces)
+    setup = StageSetup(name, make_partition, REST_TIMES, readiness, metrics.of("projector"), traces)
     stage = Stage(kafka, setup, settings.instance_id or None)
     stage_ended = asyncio.Event()
 
