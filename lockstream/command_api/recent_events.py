@@ -7,6 +7,7 @@ was emptied), a look-up says so instead of saying that something does not exist.
 
 import asyncio
 import logging
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from uuid import UUID
 
@@ -56,8 +57,9 @@ class RecentEvents:
     def __init__(self, topics: TopicNames, begin: Mapping[int, int], readiness: Readiness) -> None:
         self._topics = topics
         self._readiness = readiness
-        self._events: dict[str, SeenEvent] = {}
-        self._locks: dict[int, LockView] = {}
+        # Not dicts: to find the first entry, those look at every one that was deleted before it.
+        self._events: OrderedDict[str, SeenEvent] = OrderedDict()
+        self._locks: OrderedDict[int, LockView] = OrderedDict()
         self._waiting: dict[str, list[asyncio.Future[Outcome]]] = {}
         self._covered_from = dict(begin)
 
@@ -100,8 +102,7 @@ class RecentEvents:
     def _remember(self, event_id: str, seen: SeenEvent) -> None:
         self._events[event_id] = seen
         if len(self._events) > EVENTS_KEPT:
-            oldest = next(iter(self._events))
-            forgotten = self._events.pop(oldest)
+            _, forgotten = self._events.popitem(last=False)
             self._covered_from[forgotten.partition] = forgotten.offset + 1
 
     def _answer(self, event_id: str, outcome: Outcome) -> None:
@@ -134,7 +135,7 @@ class RecentEvents:
         self._locks.pop(lock_id, None)
         self._locks[lock_id] = lock
         if len(self._locks) > LOCKS_KEPT:
-            del self._locks[next(iter(self._locks))]
+            self._locks.popitem(last=False)
 
     def covered_from(self, partition: int) -> int:
         """From this offset on, all events of the partition are in memory."""

@@ -64,7 +64,7 @@ class _Written(RequestStruct):  # type: ignore[misc]
 
 
 class _ProducedV12(Response):  # type: ignore[misc]
-    """``base_offset``: where the batch stands, if ``error_code`` is 0."""
+    """``offset``: of the first record, if ``error_code`` is 0."""
 
     API_KEY = 0
     API_VERSION = 12
@@ -76,7 +76,7 @@ class _ProducedV12(Response):  # type: ignore[misc]
         data.read(UnsignedVarInt32.decode(data) - 1)  # its name
         UnsignedVarInt32.decode(data)  # of partitions: one was sent
         answer = cls()
-        _, answer.error_code, answer.base_offset = _produced.unpack(data.read(_produced.size))
+        _, answer.error_code, answer.offset = _produced.unpack(data.read(_produced.size))
         return answer
 
 
@@ -88,7 +88,7 @@ class _ProduceV12(_Written):
 
 class Produce(Request[_ProduceV12]):  # type: ignore[misc]
     """One batch for one partition, in a transaction that it begins or goes on with. The answer has
-    ``error_code`` and ``base_offset``."""
+    ``error_code`` and ``offset``."""
 
     API_KEY = 0
 

@@ -11,7 +11,7 @@ from typing import Any
 from aiokafka.errors import KafkaError
 
 from lockstream.eventlog.kafka import Kafka, Output, kafka_errors, start_client, stop_client
-from lockstream.eventlog.transactions import Transactions, transactions_of
+from lockstream.eventlog.transactions import Place, Transactions, transactions_of
 from lockstream.runtime.errors import OutputUncertain
 from lockstream.runtime.process import within
 
@@ -20,8 +20,8 @@ STEP_TIMEOUT_S = 8.0
 """Seconds for the sends of a transaction, and again for its commit; below the broker's 10 s."""
 
 
-Sent = tuple[str, Awaitable[int], list[int]]
-"""A batch: its topic, what gives the offset of its first record, and the indexes of its outputs."""
+Sent = tuple[str, Awaitable[Place], list[int]]
+"""A batch: its topic, what tells where it stands, and the indexes of its outputs."""
 
 
 class TransactionalWriter:
@@ -66,14 +66,14 @@ class TransactionalWriter:
         async with asyncio.timeout(STEP_TIMEOUT_S):
             await self._begin()
             sent = await self._send(outputs)
-            bases = await self._flush(sent)
+            places = await self._flush(sent)
         offsets = [-1] * len(outputs)
-        for base, (topic, _, members) in zip(bases, sent, strict=True):
-            if base < 0:
+        for place, (topic, _, members) in zip(places, sent, strict=True):
+            if place.offset < 0:
                 # The broker saw this batch before and no longer knows where it put it.
                 raise OutputUncertain(f"{topic}: written, but at an unknown offset")
             for i, member in enumerate(members):
-                offsets[member] = base + i
+                offsets[member] = place.offset + i
         async with asyncio.timeout(STEP_TIMEOUT_S):
             await self._commit()
         return offsets
@@ -102,7 +102,7 @@ class TransactionalWriter:
                 begin = end
         return sent
 
-    async def _flush(self, sent: Sequence[Sent]) -> Sequence[int]:
+    async def _flush(self, sent: Sequence[Sent]) -> Sequence[Place]:
         """Where each batch stands, once the broker has taken all of them."""
         return await asyncio.gather(*(coming for _, coming, _ in sent))
 

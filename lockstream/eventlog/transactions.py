@@ -16,6 +16,7 @@ from aiokafka.errors import (
     ConcurrentTransactions,
     KafkaError,
     LeaderNotAvailableError,
+    NodeNotReadyError,
     NotEnoughReplicasAfterAppendError,
     NotEnoughReplicasError,
     NotLeaderForPartitionError,
@@ -23,7 +24,7 @@ from aiokafka.errors import (
     for_code,
 )
 
-from lockstream.eventlog.kafka import TRANSACTION_TIMEOUT_MS, forget_failures
+from lockstream.eventlog.kafka import REQUEST_TIMEOUT_S, forget_failures
 from lockstream.eventlog.kafka_requests import AskFeatures, Commit, Produce
 
 FEATURE, VERSION_2 = "transaction.version", 2
@@ -43,14 +44,19 @@ PRODUCE_RETRIED = (
 )
 
 
+class Place(Protocol):
+    """Of a batch: the ``offset`` of its first record, negative if the broker does not know it."""
+
+    offset: int
+
+
 class Transactions(Protocol):
     """Of one producer, one after the other. Any error makes it useless."""
 
     async def begin(self) -> None: ...
 
-    async def produce(self, topic: str, batch: Any) -> Awaitable[int]:
-        """Sends a closed batch. What is returned must be awaited before the commit: the offset of
-        its first record, once the broker has it; negative if the broker does not know."""
+    async def produce(self, topic: str, batch: Any) -> Awaitable[Place]:
+        """Sends a closed batch. What is returned must be awaited before the commit."""
 
     async def commit(self) -> None: ...
 
@@ -73,7 +79,8 @@ async def transactions_of(producer: Any, transactional_id: str, partition: int) 
 
 
 async def _speaks_version_2(client: Any, node: int) -> bool:
-    await client.ready(node, group=ConnectionGroup.COORDINATION)
+    if not await client.ready(node, group=ConnectionGroup.COORDINATION):
+        raise NodeNotReadyError(node)
     versions = client._conns[(node, ConnectionGroup.COORDINATION)]._versions
     if any(versions.get(api, (0, -1))[1] < least for api, least in _NEEDED):
         return False
@@ -91,19 +98,17 @@ class AiokafkaTransactions:
     async def begin(self) -> None:
         await self._producer.begin_transaction()
 
-    async def produce(self, topic: str, batch: Any) -> Awaitable[int]:
-        sent = await self._producer.send_batch(batch, topic, partition=self._partition)
-        return _offset(sent)
+    async def produce(self, topic: str, batch: Any) -> Awaitable[Place]:
+        sent: Awaitable[Place] = await self._producer.send_batch(
+            batch, topic, partition=self._partition
+        )
+        return sent
 
     async def commit(self) -> None:
         await self._producer.commit_transaction()
 
     def discard(self) -> None:
         forget_failures(self._producer)
-
-
-async def _offset(sent: Awaitable[Any]) -> int:
-    return int((await sent).offset)
 
 
 class TransactionsV2:
@@ -119,34 +124,39 @@ class TransactionsV2:
         self._producer_id: int = producer._txn_manager.producer_id
         self._epoch: int = producer._txn_manager.producer_epoch
         self._records: dict[str, int] = {}
-        self._under_way: dict[str, asyncio.Task[int]] = {}
+        self._last: dict[str, asyncio.Task[Place]] = {}
+        self._sent: list[asyncio.Task[Place]] = []
 
     async def begin(self) -> None:
         """The first batch begins it."""
         self._records.clear()
-        self._under_way.clear()
+        self._last.clear()
+        self._sent.clear()
 
-    async def produce(self, topic: str, batch: Any) -> Awaitable[int]:
+    async def produce(self, topic: str, batch: Any) -> Awaitable[Place]:
         before = self._records.get(topic, 0)
         self._records[topic] = before + batch.record_count()
         batch._set_producer_state(self._producer_id, self._epoch, before)
-        sending = self._send(topic, bytes(batch._build()), self._under_way.get(topic))
-        task = self._under_way[topic] = asyncio.create_task(sending)
+        sending = self._send(topic, bytes(batch._build()), self._last.get(topic))
+        task = self._last[topic] = asyncio.create_task(sending)
+        self._sent.append(task)
         return task
 
-    async def _send(self, topic: str, batch: bytes, previous: "asyncio.Task[int] | None") -> int:
+    async def _send(
+        self, topic: str, batch: bytes, previous: "asyncio.Task[Place] | None"
+    ) -> Place:
         """Again and again, while the broker says that it can't take the batch yet: its sequence
         keeps it from being written twice."""
         if previous is not None:
             await asyncio.shield(previous)
-        request = Produce(
-            self._transactional_id, topic, self._partition, batch, TRANSACTION_TIMEOUT_MS
-        )
+        timeout_ms = int(REQUEST_TIMEOUT_S * 1000)
+        request = Produce(self._transactional_id, topic, self._partition, batch, timeout_ms)
         while True:
             leader = await self._leader(topic)
             answer = await self._client.send(leader, request)
             if answer.error_code == 0:
-                return int(answer.base_offset)
+                placed: Place = answer
+                return placed
             await self._wait_out(answer.error_code, PRODUCE_RETRIED)
 
     async def _leader(self, topic: str) -> int:
@@ -182,5 +192,6 @@ class TransactionsV2:
         await asyncio.sleep(LEADER_BACKOFF_S)
 
     def discard(self) -> None:
-        for task in self._under_way.values():
-            task.cancel()
+        for task in self._sent:
+            if not task.cancel() and not task.cancelled():
+                task.exception()

@@ -5,6 +5,7 @@ common case: a UUIDv7 made after every id that was forgotten can't be one of the
 clocks did, because the comparison is between the times inside ids.
 """
 
+from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from typing import Generic, TypeVar
 from uuid import UUID
@@ -41,7 +42,7 @@ class RecentlyUsed(Generic[K, V]):
 
     def __init__(self, kept: int) -> None:
         self._kept = kept
-        self._entries: dict[K, tuple[V, int]] = {}
+        self._entries: OrderedDict[K, tuple[V, int]] = OrderedDict()
 
     def __contains__(self, key: K) -> bool:
         return key in self._entries
@@ -50,15 +51,15 @@ class RecentlyUsed(Generic[K, V]):
         return len(self._entries)
 
     def get(self, key: K) -> V | None:
-        entry = self._entries.pop(key, None)
+        entry = self._entries.get(key)
         if entry is None:
             return None
-        self._entries[key] = entry
+        self._entries.move_to_end(key)
         return entry[0]
 
     def put(self, key: K, value: V, batch: int) -> None:
-        self._entries.pop(key, None)
         self._entries[key] = (value, batch)
+        self._entries.move_to_end(key)
 
     def forget(self, folded_batch: int) -> list[K]:
         """Forgets the oldest beyond what is kept, as far as ``folded_batch`` allows."""

@@ -41,7 +41,7 @@ def test_where_a_batch_stands_is_read_whatever_follows_it() -> None:
             )
         )
     )
-    assert (answer.error_code, answer.base_offset) == (0, 258)
+    assert (answer.error_code, answer.offset) == (0, 258)
 
 
 def test_a_commit_is_sent_as_end_txn_version_5_and_tells_the_next_epoch() -> None:
