@@ -51,6 +51,7 @@ class Supervised:
         self._tell = tell
         self._process: asyncio.subprocess.Process | None = None
         self._stopping = asyncio.Event()
+        self._starting = asyncio.Lock()
 
     @property
     def pid(self) -> int | None:
@@ -77,7 +78,10 @@ class Supervised:
         pause = FIRST_PAUSE_S
         while not self._stopping.is_set():
             begun = time.monotonic()
-            process = await self._start()
+            async with self._starting:
+                if self._stopping.is_set():
+                    return
+                process = await self._start()
             code = await process.wait()
             if self._stopping.is_set():
                 return
@@ -108,8 +112,7 @@ class Supervised:
 
     async def stop(self) -> None:
         """SIGTERM, and SIGKILL for one that does not end in 20 s."""
-        self._stopping.set()
-        process = self._process
+        process = await self._last_started()
         if process is None or process.returncode is not None:
             return
         with contextlib.suppress(ProcessLookupError):
@@ -123,13 +126,18 @@ class Supervised:
 
     async def kill(self) -> None:
         """SIGKILL, and it is not started again."""
-        self._stopping.set()
-        process = self._process
+        process = await self._last_started()
         if process is None or process.returncode is not None:
             return
         with contextlib.suppress(ProcessLookupError):
             process.kill()
         await process.wait()
+
+    async def _last_started(self) -> asyncio.subprocess.Process | None:
+        """The last there will be: one that is being started just now is waited for."""
+        self._stopping.set()
+        async with self._starting:
+            return self._process
 
 
 def _describe(code: int) -> str:

@@ -1,6 +1,7 @@
 import asyncio
 import os
 import sys
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -40,3 +41,36 @@ async def test_a_log_stays_small_while_its_process_runs(
     assert set(older) == {b"x" * 999}
     # After a cut it writes on at the beginning, not behind a hole.
     assert set((await asyncio.to_thread(log.read_bytes)).splitlines()) <= {b"x" * 999}
+
+
+ENDS_ONCE = """
+import pathlib, sys, time
+again = pathlib.Path(sys.argv[1])
+if again.exists():
+    time.sleep(600)
+again.touch()
+"""
+
+
+@pytest.mark.parametrize("end", [Supervised.stop, Supervised.kill])
+@pytest.mark.parametrize("rounds", [*range(1, 12), 100])
+async def test_one_that_is_being_started_again_is_stopped_too(
+    tmp_path: Path, end: Callable[[Supervised], Awaitable[None]], rounds: int
+) -> None:
+    """``rounds`` of the loop after it was decided to start it again."""
+    decided = asyncio.Event()
+    arguments = (sys.executable, "-c", ENDS_ONCE, str(tmp_path / "again"))
+    command = Command("role", arguments, os.environ, tmp_path / "role.log")
+    service = Supervised(
+        command, lambda: None, longest_pause_s=0.0, tell=lambda line: decided.set()
+    )
+    running = asyncio.create_task(service.run())
+    await decided.wait()
+    for _ in range(rounds):
+        await asyncio.sleep(0)
+    async with asyncio.timeout(30):
+        await end(service)
+        await running
+    if service.pid is not None:
+        with pytest.raises(ProcessLookupError):
+            os.kill(service.pid, 0)
