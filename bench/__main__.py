@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench.machine import Machine, describe_machine
+from bench.machine import Machine, additions_per_microsecond, describe_machine
 from bench.parts.big import measure_big
 from bench.parts.budget import measure_budget
 from bench.parts.commands import compare_commands
@@ -84,11 +84,12 @@ def _options() -> argparse.Namespace:
 
 
 def _measure(name: str, bench: Workbench, machine: Machine) -> Part:
-    begun = time.monotonic()
+    begun, before = time.monotonic(), additions_per_microsecond()
     PARTS[name](bench)
     at = datetime.now(UTC).isoformat(timespec="seconds")
     took = round(time.monotonic() - begun, 1)
-    return Part(at, took, machine, bench.placement.described, bench.take())
+    speed = (round(before, 1), round(additions_per_microsecond(), 1))
+    return Part(at, took, machine, bench.placement.described, bench.take(), speed)
 
 
 def write_report(file: Path) -> None:

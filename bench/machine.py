@@ -3,13 +3,18 @@
 import os
 import platform
 import subprocess
+import time
 from importlib.metadata import version
 from pathlib import Path
 
 import msgspec
 
+from bench.distributions import median
+
 PACKAGES = ("aiokafka", "starlette", "uvicorn", "uvloop", "httptools", "msgspec", "PyJWT")
 COMPARED = ("fastapi", "faststream", "asyncpg", "confluent-kafka")
+
+ADDITIONS = 1_000_000
 
 
 class Machine(msgspec.Struct, frozen=True):
@@ -40,6 +45,19 @@ def describe_machine() -> Machine:
         load_average=(round(one, 2), round(five, 2)),
         commit=_commit(),
     )
+
+
+def additions_per_microsecond() -> float:
+    """How fast it is just now, for one process that runs Python: a shared machine may be three
+    times slower an hour later."""
+
+    def add() -> float:
+        total, begun = 0, time.perf_counter()
+        for number in range(ADDITIONS):
+            total += number
+        return ADDITIONS / (time.perf_counter() - begun) / 1e6
+
+    return median([add() for _ in range(5)])
 
 
 def _commit() -> str:

@@ -224,9 +224,16 @@ def _measured_on(parts: Mapping[str, Part]) -> str:
     described: dict[str, list[str]] = {}
     for name, part in parts.items():
         described.setdefault(_machine(part), []).append(
-            f"{name} ({part.at}, {part.seconds:,.0f} s)"
+            f"{name} ({part.at}, {part.seconds:,.0f} s{_speed(part)})"
         )
     return "\n".join(f"- {', '.join(names)}: {machine}" for machine, names in described.items())
+
+
+def _speed(part: Part) -> str:
+    if part.additions_per_microsecond is None:
+        return ""
+    before, after = part.additions_per_microsecond
+    return f"; Python adds {before} times a microsecond before it and {after} times after"
 
 
 def _machine(part: Part) -> str:

@@ -12,13 +12,16 @@ FOLDER = Path(__file__).parent / "results"
 
 
 class Part(msgspec.Struct, frozen=True):
-    """One part of the bench. All its measurements come from one run on one broker."""
+    """One part of the bench. All its measurements come from one run on one broker.
+    ``additions_per_microsecond``: how fast the machine was before and after, see ``bench.machine``.
+    """
 
     at: str
     seconds: float
     machine: Machine
     placement: str
     measurements: list[Measurement]
+    additions_per_microsecond: tuple[float, float] | None = None
 
 
 class Results(msgspec.Struct, frozen=True):

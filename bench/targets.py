@@ -17,6 +17,7 @@ from bench.names import (
     LOCKSTREAM,
     PUBLISH_ONLY,
     READERS,
+    UNVERSIONED,
     WHOLE_PATH,
 )
 
@@ -82,12 +83,17 @@ def _most_in_flight(measurements: All, server: str) -> Measurement | None:
     return max(found, key=lambda m: float(m.parameters["in_flight"])) if found else None
 
 
-def _beside_publish_only(measurements: All) -> Found:
-    ours = _most_in_flight(measurements, LOCKSTREAM)
-    theirs = _most_in_flight(measurements, PUBLISH_ONLY)
-    if ours is None or theirs is None:
-        return None
-    return median(ratios(ours, theirs, "per_second"))
+def _beside(server: str) -> Callable[[All], Found]:
+    """Commands a second, as a ratio to this server's answers."""
+
+    def find(measurements: All) -> Found:
+        ours = _most_in_flight(measurements, LOCKSTREAM)
+        theirs = _most_in_flight(measurements, server)
+        if ours is None or theirs is None:
+            return None
+        return median(ratios(ours, theirs, "per_second"))
+
+    return find
 
 
 def _fanout(kind: str, number: str) -> Callable[[All], Found]:
@@ -129,7 +135,14 @@ TARGETS = (
         0.75,
         True,
         "×",
-        _beside_publish_only,
+        _beside(PUBLISH_ONLY),
+    ),
+    Target(
+        "the same, beside our own endpoint when it only publishes",
+        0.75,
+        True,
+        "×",
+        _beside(UNVERSIONED),
     ),
     Target(
         "one client, p50",
