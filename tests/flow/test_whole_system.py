@@ -75,7 +75,7 @@ async def test_a_command_reaches_the_partner_and_the_replay(
 
     assert own_system.stop() == 0
     assert own_system.said.rstrip().endswith("stopped")
-    assert own_system.start() < 10
+    assert own_system.start() < 30  # nothing is fetched or made anew
     again = Caller(own_system.env)
     assert own_system.env["API_KEY"] == env["API_KEY"]
     assert again.use().json()["version"] == 5
