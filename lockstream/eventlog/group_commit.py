@@ -17,11 +17,13 @@ partition whose leader is away holds up the others once, and not again before it
 
 
 class GroupCommit:
-    """Of one stage in one process. After a group of several transactions it rests, ``times`` as
-    long as the group took: next to nothing on an idle machine; on a busy one, where transactions
-    take long, it makes fewer of them. One transaction alone is not followed by a rest."""
+    """Of one stage in one process. A group of all its partitions is followed by a rest ``times`` as
+    long as it took, a smaller one by so much less, one transaction alone by none: the more of them
+    have something to write, the more of it will have piled up for one transaction after a rest.
+    ``partitions``: how many it has."""
 
     def __init__(self, times: float) -> None:
+        self.partitions = 1
         self._times = times
         self._waiting: list[asyncio.Future[int]] = []
         self._group = 0
@@ -90,6 +92,6 @@ class GroupCommit:
         if self._under_way:
             return
         now = asyncio.get_running_loop().time()
-        rest = self._times * (now - self._begun) if self._size > 1 else 0.0
-        self._not_before = now + min(LONGEST_S, rest)
+        share = (self._size - 1) / max(1, self.partitions - 1)
+        self._not_before = now + min(LONGEST_S, self._times * share * (now - self._begun))
         self._schedule()

@@ -139,6 +139,7 @@ class Stage:
         for tp in assigned:
             owner = PartitionOwner(tp, self._setup, self._clients)
             self._owned[tp.partition] = _Owned(owner, self._workers.create_task(owner.run()))
+        self._clients.group_commit.partitions = len(self._owned)
 
     async def _revoked(self, revoked: Collection[Any]) -> None:
         """Eager rebalancing: whatever the group revokes, it revokes all. Transactions under way

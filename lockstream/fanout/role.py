@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 10.0
 STOP_S = 30.0
-REST_TIMES = 3.0
+REST_TIMES = 2.0
 """Commands go first: what a partner's transactions cost is missing to them."""
 
 
