@@ -19,7 +19,7 @@ from bench.parts.whole_path import measure_whole_path
 from bench.placement import place
 from bench.progress import Progress
 from bench.report import put_between_markers, report
-from bench.results import FOLDER, Part, keep_part, newest_file, read_results, results_file
+from bench.results import FOLDER, Part, keep_part, newest_parts, read_results, results_file
 from bench.sizes import FULL, QUICK
 from bench.targets import judge
 from bench.workbench import Workbench
@@ -40,10 +40,7 @@ BIG = "big"
 def main() -> None:
     options = _options()
     if options.report:
-        file = newest_file(FOLDER)
-        if file is None:
-            sys.exit(f"there are no results in {FOLDER}: run the bench first")
-        write_report(file)
+        write_report()
         return
     chosen = options.only or [name for name in PARTS if name != BIG or options.big]
     file = results_file(FOLDER, datetime.now(UTC).date().isoformat(), options.quick)
@@ -65,7 +62,7 @@ def main() -> None:
             print(f"not met: {judged.target.what}: {judged.measured:,.4g} {judged.target.unit}")
     # A quick run is a rehearsal: its figures are too rough to be published.
     if not options.quick:
-        write_report(file)
+        write_report()
 
 
 def _options() -> argparse.Namespace:
@@ -92,11 +89,18 @@ def _measure(name: str, bench: Workbench, machine: Machine) -> Part:
     return Part(at, took, machine, bench.placement.described, bench.take(), speed)
 
 
-def write_report(file: Path) -> None:
+def write_report() -> None:
+    """Of each part that was ever measured in full, the newest.
+
+    Raises:
+        SystemExit: there is none.
+    """
+    results = newest_parts(FOLDER)
+    if not results.parts:
+        sys.exit(f"there are no results in {FOLDER}: run the bench first")
     # Only the report needs what draws.
     from bench.plots import draw
 
-    results = read_results(file)
     drawn = draw(results.measurements, DOCUMENT.parent)
     pictures = "\n\n".join(f"![{picture.stem}]({picture.name})" for picture in drawn)
     text = f"{pictures}\n\n{report(results)}"

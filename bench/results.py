@@ -39,18 +39,26 @@ def results_file(folder: Path, date: str, quick: bool) -> Path:
     return folder / f"{date}{'-quick' if quick else ''}.json"
 
 
-def newest_file(folder: Path) -> Path | None:
-    """Of the full runs; None if there is none."""
-    files = [file for file in sorted(folder.glob("*.json")) if not file.stem.endswith("-quick")]
-    return files[-1] if files else None
-
-
 def read_results(file: Path) -> Results:
     """
     Raises:
         msgspec.DecodeError: the file is not a result.
     """
     return msgspec.json.decode(file.read_bytes(), type=Results)
+
+
+def newest_parts(folder: Path) -> Results:
+    """Each part as it was last measured in full, whatever day that was.
+
+    Raises:
+        msgspec.DecodeError: a file is not a result.
+    """
+    parts: dict[str, Part] = {}
+    for file in sorted(folder.glob("*.json")):
+        results = read_results(file)
+        if not results.quick:
+            parts |= results.parts
+    return Results(False, parts)
 
 
 def keep_part(file: Path, quick: bool, name: str, part: Part) -> None:

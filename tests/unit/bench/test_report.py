@@ -4,9 +4,9 @@ import pytest
 
 from bench.machine import Machine
 from bench.measurement import Case, Measurement, interleave, select
-from bench.names import CLOSED, EVENTS_GROWTH, LOCKSTREAM, PUBLISH_ONLY
+from bench.names import CLOSED, EVENTS_GROWTH, LOCKSTREAM, PUBLISH_ONLY, UNVERSIONED
 from bench.report import figure, put_between_markers, report, table, title
-from bench.results import Part, Results, keep_part, newest_file, read_results, results_file
+from bench.results import Part, Results, keep_part, newest_parts, read_results, results_file
 from bench.targets import judge, ratios
 
 MACHINE = Machine("CPU", 2, 4.0, "Linux", "3.11", {"uvloop": "1"}, (0.1, 0.2), "abc")
@@ -64,6 +64,9 @@ def test_the_ratio_to_publishing_only_is_judged_where_most_is_in_flight() -> Non
     name = "commands/s, one API process, beside the endpoint that only publishes"
     assert met(measurements)[name] is True
     assert met([*measurements[:2], commands(LOCKSTREAM, 256, 70.0), measurements[3]])[name] is False
+    ours = "the same, beside our own endpoint when it only publishes"
+    assert met([measurements[2], commands(UNVERSIONED, 256, 100.0)])[ours] is True
+    assert met([measurements[2], commands(UNVERSIONED, 256, 120.0)])[ours] is False
 
 
 def test_a_target_that_was_not_measured_is_neither_met_nor_missed() -> None:
@@ -128,8 +131,11 @@ def test_a_part_that_is_measured_again_replaces_only_itself(tmp_path: Path) -> N
     assert found.measurements == [commands(LOCKSTREAM, 1, 2.0)]
 
 
-def test_a_rehearsal_is_never_taken_for_the_newest_result(tmp_path: Path) -> None:
-    assert newest_file(tmp_path) is None
-    for name in ("2026-11-22.json", "2026-11-23.json", "2026-11-24-quick.json"):
-        (tmp_path / name).write_text("{}")
-    assert newest_file(tmp_path) == tmp_path / "2026-11-23.json"
+def test_each_part_is_reported_as_it_was_last_measured_in_full(tmp_path: Path) -> None:
+    assert newest_parts(tmp_path).parts == {}
+    older, newer, rehearsed = (part(commands(LOCKSTREAM, 1, rate)) for rate in (1.0, 2.0, 3.0))
+    keep_part(results_file(tmp_path, "2026-11-22", quick=False), False, "commands", older)
+    keep_part(results_file(tmp_path, "2026-11-22", quick=False), False, "stages", older)
+    keep_part(results_file(tmp_path, "2026-11-23", quick=False), False, "commands", newer)
+    keep_part(results_file(tmp_path, "2026-11-24", quick=True), True, "commands", rehearsed)
+    assert newest_parts(tmp_path).parts == {"commands": newer, "stages": older}
