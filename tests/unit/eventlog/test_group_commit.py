@@ -74,7 +74,7 @@ async def test_a_partition_that_hangs_holds_up_the_others_once_and_not_for_long(
     hanging = Partition(group)
     began = await hanging.until_begun()
     late = Partition(group)
-    assert await late.until_begun() >= began + LONGEST_S
+    assert await late.until_begun() >= began + 0.9 * LONGEST_S
     await late.finish()
     # The group that it is missing from ends without it, and so does every later one.
     after = Partition(group)
@@ -122,7 +122,7 @@ async def test_a_group_of_several_is_followed_by_a_rest_in_proportion(
     ended = await second.finish()
     third = Partition(group)
     rested = await third.until_begun() - ended
-    assert min(LONGEST_S, 1.9 * (ended - began)) <= rested
+    assert rested >= 0.9 * min(LONGEST_S, 2.0 * (ended - began))
     await third.finish()
 
 
