@@ -6,7 +6,6 @@ and position are restored from its output, then it consumes. Whatever goes wrong
 
 import asyncio
 import logging
-import os
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -25,7 +24,6 @@ from lockstream.eventlog.stage_setup import StageClients, StageSetup
 from lockstream.eventlog.transactional_writer import TransactionalWriter
 from lockstream.runtime.errors import PositionLost, StageStopped, StreamViolation, Unavailable
 
-OLD = os.environ.get("X_OLD")
 log = logging.getLogger(__name__)
 
 BATCH_RECORDS = 1_000
