@@ -132,8 +132,8 @@ class RecentEvents:
         return self._locks.get(lock_id)
 
     def remember_lock(self, lock_id: int, lock: LockView) -> None:
-        self._locks.pop(lock_id, None)
         self._locks[lock_id] = lock
+        self._locks.move_to_end(lock_id)
         if len(self._locks) > LOCKS_KEPT:
             self._locks.popitem(last=False)
 

@@ -7,10 +7,11 @@ them like its own.
 """
 
 import struct
+from collections.abc import Mapping
 from io import BytesIO
-from typing import Any
+from typing import Any, Self
 
-from aiokafka.protocol.api import Request, RequestStruct, Response, ResponseHeader_v0
+from aiokafka.protocol.api import RequestStruct, Response, ResponseHeader_v0
 from aiokafka.protocol.types import (
     CompactArray,
     CompactString,
@@ -27,7 +28,7 @@ _ONE_ELEMENT = b"\x02"
 _FINALIZED_FEATURES = 2
 """The tag of ``ApiVersionsResponse`` that says what the cluster has agreed on."""
 
-_uint32_pair = struct.Struct(">hi")
+_produce_head = struct.Struct(">hi")
 _int32 = struct.Struct(">i")
 _produced = struct.Struct(">ihq")
 _producer = struct.Struct(">qh?")
@@ -44,8 +45,8 @@ def _compact(value: bytes) -> bytes:
     return length + value
 
 
-class _Written(RequestStruct):  # type: ignore[misc]
-    """A request whose body is bytes already."""
+class _Request(RequestStruct):  # type: ignore[misc]
+    """Of one version, with a body that is bytes already: what ``client.send`` takes, and sends."""
 
     FLEXIBLE_VERSION = True
     API_KEY = -1
@@ -55,6 +56,21 @@ class _Written(RequestStruct):  # type: ignore[misc]
 
     def __init__(self, body: bytes) -> None:
         self._body = body
+
+    @classmethod
+    def is_spoken(cls, versions: Mapping[int, tuple[int, int]]) -> bool:
+        """By a broker with these least and greatest versions of each API."""
+        least, most = versions.get(cls.API_KEY, (0, -1))
+        return bool(least <= cls.API_VERSION <= most)
+
+    def prepare(self, versions: Mapping[int, tuple[int, int]]) -> Self:
+        """
+        Raises:
+            NotImplementedError: the broker does not speak it.
+        """
+        if not self.is_spoken(versions):
+            raise NotImplementedError(f"{type(self).__name__} version {self.API_VERSION}")
+        return self
 
     def encode(self) -> bytes:
         return self._body
@@ -80,36 +96,31 @@ class _ProducedV12(Response):  # type: ignore[misc]
         return answer
 
 
-class _ProduceV12(_Written):
-    API_KEY = 0
-    API_VERSION = 12
-    RESPONSE_TYPE = _ProducedV12
-
-
-class Produce(Request[_ProduceV12]):  # type: ignore[misc]
+class Produce(_Request):
     """One batch for one partition, in a transaction that it begins or goes on with. The answer has
     ``error_code`` and ``offset``."""
 
     API_KEY = 0
+    API_VERSION = 12
+    RESPONSE_TYPE = _ProducedV12
 
     def __init__(
         self, transactional_id: str, topic: str, partition: int, batch: bytes, timeout_ms: int
     ) -> None:
-        self._body = b"".join(
-            (
-                _compact(transactional_id.encode()),
-                _uint32_pair.pack(ACKS_ALL, timeout_ms),
-                _ONE_ELEMENT,
-                _compact(topic.encode()),
-                _ONE_ELEMENT,
-                _int32.pack(partition),
-                _compact(batch),
-                _NO_TAGS * 3,
+        super().__init__(
+            b"".join(
+                (
+                    _compact(transactional_id.encode()),
+                    _produce_head.pack(ACKS_ALL, timeout_ms),
+                    _ONE_ELEMENT,
+                    _compact(topic.encode()),
+                    _ONE_ELEMENT,
+                    _int32.pack(partition),
+                    _compact(batch),
+                    _NO_TAGS * 3,
+                )
             )
         )
-
-    def build(self, version: type[_ProduceV12]) -> _ProduceV12:
-        return version(self._body)
 
 
 # -- EndTxn --------------------------------------------------------------------------------------
@@ -131,23 +142,16 @@ class _EndedV5(Response):  # type: ignore[misc]
         return answer
 
 
-class _EndTxnV5(_Written):
+class Commit(_Request):
+    """The answer has ``error_code``, ``producer_id`` and ``producer_epoch``."""
+
     API_KEY = 26
     API_VERSION = 5
     RESPONSE_TYPE = _EndedV5
 
-
-class Commit(Request[_EndTxnV5]):  # type: ignore[misc]
-    """The answer has ``error_code``, ``producer_id`` and ``producer_epoch``."""
-
-    API_KEY = 26
-
     def __init__(self, transactional_id: str, producer_id: int, producer_epoch: int) -> None:
         producer = _producer.pack(producer_id, producer_epoch, True)
-        self._body = _compact(transactional_id.encode()) + producer + _NO_TAGS
-
-    def build(self, version: type[_EndTxnV5]) -> _EndTxnV5:
-        return version(self._body)
+        super().__init__(_compact(transactional_id.encode()) + producer + _NO_TAGS)
 
 
 # -- ApiVersions ---------------------------------------------------------------------------------
@@ -174,20 +178,16 @@ class _FeaturesV3(Response):  # type: ignore[misc]
         return answer
 
 
-class _AskFeaturesV3(_Written):
+class AskFeatures(_Request):
+    """The answer has ``error_code`` and ``levels`` (KIP-584)."""
+
     API_KEY = 18
     API_VERSION = 3
     RESPONSE_TYPE = _FeaturesV3
 
+    def __init__(self) -> None:
+        super().__init__(_compact(b"lockstream") + _compact(b"1") + _NO_TAGS)
+
     def parse_response_header(self, data: Any) -> Any:
         # For ever in its first version: whoever asks does not know yet what the broker knows.
         return ResponseHeader_v0.decode(data)
-
-
-class AskFeatures(Request[_AskFeaturesV3]):  # type: ignore[misc]
-    """The answer has ``error_code`` and ``levels`` (KIP-584)."""
-
-    API_KEY = 18
-
-    def build(self, version: type[_AskFeaturesV3]) -> _AskFeaturesV3:
-        return version(_compact(b"lockstream") + _compact(b"1") + _NO_TAGS)

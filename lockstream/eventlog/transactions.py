@@ -28,8 +28,6 @@ from lockstream.eventlog.kafka import REQUEST_TIMEOUT_S, forget_failures
 from lockstream.eventlog.kafka_requests import AskFeatures, Commit, Produce
 
 FEATURE, VERSION_2 = "transaction.version", 2
-_PRODUCE, _END_TXN, _API_VERSIONS = 0, 26, 18
-_NEEDED = ((_PRODUCE, 12), (_END_TXN, 5), (_API_VERSIONS, 3))
 MARKERS_BACKOFF_S = 0.002
 """The markers of the transaction before are still being written."""
 LEADER_BACKOFF_S = 0.02
@@ -82,7 +80,7 @@ async def _speaks_version_2(client: Any, node: int) -> bool:
     if not await client.ready(node, group=ConnectionGroup.COORDINATION):
         raise NodeNotReadyError(node)
     versions = client._conns[(node, ConnectionGroup.COORDINATION)]._versions
-    if any(versions.get(api, (0, -1))[1] < least for api, least in _NEEDED):
+    if not all(request.is_spoken(versions) for request in (Produce, Commit, AskFeatures)):
         return False
     answer = await client.send(node, AskFeatures(), group=ConnectionGroup.COORDINATION)
     return bool(answer.levels.get(FEATURE, 0) >= VERSION_2)
