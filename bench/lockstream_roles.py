@@ -4,7 +4,6 @@ started one by one, as many replicas as wanted."""
 import asyncio
 import os
 import re
-import shutil
 import sys
 import urllib.request
 from collections.abc import Awaitable, Callable, Sequence
@@ -17,7 +16,7 @@ import msgspec
 from bench.load import Plan
 from bench.processes import Finished, Process, run_process
 from lockstream.command_api.issuers import write_issuers
-from lockstream.eventlog.installation import delete_topic, partner_topic
+from lockstream.eventlog.installation import partner_topic
 from lockstream.eventlog.kafka import Kafka
 from lockstream.operations.installation import Installation
 from lockstream.operations.keys import create_key
@@ -165,20 +164,6 @@ class Roles:
             if not roles or replica.role in roles:
                 self._running.remove(replica)
                 replica.process.stop()
-
-    def erase(self) -> None:
-        """Its topics and its files, once no role runs: ten million events take some 20 GB."""
-
-        async def delete(here: Installation) -> None:
-            names = here.settings.topics
-            for topic in (
-                *(names.lock_facts, names.lock_events, names.parked_facts, names.registry),
-                *map(names.partner_events, self.partners),
-            ):
-                await delete_topic(here.kafka, topic)
-
-        self.with_installation(delete)
-        shutil.rmtree(self.folder)
 
     def command(self, *arguments: str, seconds: float) -> Finished:
         """One verb of the ``lockstream`` command, to its end.

@@ -24,12 +24,14 @@ from aiokafka.errors import (
     for_code,
 )
 
-from lockstream.eventlog.kafka import REQUEST_TIMEOUT_S, forget_failures
+from lockstream.eventlog.kafka import (
+    CONCURRENT_TRANSACTIONS_BACKOFF_S,
+    REQUEST_TIMEOUT_S,
+    forget_failures,
+)
 from lockstream.eventlog.kafka_requests import AskFeatures, Commit, Produce
 
 FEATURE, VERSION_2 = "transaction.version", 2
-MARKERS_BACKOFF_S = 0.002
-"""The markers of the transaction before are still being written."""
 LEADER_BACKOFF_S = 0.02
 COMMIT_RETRIED = (ConcurrentTransactions,)
 PRODUCE_RETRIED = (
@@ -184,7 +186,7 @@ class TransactionsV2:
         if error not in retried:
             raise error()
         if error is ConcurrentTransactions:
-            await asyncio.sleep(MARKERS_BACKOFF_S)
+            await asyncio.sleep(CONCURRENT_TRANSACTIONS_BACKOFF_S)
             return
         await self._client.force_metadata_update()
         await asyncio.sleep(LEADER_BACKOFF_S)
