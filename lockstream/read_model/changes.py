@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 import msgspec
-from sqlalchemy import Connection, Table, and_, bindparam, delete, select, text, update
+from sqlalchemy import Connection, Insert, Table, and_, bindparam, delete, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql import Executable
 
@@ -19,9 +19,12 @@ class Changes:
 
     def __init__(self, keys: KeyLists, *, is_sqlite: bool) -> None:
         self._keys = keys
-        self._insert_events = events.insert()
-        self._put_locks = _upsert(locks, is_sqlite=is_sqlite, replace=True)
-        self._put_temp_keys = _upsert(temp_keys, is_sqlite=is_sqlite, replace=True)
+        put_locks, put_temp_keys = (
+            _upsert(table, is_sqlite=is_sqlite, replace=True) for table in (locks, temp_keys)
+        )
+        self._put_locks = _bulk(put_locks, is_sqlite=is_sqlite)
+        self._put_temp_keys = _bulk(put_temp_keys, is_sqlite=is_sqlite)
+        self._insert_events = _bulk(events.insert(), is_sqlite=is_sqlite)
         self._add_parked = _upsert(parked, is_sqlite=is_sqlite, replace=False)
         self._add_positions = _upsert(positions, is_sqlite=is_sqlite, replace=False)
         in_order = select(positions).order_by(positions.c.stream, positions.c.partition)
@@ -82,19 +85,31 @@ class Changes:
         connection.execute(self._begin_anew)
 
 
-def _execute(connection: Connection, statement: Executable, rows: list[Row]) -> None:
+def _execute(connection: Connection, statement: Executable | str, rows: list[Row]) -> None:
     """Once for each row; not at all without one, which would mean a row of nothing."""
-    if rows:
+    if not rows:
+        return
+    if isinstance(statement, str):
+        connection.exec_driver_sql(statement, rows)
+    else:
         connection.execute(statement, rows)
 
 
-def _upsert(table: Table, *, is_sqlite: bool, replace: bool) -> Executable:
+def _bulk(statement: Insert, *, is_sqlite: bool) -> Executable | str:
+    """For thousands of rows: SQLite's driver finds a row's values by their names as they stand,
+    where SQLAlchemy would first put those of each row in order."""
+    if not is_sqlite:
+        return statement
+    return str(statement.compile(dialect=sqlite.dialect(paramstyle="named")))
+
+
+def _upsert(table: Table, *, is_sqlite: bool, replace: bool) -> Insert:
     """Rows whose key exists replace what is there, or are passed over."""
     dialect = sqlite if is_sqlite else postgresql
     statement = dialect.insert(table)
     keys = [column.name for column in table.primary_key]
     others = {c.name: statement.excluded[c.name] for c in table.columns if c.name not in keys}
-    upsert: Executable = (
+    upsert: Insert = (
         statement.on_conflict_do_update(index_elements=keys, set_=others)
         if replace
         else statement.on_conflict_do_nothing(index_elements=keys)
