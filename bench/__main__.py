@@ -8,10 +8,16 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench.machine import Machine, additions_per_microsecond, describe_machine
+from bench.machine import (
+    Machine,
+    additions_per_microsecond,
+    describe_machine,
+    round_trip_microseconds,
+)
 from bench.parts.big import measure_big
 from bench.parts.budget import measure_budget
 from bench.parts.commands import compare_commands
+from bench.parts.cores import compare_cores
 from bench.parts.growth import measure_growth
 from bench.parts.partitions import compare_partitions
 from bench.parts.stages import measure_stages
@@ -29,6 +35,7 @@ BIG = "big"
 PARTS: Mapping[str, Callable[[Workbench], None]] = {
     "commands": compare_commands,
     "partitions": compare_partitions,
+    "cores": compare_cores,
     "stages": measure_stages,
     "whole-path": measure_whole_path,
     "growth": measure_growth,
@@ -81,12 +88,14 @@ def _options() -> argparse.Namespace:
 
 
 def _measure(name: str, bench: Workbench, machine: Machine) -> Part:
-    begun, before = time.monotonic(), additions_per_microsecond()
+    begun = time.monotonic()
+    before = additions_per_microsecond(), round_trip_microseconds()
     PARTS[name](bench)
     at = datetime.now(UTC).isoformat(timespec="seconds")
     took = round(time.monotonic() - begun, 1)
-    speed = (round(before, 1), round(additions_per_microsecond(), 1))
-    return Part(at, took, machine, bench.placement.described, bench.take(), speed)
+    after = additions_per_microsecond(), round_trip_microseconds()
+    additions, round_trips = zip(before, after, strict=True)
+    return Part(at, took, machine, bench.placement.described, bench.take(), additions, round_trips)
 
 
 def write_report() -> None:

@@ -1,7 +1,9 @@
 """The machine that a result was measured on: a figure without it means nothing."""
 
+import multiprocessing
 import os
 import platform
+import socket
 import subprocess
 import time
 from importlib.metadata import version
@@ -15,6 +17,8 @@ PACKAGES = ("aiokafka", "starlette", "uvicorn", "uvloop", "httptools", "msgspec"
 COMPARED = ("fastapi", "faststream", "asyncpg", "confluent-kafka")
 
 ADDITIONS = 1_000_000
+ROUND_TRIPS = 2_000
+ECHO_S = 20.0
 
 
 class Machine(msgspec.Struct, frozen=True):
@@ -58,6 +62,45 @@ def additions_per_microsecond() -> float:
         return ADDITIONS / (time.perf_counter() - begun) / 1e6
 
     return median([add() for _ in range(5)])
+
+
+def round_trip_microseconds() -> float:
+    """How long one byte takes over TCP to a process that sleeps until it comes, and back: two
+    wake-ups and four system calls, of which a command on its own is mostly made.
+
+    Raises:
+        TimeoutError: the other process does not come or does not answer.
+    """
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(ECHO_S)
+        other = multiprocessing.get_context("spawn").Process(
+            target=_echo, args=(server.getsockname(),), daemon=True
+        )
+        other.start()
+        try:
+            connection, _ = server.accept()
+            with connection:
+                connection.settimeout(ECHO_S)
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                return median([_round_trip(connection) for _ in range(5)])
+        finally:
+            other.kill()
+            other.join()
+
+
+def _round_trip(connection: socket.socket) -> float:
+    begun = time.perf_counter()
+    for _ in range(ROUND_TRIPS):
+        connection.send(b"x")
+        connection.recv(1)
+    return (time.perf_counter() - begun) / ROUND_TRIPS * 1e6
+
+
+def _echo(address: tuple[str, int]) -> None:
+    with socket.create_connection(address, ECHO_S) as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        while byte := connection.recv(1):
+            connection.send(byte)
 
 
 def _commit() -> str:

@@ -10,6 +10,7 @@ OPEN = "commands, open loop"
 COLD = "commands, cold"
 DISTRIBUTED = "commands, by distribution of locks"
 PARTITIONS = "commands, by number of partitions"
+CORES = "commands, by number of cores"
 
 DRAIN = "projector, backlog"
 FANOUT = "fan-out, backlog"

@@ -3,6 +3,7 @@ stopped again."""
 
 import contextlib
 import os
+import re
 import select
 import signal
 import subprocess
@@ -16,6 +17,7 @@ import msgspec
 STOP_S = 20.0
 LOOK_S = 0.05
 _TICKS = os.sysconf("SC_CLK_TCK")
+_COMPILER = re.compile(r"\(C[12] Compiler")
 
 
 class Finished(msgspec.Struct, frozen=True):
@@ -138,11 +140,24 @@ def pin(pid: int, cpus: Iterable[int]) -> None:
 
 def cpu_seconds(pids: Iterable[int]) -> float:
     """User and system time so far, of all threads."""
+    return sum(_ticks(Path(f"/proc/{pid}/stat").read_text()) for pid in pids) / _TICKS
+
+
+def compiler_seconds(pid: int) -> float:
+    """What the threads of a JVM that compile (``C1 CompilerThread0``, …) have used of that."""
     ticks = 0
-    for pid in pids:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        ticks += int(fields[11]) + int(fields[12])
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        # A thread may end while we look.
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            stat = (task / "stat").read_text()
+            ticks += _ticks(stat) if _COMPILER.search(stat) else 0
     return ticks / _TICKS
+
+
+def _ticks(stat: str) -> int:
+    """Of a ``stat`` file, proc(5): fields 14 and 15; the name, field 2, may hold spaces."""
+    fields = stat.rpartition(")")[2].split()
+    return int(fields[11]) + int(fields[12])
 
 
 def peak_mib(pid: int) -> float:

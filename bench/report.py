@@ -8,6 +8,7 @@ from bench.names import (
     BUDGET,
     CLOSED,
     COLD,
+    CORES,
     DISTRIBUTED,
     DRAIN,
     FANOUT,
@@ -162,7 +163,8 @@ def _distributed(found: All) -> str:
     ]
     columns = ("locks", "in flight", "commands/s", "p50, ms", "p99, ms", "p99.9, ms")
     numbers = ("per_second", *LATENCIES, "cpu_ms", "broker_cpu_ms")
-    tables = (table(columns, rows), _any(found, PARTITIONS, numbers))
+    others = (_any(found, name, numbers) for name in (PARTITIONS, CORES))
+    tables = (table(columns, rows), *others)
     return "\n\n".join(part for part in tables if part)
 
 
@@ -230,10 +232,14 @@ def _measured_on(parts: Mapping[str, Part]) -> str:
 
 
 def _speed(part: Part) -> str:
-    if part.additions_per_microsecond is None:
-        return ""
-    before, after = part.additions_per_microsecond
-    return f"; Python adds {before} times a microsecond before it and {after} times after"
+    said = ""
+    if part.additions_per_microsecond is not None:
+        before, after = part.additions_per_microsecond
+        said += f"; Python adds {before:.1f} times a microsecond before it and {after:.1f} after"
+    if part.round_trip_microseconds is not None:
+        before, after = part.round_trip_microseconds
+        said += f"; a byte to another process and back takes {before:.0f} and {after:.0f} µs"
+    return said
 
 
 def _machine(part: Part) -> str:

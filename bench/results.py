@@ -13,7 +13,8 @@ FOLDER = Path(__file__).parent / "results"
 
 class Part(msgspec.Struct, frozen=True):
     """One part of the bench. All its measurements come from one run on one broker.
-    ``additions_per_microsecond``: how fast the machine was before and after, see ``bench.machine``.
+    ``additions_per_microsecond``, ``round_trip_microseconds``: how fast the machine was before and
+    after, see ``bench.machine``.
     """
 
     at: str
@@ -22,6 +23,7 @@ class Part(msgspec.Struct, frozen=True):
     placement: str
     measurements: list[Measurement]
     additions_per_microsecond: tuple[float, float] | None = None
+    round_trip_microseconds: tuple[float, float] | None = None
 
 
 class Results(msgspec.Struct, frozen=True):

@@ -4,14 +4,15 @@ import msgspec
 
 
 class Sizes(msgspec.Struct, frozen=True):
-    """``seconds``: of one run under load; ``rounds``: how often alternatives take their turns;
+    """``seconds``: of one run under load, and ``longest_warm_up_seconds`` of those before, see
+    ``Workbench.warm_up``; ``rounds``: how often alternatives take their turns;
     ``rates``: of the open loops, a second; ``backlog``: facts that wait for the projector, and
     events that readers read; ``events``, ``locks``, ``partners``, ``partitions``, ``replicas``: the
     steps that the system grows through."""
 
     seconds: float
     rounds: int
-    warm_up_seconds: float
+    longest_warm_up_seconds: float
     in_flight: tuple[int, ...]
     rates: tuple[int, ...]
     backlog: int
@@ -31,7 +32,7 @@ class Sizes(msgspec.Struct, frozen=True):
 FULL = Sizes(
     seconds=4.0,
     rounds=3,
-    warm_up_seconds=30.0,
+    longest_warm_up_seconds=180.0,
     in_flight=(1, 16, 64, 256),
     rates=(100, 500, 1000, 2000),
     backlog=1_000_000,
@@ -51,7 +52,7 @@ FULL = Sizes(
 QUICK = Sizes(
     seconds=1.0,
     rounds=1,
-    warm_up_seconds=4.0,
+    longest_warm_up_seconds=4.0,
     in_flight=(16,),
     rates=(200,),
     backlog=20_000,

@@ -16,7 +16,7 @@ from bench.load import Outcome, Plan
 from bench.lockstream_roles import Roles
 from bench.measurement import Case, Measurement, Numbers, interleave
 from bench.placement import Placement
-from bench.processes import cpu_seconds, pin, run_process
+from bench.processes import compiler_seconds, cpu_seconds, pin, run_process
 from bench.progress import Progress
 from bench.sizes import Sizes
 from lockstream.eventlog.local_broker import LocalBroker
@@ -27,6 +27,7 @@ GRACE_S = 40.0
 SETTLE_S = 120.0
 IDLE_CORES = 0.2
 WARM_UP_IN_FLIGHT = 64
+COMPILING_CORES = 0.05
 
 
 class Workbench:
@@ -40,7 +41,6 @@ class Workbench:
         self.placement = placement
         self.progress = progress
         self._found: list[Measurement] = []
-        self._is_warm = False
         self._started = ExitStack()
         self._count = 0
         self._postgres: PostgresCluster | None = None
@@ -111,8 +111,8 @@ class Workbench:
         asyncio.run(create())
         return f"{url.rpartition('/')[0]}/{name}"
 
-    def load(self, plan: Plan) -> Outcome:
-        """One run of the load generator.
+    def load(self, plan: Plan, cpus: Sequence[int] = ()) -> Outcome:
+        """One run of the load generator, on these CPUs or where it is placed.
 
         Raises:
             TimeoutError: it has not ended long after it should have.
@@ -121,7 +121,7 @@ class Workbench:
             [sys.executable, "-m", "bench.load"],
             os.environ,
             plan.seconds + GRACE_S,
-            self.placement.load,
+            cpus or self.placement.load,
             msgspec.json.encode(plan),
         )
         return msgspec.json.decode(done.output, type=Outcome)
@@ -153,25 +153,35 @@ class Workbench:
         return found
 
     def warm_up(self, plan: Plan) -> None:
-        """The JVM compiles what is hot in its first half minute, at the cost of everything else;
-        later a few seconds do for what is new."""
-        seconds = self.sizes.warm_up_seconds / (8 if self._is_warm else 1)
-        self.load(msgspec.structs.replace(plan, in_flight=WARM_UP_IN_FLIGHT, seconds=seconds))
-        self._is_warm = True
+        """Runs under load until the broker's JVM has compiled what is hot, which takes it minutes
+        on a slow machine, at the cost of everything else. Goes on after a while in any case."""
+        load = msgspec.structs.replace(
+            plan, in_flight=WARM_UP_IN_FLIGHT, seconds=self.sizes.seconds
+        )
+        deadline = time.monotonic() + self.sizes.longest_warm_up_seconds
+        while time.monotonic() < deadline:
+            before = compiler_seconds(self.broker.pid)
+            self.load(load)
+            spent = compiler_seconds(self.broker.pid) - before
+            if spent < COMPILING_CORES * load.seconds:
+                return
 
     def _say(self, case: Case, numbers: Numbers) -> None:
         self.progress.measured(case.name, case.parameters, numbers)
 
 
-def loaded(bench: Workbench, plan: Plan, pids: Sequence[int]) -> dict[str, float]:
+def loaded(
+    bench: Workbench, plan: Plan, pids: Sequence[int], cpus: Sequence[int] = ()
+) -> dict[str, float]:
     """The outcome of one run, and what an answer cost: CPU of these processes and of the broker.
+    ``cpus``: see ``Workbench.load``.
 
     Raises:
         TimeoutError: there was no answer at all, or the generator hangs.
     """
     brokers = [bench.broker.pid]
     before, broker_before = cpu_seconds(pids), cpu_seconds(brokers)
-    outcome = bench.load(plan)
+    outcome = bench.load(plan, cpus)
     answers = outcome.numbers["answers"]
     if not answers:
         raise TimeoutError(f"no answer had status {plan.status}: {outcome.statuses}")

@@ -55,7 +55,7 @@ def compare_commands(bench: Workbench) -> None:
         started.callback(alone.stop)
         servers = [
             *_start_alternatives(bench, roles, started),
-            _start_endpoint_alone(bench, alone),
+            start_endpoint_alone(bench, alone),
             start_lockstream(bench, roles),
         ]
         bench.keep(
@@ -86,7 +86,7 @@ def start_lockstream(bench: Workbench, roles: Roles) -> Server:
     return Server(LOCKSTREAM, roles.plan(LOCKS, bench.sizes.seconds), roles.pids)
 
 
-def _start_endpoint_alone(bench: Workbench, roles: Roles) -> Server:
+def start_endpoint_alone(bench: Workbench, roles: Roles) -> Server:
     """Our endpoint as it is, without projector and fan-out: it publishes, and answers 202 when it
     has waited for a version as short as it can. What it costs more than a bare one is the door;
     what Lockstream costs more than it is versions, read model and delivery."""

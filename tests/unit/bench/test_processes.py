@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.processes import Process, cpu_seconds, pin, run_process
+from bench.processes import Process, compiler_seconds, cpu_seconds, pin, run_process
 
 
 def python(code: str) -> list[str]:
@@ -20,6 +20,17 @@ def test_what_a_process_used_is_its_own_and_not_ours() -> None:
     assert len(kept) > 0
     busy = run_process(python("sum(range(20_000_000))"), os.environ, 30)
     assert 0.05 < busy.cpu_seconds <= busy.seconds + 0.2
+
+
+@pytest.mark.parametrize("name", ["C1 CompilerThread0", "C2 CompilerThread0", "worker (of C1)"])
+def test_only_the_threads_that_compile_count_as_compiling(tmp_path: Path, name: str) -> None:
+    code = f"open('/proc/self/comm', 'w').write({name!r})\nwhile True: pass"
+    process = Process(python(code), os.environ, tmp_path / "log")
+    try:
+        process.wait_until(lambda: cpu_seconds([process.pid]) > 0.3, 30.0)
+        assert (compiler_seconds(process.pid) > 0.2) is name.startswith(("C1", "C2"))
+    finally:
+        process.stop()
 
 
 def test_a_process_that_does_not_end_is_ended() -> None:

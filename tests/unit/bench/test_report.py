@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from bench.machine import Machine
@@ -139,3 +140,14 @@ def test_each_part_is_reported_as_it_was_last_measured_in_full(tmp_path: Path) -
     keep_part(results_file(tmp_path, "2026-11-23", quick=False), False, "commands", newer)
     keep_part(results_file(tmp_path, "2026-11-24", quick=True), True, "commands", rehearsed)
     assert newest_parts(tmp_path).parts == {"commands": newer, "stages": older}
+
+
+def test_how_fast_the_machine_was_is_said_with_what_was_measured_on_it() -> None:
+    measured = msgspec.structs.replace(
+        part(commands(LOCKSTREAM, 1, 100)),
+        additions_per_microsecond=(24.04, 15.5),
+        round_trip_microseconds=(21.4, 90.0),
+    )
+    said = report(Results(False, {"commands": measured}))
+    assert "Python adds 24.0 times a microsecond before it and 15.5 after" in said
+    assert "a byte to another process and back takes 21 and 90 µs" in said

@@ -1,0 +1,51 @@
+"""What one more core would lift: the same load with all that takes part in it (load generator,
+broker and roles) on one core, on two, on four, and so on."""
+
+import os
+from collections.abc import Sequence
+from contextlib import ExitStack
+
+import msgspec
+
+from bench.measurement import Case, Numbers
+from bench.names import CORES
+from bench.parts.commands import Server, start_endpoint_alone, start_lockstream
+from bench.processes import pin
+from bench.workbench import Workbench, loaded
+
+
+def compare_cores(bench: Workbench) -> None:
+    cpus = sorted(os.sched_getaffinity(0))
+    with ExitStack() as started:
+        servers = []
+        for start in (start_endpoint_alone, start_lockstream):
+            roles = bench.roles()
+            started.callback(roles.stop)
+            servers.append(start(bench, roles))
+        for server in servers:
+            bench.warm_up(server.plan)
+        started.callback(pin, bench.broker.pid, bench.placement.broker or cpus)
+        for in_flight in bench.sizes.in_flight:
+            bench.measure(
+                [
+                    _closed(bench, server, in_flight, cpus[:count])
+                    for count in doubling(len(cpus))
+                    for server in servers
+                ]
+            )
+
+
+def doubling(most: int) -> list[int]:
+    """1, 2, 4 … up to ``most``."""
+    return [1 << n for n in range(most.bit_length())]
+
+
+def _closed(bench: Workbench, server: Server, in_flight: int, cpus: Sequence[int]) -> Case:
+    plan = msgspec.structs.replace(server.plan, in_flight=in_flight)
+
+    def run() -> Numbers:
+        for pid in (bench.broker.pid, *server.pids):
+            pin(pid, cpus)
+        return loaded(bench, plan, server.pids, cpus)
+
+    return Case(CORES, {"in_flight": in_flight, "cores": len(cpus), "server": server.name}, run)
