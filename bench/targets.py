@@ -65,9 +65,15 @@ def ratios(one: Measurement, other: Measurement, number: str) -> list[float]:
 
 
 def _one(measurements: All, name: str, **parameters: Parameter) -> Measurement | None:
-    """The first: what is measured at ten million events too is judged at one."""
+    """What is measured at ten million events too is judged at one."""
     found = select(measurements, name, **parameters)
-    return found[0] if found else None
+    return min(found, key=_size) if found else None
+
+
+def _size(measurement: Measurement) -> float:
+    """How many records it was about, if that is one of its parameters."""
+    sizes = (measurement.parameters.get(name) for name in ("facts", "events"))
+    return next((float(size) for size in sizes if isinstance(size, int | float)), 0.0)
 
 
 def _number(name: str, number: str, **parameters: Parameter) -> Callable[[All], Found]:

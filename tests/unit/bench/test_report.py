@@ -5,7 +5,7 @@ import pytest
 
 from bench.machine import Machine
 from bench.measurement import Case, Measurement, interleave, select
-from bench.names import CLOSED, EVENTS_GROWTH, LOCKSTREAM, PUBLISH_ONLY, UNVERSIONED
+from bench.names import CLOSED, DRAIN, EVENTS_GROWTH, LOCKSTREAM, PUBLISH_ONLY, UNVERSIONED
 from bench.report import figure, put_between_markers, report, table, title
 from bench.results import Part, Results, keep_part, newest_parts, read_results, results_file
 from bench.targets import judge, ratios
@@ -151,3 +151,12 @@ def test_how_fast_the_machine_was_is_said_with_what_was_measured_on_it() -> None
     said = report(Results(False, {"commands": measured}))
     assert "Python adds 24.0 times a microsecond before it and 15.5 after" in said
     assert "a byte to another process and back takes 21 and 90 µs" in said
+
+
+def test_what_is_measured_at_ten_million_too_is_judged_at_one() -> None:
+    drains = [
+        Measurement(DRAIN, {"read_model": "SQLite", "facts": facts}, [{"facts_per_cpu_second": n}])
+        for facts, n in ((10_000_000, 9_000.0), (1_000_000, 25_000.0))
+    ]
+    assert met(drains)["projector, backlog drain, per core"] is True
+    assert met(drains[::-1])["projector, backlog drain, per core"] is True
