@@ -51,11 +51,9 @@ def compare_commands(bench: Workbench) -> None:
     with ExitStack() as started:
         roles = bench.roles()
         started.callback(roles.stop)
-        alone = bench.roles(environment={variable_of("answer_timeout"): str(AT_ONCE_S)})
-        started.callback(alone.stop)
         servers = [
             *_start_alternatives(bench, roles, started),
-            start_endpoint_alone(bench, alone),
+            start_endpoint_alone(bench, started),
             start_lockstream(bench, roles),
         ]
         bench.keep(
@@ -86,10 +84,12 @@ def start_lockstream(bench: Workbench, roles: Roles) -> Server:
     return Server(LOCKSTREAM, roles.plan(LOCKS, bench.sizes.seconds), roles.pids)
 
 
-def start_endpoint_alone(bench: Workbench, roles: Roles) -> Server:
+def start_endpoint_alone(bench: Workbench, started: ExitStack) -> Server:
     """Our endpoint as it is, without projector and fan-out: it publishes, and answers 202 when it
     has waited for a version as short as it can. What it costs more than a bare one is the door;
     what Lockstream costs more than it is versions, read model and delivery."""
+    roles = bench.roles(environment={variable_of("answer_timeout"): str(AT_ONCE_S)})
+    started.callback(roles.stop)
     project(roles, publish(roles.settings, ORG, LOCKS), bench.placement.beside)
     roles.stop()
     roles.start("api", bench.placement.measured)

@@ -17,11 +17,9 @@ from bench.workbench import Workbench, loaded
 def compare_cores(bench: Workbench) -> None:
     cpus = sorted(os.sched_getaffinity(0))
     with ExitStack() as started:
-        servers = []
-        for start in (start_endpoint_alone, start_lockstream):
-            roles = bench.roles()
-            started.callback(roles.stop)
-            servers.append(start(bench, roles))
+        roles = bench.roles()
+        started.callback(roles.stop)
+        servers = [start_endpoint_alone(bench, started), start_lockstream(bench, roles)]
         for server in servers:
             bench.warm_up(server.plan)
         started.callback(pin, bench.broker.pid, bench.placement.broker or cpus)
