@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 
 import msgspec
@@ -10,7 +11,7 @@ from bench.backlogs import project
 from bench.facts import publish
 from bench.load import Plan
 from bench.lockstream_roles import ORG, Roles
-from bench.measurement import Case, Numbers
+from bench.measurement import Case, Numbers, Parameter
 from bench.names import (
     BARE,
     CLOSED,
@@ -65,7 +66,12 @@ def compare_commands(bench: Workbench) -> None:
         for server in reversed(servers):
             bench.warm_up(server.plan)
         for in_flight in bench.sizes.in_flight:
-            bench.measure([_closed(bench, server, in_flight) for server in servers])
+            bench.measure(
+                [
+                    closed_loop(bench, server, in_flight, CLOSED, {"server": server.name})
+                    for server in servers
+                ]
+            )
         lockstream = servers[-1]
         for in_flight in bench.sizes.in_flight:
             # Uniform again: what stands side by side was measured side by side.
@@ -133,11 +139,20 @@ def _start_alternatives(bench: Workbench, roles: Roles, started: ExitStack) -> l
     return found
 
 
-def _closed(bench: Workbench, server: Server, in_flight: int) -> Case:
+def closed_loop(
+    bench: Workbench,
+    server: Server,
+    in_flight: int,
+    name: str,
+    parameters: Mapping[str, Parameter],
+    cpus: Sequence[int] = (),
+) -> Case:
+    """On locks that are equally likely. ``cpus``: of the load generator, see ``Workbench.load``."""
+    plan = msgspec.structs.replace(server.plan, in_flight=in_flight)
     return Case(
-        CLOSED,
-        {"server": server.name, "in_flight": in_flight},
-        lambda: _numbers(bench, server, in_flight, "uniform"),
+        name,
+        {"in_flight": in_flight, **parameters},
+        lambda: loaded(bench, plan, server.pids, cpus),
     )
 
 

@@ -7,11 +7,16 @@ from contextlib import ExitStack
 
 import msgspec
 
-from bench.measurement import Case, Numbers
+from bench.measurement import Case, Parameter
 from bench.names import CORES
-from bench.parts.commands import Server, start_endpoint_alone, start_lockstream
+from bench.parts.commands import (
+    Server,
+    closed_loop,
+    start_endpoint_alone,
+    start_lockstream,
+)
 from bench.processes import pin
-from bench.workbench import Workbench, loaded
+from bench.workbench import Workbench
 
 
 def compare_cores(bench: Workbench) -> None:
@@ -26,7 +31,7 @@ def compare_cores(bench: Workbench) -> None:
         for in_flight in bench.sizes.in_flight:
             bench.measure(
                 [
-                    _closed(bench, server, in_flight, cpus[:count])
+                    _on(bench, server, in_flight, cpus[:count])
                     for count in doubling(len(cpus))
                     for server in servers
                 ]
@@ -38,12 +43,11 @@ def doubling(most: int) -> list[int]:
     return [1 << n for n in range(most.bit_length())]
 
 
-def _closed(bench: Workbench, server: Server, in_flight: int, cpus: Sequence[int]) -> Case:
-    plan = msgspec.structs.replace(server.plan, in_flight=in_flight)
-
-    def run() -> Numbers:
+def _on(bench: Workbench, server: Server, in_flight: int, cpus: Sequence[int]) -> Case:
+    def pin_all() -> None:
         for pid in (bench.broker.pid, *server.pids):
             pin(pid, cpus)
-        return loaded(bench, plan, server.pids, cpus)
 
-    return Case(CORES, {"in_flight": in_flight, "cores": len(cpus), "server": server.name}, run)
+    parameters: dict[str, Parameter] = {"cores": len(cpus), "server": server.name}
+    case = closed_loop(bench, server, in_flight, CORES, parameters, cpus)
+    return msgspec.structs.replace(case, setup=pin_all)
