@@ -19,11 +19,12 @@ class Changes:
 
     def __init__(self, keys: KeyLists, *, is_sqlite: bool) -> None:
         self._keys = keys
-        put_locks, put_temp_keys = (
-            _upsert(table, is_sqlite=is_sqlite, replace=True) for table in (locks, temp_keys)
+        self._put_locks = _bulk(
+            _upsert(locks, is_sqlite=is_sqlite, replace=True), is_sqlite=is_sqlite
         )
-        self._put_locks = _bulk(put_locks, is_sqlite=is_sqlite)
-        self._put_temp_keys = _bulk(put_temp_keys, is_sqlite=is_sqlite)
+        self._put_temp_keys = _bulk(
+            _upsert(temp_keys, is_sqlite=is_sqlite, replace=True), is_sqlite=is_sqlite
+        )
         self._insert_events = _bulk(events.insert(), is_sqlite=is_sqlite)
         self._add_parked = _upsert(parked, is_sqlite=is_sqlite, replace=False)
         self._add_positions = _upsert(positions, is_sqlite=is_sqlite, replace=False)
