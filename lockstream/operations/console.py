@@ -1,11 +1,14 @@
 """What a person or a script sees: results on stdout, everything else on stderr."""
 
 import json
+import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from io import TextIOWrapper
 
+import typer
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -16,32 +19,98 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from lockstream.schemas.primitives import printable
+
 Advance = Callable[[int], None]
 PLAIN_LINE_EVERY_S = 5.0
+NO_LIMIT = 100_000
+"""Columns of what is no terminal: nothing is cut or wrapped for it."""
+
+
+def bear_any_encoding() -> None:
+    """What an encoding doesn't have is replaced: decoration must never stop a program."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    # Without this, print would take stdout where stderr is closed.
+    if sys.stderr is not None:
+        # Nobody who reads it is no reason not to do what was asked for.
+        with suppress(OSError):
+            print(line, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def stdout_errors() -> Iterator[None]:
+    """A reader that has seen enough ends the command in silence, a full disk with one line."""
+    try:
+        yield
+    except BrokenPipeError as error:
+        forget_stdout()
+        raise typer.Exit(0) from error
+    except OSError as error:
+        forget_stdout()
+        say(f"lockstream: stdout can't be written: {error.strerror}")
+        raise typer.Exit(2) from error
+
+
+def forget_stdout() -> None:
+    """Python flushes what is left when it ends; that must not fail again."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
+def show(line: str) -> None:
+    """A result on a line of its own."""
+    with stdout_errors():
+        print(line, flush=True)
 
 
 def print_json(document: object) -> None:
-    print(json.dumps(document, ensure_ascii=False), flush=True)
+    show(_encodable(json.dumps(document, ensure_ascii=False), document))
+
+
+def _encodable(text: str, document: object) -> str:
+    """The text, or the same with escapes where stdout has no such characters."""
+    try:
+        text.encode((sys.stdout and sys.stdout.encoding) or "utf-8")
+    except UnicodeEncodeError:
+        return json.dumps(document)
+    return text
+
+
+def print_pieces(pieces: Iterable[str]) -> None:
+    """A result that is too large to be made at once."""
+    with stdout_errors():
+        for piece in pieces:
+            print(piece, end="")
+        print(end="", flush=True)
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    on_terminal = sys.stdout is not None and sys.stdout.isatty()
     table = Table(box=None, header_style="bold", pad_edge=False)
     for column in columns:
-        table.add_column(column, overflow="fold")
+        table.add_column(column, overflow="fold", no_wrap=not on_terminal)
     for row in rows:
-        table.add_row(*(str(cell) for cell in row))
-    Console(highlight=False, soft_wrap=True).print(table)
+        table.add_row(*(printable(str(cell)) for cell in row))
+    console = Console(
+        highlight=False,
+        markup=False,
+        emoji=False,
+        soft_wrap=True,
+        width=None if on_terminal else NO_LIMIT,
+    )
+    with stdout_errors():
+        console.print(table)
 
 
 @contextmanager
 def progress_bar(doing: str, total: int, unit: str) -> Iterator[Advance]:
     """A bar on a terminal, plain lines elsewhere; both on stderr."""
     console = Console(stderr=True)
-    if console.is_terminal:
+    if console.is_terminal and not console.is_dumb_terminal:
         with _bar(doing, total, console) as advance:
             yield advance
         return

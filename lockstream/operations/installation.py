@@ -2,9 +2,9 @@
 
 import asyncio
 import logging
-import os
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+import signal
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, TypeVar
 
 import msgspec
@@ -49,8 +49,37 @@ def run_verb(verb: Callable[[], Coroutine[Any, Any, T]]) -> T:
     # It logs each failed attempt; a verb says once what came of them.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     collect_rarely()
+    with error_lines():
+        return asyncio.run(_until_terminated(verb))
+
+
+async def _until_terminated(verb: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """SIGTERM and SIGHUP end a verb as Ctrl-C does: what it has begun is cleared away."""
+    task = asyncio.ensure_future(verb())
+    ended: list[int] = []
+
+    def end(number: int) -> None:
+        ended.append(number)
+        task.cancel()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(number, end, number)
     try:
-        return asyncio.run(verb())
+        return await task
+    except asyncio.CancelledError:
+        if not ended:
+            raise
+        say("lockstream: terminated")
+        raise typer.Exit(128 + ended[0]) from None
+
+
+@contextmanager
+def error_lines() -> Iterator[None]:
+    """An error of ours, or of a file that the user has named, ends the command with one line on
+    stderr."""
+    try:
+        yield
     except KafkaUnavailable as error:
         servers = load_settings().kafka_bootstrap_servers
         raise fail(KafkaUnavailable(f"{error}; is Kafka running at {servers}?")) from error
@@ -59,7 +88,3 @@ def run_verb(verb: Callable[[], Coroutine[Any, Any, T]]) -> T:
     except KeyboardInterrupt as error:
         say("lockstream: interrupted")
         raise typer.Exit(130) from error
-    except BrokenPipeError as error:
-        # The reader of our output has seen enough.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        raise typer.Exit(0) from error

@@ -9,7 +9,7 @@ import typer
 
 from lockstream.command_api.api_keys import generate_key, hash_key, is_live
 from lockstream.eventlog.registry import Registry, edit_registry, read_registry, write_entries
-from lockstream.operations.console import print_json, print_table, say
+from lockstream.operations.console import print_json, print_table, say, show
 from lockstream.operations.durations import read_duration
 from lockstream.operations.installation import Installation, open_installation, run_verb
 from lockstream.operations.key_rotation import Rotation, plan_rotation
@@ -39,7 +39,7 @@ def issue_key(
         if as_json:
             print_json({"keyId": entry.key_id, "key": secret, "notAfter": entry.not_after})
         else:
-            print(secret, flush=True)
+            show(secret)
             say(f"key {entry.key_id} of {org_id}; it is not shown again")
 
     run_verb(verb)
@@ -116,7 +116,7 @@ def rotate_key(
                 }
             )
             return
-        print(secret, flush=True)
+        show(secret)
         say(f"key {new.key_id} of {new.org_id}; it is not shown again")
         for entry in ending:
             say(f"key {entry.key_id} is valid until {entry.not_after}")

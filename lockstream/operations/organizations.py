@@ -8,7 +8,7 @@ import typer
 from lockstream.eventlog.installation import ensure_installation
 from lockstream.eventlog.registry import read_registry, write_entries
 from lockstream.operations.configuration import fail, load_settings
-from lockstream.operations.console import print_json, say
+from lockstream.operations.console import print_json, say, show
 from lockstream.operations.durations import read_duration
 from lockstream.operations.installation import Installation, open_installation, run_verb
 from lockstream.operations.names import check_name
@@ -70,4 +70,4 @@ def mint(
         )
     except LockstreamError as error:
         raise fail(error) from error
-    print(signed, flush=True)
+    show(signed)

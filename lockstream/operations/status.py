@@ -10,7 +10,7 @@ import typer
 from lockstream.eventlog.groups import Member, Progress, group_members, group_progress
 from lockstream.eventlog.kafka import beginnings, connected
 from lockstream.eventlog.registry import read_registry
-from lockstream.operations.console import print_json, print_table
+from lockstream.operations.console import print_json, print_table, show
 from lockstream.operations.installation import Installation, open_installation, run_verb
 from lockstream.operations.probes import PageStatus, ask
 from lockstream.runtime.errors import ReadModelUnavailable
@@ -143,22 +143,22 @@ async def _count_parked(here: Installation) -> int | None:
 def _show(found: Status, by_partition: bool) -> None:
     if found.pages:
         print_table(("replica", "state"), [(page.page, page.state) for page in found.pages])
-        print()
+        show("")
     print_table(
         ("stage", "state", "replicas", "partitions", "lag", "seconds"),
         [_stage_row(stage) for stage in found.stages],
     )
     parked = "not known (no read model)" if found.parked is None else f"{found.parked:,}"
-    print(f"\nparked facts: {parked}")
+    show(f"\nparked facts: {parked}")
     if by_partition:
-        print()
+        show("")
         print_table(
             ("stage", "partition", "replica", "position", "end", "seconds"),
             [row for stage in found.stages for row in _partition_rows(stage)],
         )
     for page in found.pages:
         for name, reason in page.obstacles.items():
-            print(f"{page.page}: {name}: {reason}")
+            show(f"{page.page}: {name}: {reason}")
 
 
 def _stage_row(stage: StageStatus) -> Sequence[object]:

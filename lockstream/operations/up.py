@@ -16,7 +16,7 @@ from lockstream.command_api.issuers import read_issuers, write_issuers
 from lockstream.command_api.listening import check_listening
 from lockstream.eventlog.local_broker import LocalBroker
 from lockstream.operations.configuration import DEMO_ENV, DOTENV
-from lockstream.operations.console import say
+from lockstream.operations.console import say, show
 from lockstream.operations.demo import DemoData, set_up_demo
 from lockstream.operations.installation import run_verb
 from lockstream.operations.probes import ask
@@ -221,7 +221,7 @@ class _System:
         base_url = self._base_url
         say(f"Lockstream is ready: {base_url} (docs: {base_url}/docs); Ctrl-C stops it")
         if self._demo is not None:
-            print(self._demo.curl_line(base_url, self._settings.tls_cert), flush=True)
+            show(self._demo.curl_line(base_url, self._settings.tls_cert))
 
     def _write_env(self) -> None:
         """``demo.env``: all that a client of this installation needs. Whole or not at all."""

@@ -6,7 +6,7 @@ import msgspec
 import typer
 
 from lockstream.audit.violations import Violation
-from lockstream.operations.console import print_json, progress_bar, say
+from lockstream.operations.console import print_json, progress_bar, say, show
 from lockstream.operations.installation import open_installation, run_verb
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def verify(
         )
     else:
         for v in report.shown:
-            print(f"{v.kind}: {v.topic}[{v.partition}] offset {v.offset}: {v.detail}")
+            show(f"{v.kind}: {v.topic}[{v.partition}] offset {v.offset}: {v.detail}")
         lag = ", ".join(f"{name} {count}" for name, count in report.counted.lag.items() if count)
         say(
             f"{report.counted.events:,} events, {report.counted.duplicates:,} duplicates dropped, "

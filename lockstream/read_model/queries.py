@@ -48,6 +48,11 @@ class Queries:
             .limit(bindparam("count"))
         )
         self._parked_count = select(func.count()).select_from(parked)
+        self._parked_facts = (
+            select(parked.c.event_id, *(parked.c[name] for name in ParkedRow.__struct_fields__))
+            .where(parked.c.event_id.in_(bindparam("event_ids", expanding=True, type_=Bytes)))
+            .order_by(parked.c.offset)
+        )
         self._parked_fact = (
             select(*(parked.c[name] for name in ParkedRow.__struct_fields__))
             .where(parked.c.event_id == bindparam("event_id"))
@@ -120,6 +125,16 @@ class Queries:
     def parked_fact(self, connection: Connection, event_id: UUID) -> ParkedRow | None:
         row = connection.execute(self._parked_fact, {"event_id": event_id.bytes}).first()
         return ParkedRow(*row) if row is not None else None
+
+    def parked_facts(
+        self, connection: Connection, event_ids: Sequence[UUID]
+    ) -> dict[UUID, ParkedRow]:
+        found: dict[UUID, ParkedRow] = {}
+        for begin in range(0, len(event_ids), CHUNK):
+            chunk = [event_id.bytes for event_id in event_ids[begin : begin + CHUNK]]
+            for event_id, *row in connection.execute(self._parked_facts, {"event_ids": chunk}):
+                found[UUID(bytes=event_id)] = ParkedRow(*row)
+        return found
 
 
 def to_position(row: object) -> Position:

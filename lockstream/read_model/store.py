@@ -179,6 +179,15 @@ class ReadModel:
 
         return await self._database.read(ask)
 
+    async def locks(self, lock_ids: Iterable[int]) -> dict[int, LockRow]:
+        """Those of ``lock_ids`` that exist.
+
+        Raises:
+            ReadModelUnavailable: the database can't be reached or is too slow.
+        """
+        asked = list(lock_ids)
+        return await self._database.read(lambda c: self._queries.locks(c, asked))
+
     async def known_lock_ids(self, lock_ids: Iterable[int]) -> set[int]:
         """Those of ``lock_ids`` that exist.
 
@@ -230,6 +239,14 @@ class ReadModel:
             ReadModelUnavailable: the database can't be reached or is too slow.
         """
         return await self._database.read(lambda c: self._queries.parked_fact(c, event_id))
+
+    async def parked_facts(self, event_ids: Sequence[UUID]) -> dict[UUID, ParkedRow]:
+        """The latest parked fact with each of these event ids.
+
+        Raises:
+            ReadModelUnavailable: the database can't be reached or is too slow.
+        """
+        return await self._database.read(lambda c: self._queries.parked_facts(c, event_ids))
 
     async def known(
         self,

@@ -1,0 +1,106 @@
+"""``lockstream lock import``: every line of a file is accounted for."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from tests.flow.conftest import RunningSystem
+
+pytestmark = pytest.mark.timeout(240)
+FIRST = 7_000_000
+
+
+def imported(system: RunningSystem, file: Path, *options: str) -> tuple[int, Mapping[str, Any]]:
+    """The exit code, and what became of the lines."""
+    done = system.try_lockstream("lock", "import", str(file), "--json", *options)
+    assert "Traceback" not in done.stderr
+    report = json.loads(done.stdout)
+    assert report["lines"] == report["created"] + report["existing"] + report["bad"]
+    assert report["bad"] == len(report["badLines"])
+    return done.returncode, report
+
+
+def counts(report: Mapping[str, Any]) -> tuple[int, int, int]:
+    return report["created"], report["existing"], report["bad"]
+
+
+def test_every_line_is_created_existed_or_is_named(
+    running_system: RunningSystem, tmp_path: Path
+) -> None:
+    for org in ("import-a", "import-b"):
+        running_system.lockstream("org", "add", "--id", org)
+    uuid = uuid4()
+    first = tmp_path / "first.csv"
+    # Locks enough that the contradiction lies in another batch than what it contradicts.
+    many = "".join(f"{FIRST + 100 + n},import-a,\n" for n in range(2_500))
+    first.write_text(
+        "\ufeffid,org,uuid\n"
+        f"{FIRST},import-a,\n"
+        f"{FIRST + 1},import-a,{uuid}\n"
+        f'{FIRST + 2},"import-a,\n'
+        f"{FIRST + 3},import-a,\n"
+        f"{FIRST + 4},nobody,\n"
+        f"{many}"
+        f"{FIRST},import-a,\n"
+        f"{FIRST + 3},import-b,\n",
+        encoding="utf-8",
+    )
+    code, report = imported(running_system, first)
+    assert (code, counts(report)) == (1, (2_502, 1, 4))
+    assert [line["number"] for line in report["badLines"]] == [4, 5, 6, 2_508]
+    assert "nobody" in report["badLines"][2]["problem"]
+
+    code, again = imported(running_system, first)
+    assert (code, counts(again)) == (1, (0, 2_503, 4))
+
+    second = tmp_path / "second.ndjson"
+    lines: list[dict[str, object]] = [
+        {"id": FIRST, "org": "import-b"},
+        {"id": FIRST + 1, "org": "import-a", "uuid": str(uuid4())},
+        {"id": FIRST + 1, "org": "import-a"},
+        {"id": FIRST + 4, "org": "nobody"},
+    ]
+    second.write_text("\n".join(json.dumps(line) for line in lines[:1] + lines[2:]))
+    code, report = imported(running_system, second, "--force")
+    assert (code, counts(report)) == (1, (1, 1, 1))
+    assert report["badLines"] == [
+        {"number": 1, "problem": f"lock {FIRST} belongs to import-a, not to import-b"}
+    ]
+    second.write_text(json.dumps(lines[1]))
+    code, report = imported(running_system, second)
+    assert (code, counts(report)) == (1, (0, 0, 1))
+    assert str(uuid) in report["badLines"][0]["problem"]
+    shown = json.loads(running_system.lockstream("lock", "show", str(FIRST), "--json"))
+    assert (shown["orgId"], shown["version"]) == ("import-a", 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("locks.csv", "id,org\n7,acme\n".encode("utf-16")),
+        ("locks.csv", b"id,org\n7,M\xfcller\n"),
+        ("locks.csv", b"\x1f\x8b\x08\x00"),
+        ("locks.csv", b""),
+        ("locks.txt", b"id,org\n"),
+        ("locks.csv", None),
+        ("folder.csv", "folder"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_one_sentence(
+    tmp_path: Path, name: str, content: bytes | str | None
+) -> None:
+    file = tmp_path / name
+    if isinstance(content, bytes):
+        file.write_bytes(content)
+    elif content is not None:
+        file.mkdir()
+    # Nothing has to run for that: a file is read whole before anything is asked.
+    done = RunningSystem(tmp_path, {}).try_lockstream("lock", "import", str(file))
+    errors = [line for line in done.stderr.splitlines() if line.startswith("lockstream: ")]
+    assert (done.returncode, len(errors)) == (2, 1)
+    assert name in errors[0]
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,71 @@
+"""What an import file says as a whole."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+import pytest
+
+from lockstream.operations.import_plan import ImportPlan
+from lockstream.operations.lock_files import BadLine, LockLine, Read
+from lockstream.schemas.primitives import default_lock_uuid
+
+A, B = UUID(int=10), UUID(int=11)
+
+
+def judged(lines: Sequence[Read]) -> tuple[dict[int, int], dict[int, str]]:
+    """How many lines each lock has, and what is wrong with the others."""
+    with ImportPlan.open() as plan:
+        plan.take(lines)
+        plan.judge()
+        locks = {lock.line.id: lock.lines for chunk in plan.locks(2) for lock in chunk}
+        bad = {line.number: line.problem for line in plan.bad_lines()}
+        assert sum(locks.values()) + len(bad) == len(lines)
+        assert (plan.lock_count, plan.bad_count) == (len(locks), len(bad))
+    return locks, bad
+
+
+@pytest.mark.parametrize("distance", [0, 1, 5_000])
+def test_one_lock_for_two_organisations_is_for_neither_however_far_apart(distance: int) -> None:
+    between = [(n + 3, LockLine(n + 100, "acme")) for n in range(distance)]
+    last = distance + 3
+    locks, bad = judged([(2, LockLine(7, "acme")), *between, (last, LockLine(7, "other"))])
+    assert locks == {n + 100: 1 for n in range(distance)}
+    assert list(bad) == [2, last]
+    assert f"line {last}" in bad[2]
+    assert "acme" in bad[2]
+    assert "line 2" in bad[last]
+
+
+def test_one_lock_with_two_uuids_and_one_uuid_on_two_locks_are_bad_lines() -> None:
+    lines: list[Read] = [
+        (2, LockLine(1, "acme", A)),
+        (3, LockLine(1, "acme", B)),
+        (4, LockLine(2, "acme", UUID(int=12))),
+        (5, LockLine(3, "acme", UUID(int=12))),
+        (6, LockLine(4, "acme")),
+        (7, LockLine(4, "acme", UUID(int=13))),
+        (8, LockLine(5, "acme", default_lock_uuid(6))),
+        (9, LockLine(6, "acme")),
+        (10, LockLine(7, "acme")),
+    ]
+    locks, bad = judged(lines)
+    assert locks == {7: 1}
+    others = {2: 3, 3: 2, 4: 5, 5: 4, 6: 7, 7: 6, 8: 9, 9: 8}
+    assert bad.keys() == others.keys()
+    assert all(f"line {other} " in bad[number] for number, other in others.items())
+
+
+def test_a_line_that_repeats_another_counts_and_contradicts_nothing() -> None:
+    lines: list[Read] = [
+        (2, LockLine(7, "acme")),
+        (3, LockLine(7, "acme", default_lock_uuid(7))),
+        BadLine(4, "is not JSON"),
+        (5, LockLine(7, "acme")),
+    ]
+    assert judged(lines) == ({7: 3}, {4: "is not JSON"})
+
+
+def test_each_line_of_a_large_contradiction_names_one_that_says_otherwise() -> None:
+    lines = [(n, LockLine(7, "acme" if n < 9 else "other")) for n in range(2, 12)]
+    _, bad = judged(lines)
+    assert all(f"line {9 if number < 9 else 2} " in text for number, text in bad.items())
