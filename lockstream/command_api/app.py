@@ -25,10 +25,11 @@ from lockstream.command_api.credentials import Doorkeeper, Principal
 from lockstream.command_api.door import ANSWER_HEADERS
 from lockstream.command_api.errors import (
     NotFound,
+    VersionNotReached,
     on_error,
     on_http_exception,
 )
-from lockstream.command_api.lookups import Lookups
+from lockstream.command_api.lookups import Lookups, Unseen
 from lockstream.command_api.pending_facts import PendingFacts
 from lockstream.command_api.rate_limits import RateLimits
 from lockstream.command_api.requests import (
@@ -38,7 +39,7 @@ from lockstream.command_api.requests import (
     read_show_lock,
     read_use_temp_key,
 )
-from lockstream.read_model.rows import LockRow
+from lockstream.read_model.rows import LockRow, ParkedRow
 from lockstream.read_model.store import ReadModel
 from lockstream.runtime.errors import LockstreamError, ReadModelUnavailable
 from lockstream.schemas.lock_events import Event, decode_event, event_type
@@ -111,19 +112,24 @@ class Api:
         return _json(body, headers={"ETag": f'"{row.version}"'})
 
     async def _lock_at(self, asked: ShowLock, principal: Principal) -> LockRow:
-        """The lock once the read model has at least the version asked for."""
+        """The lock once the read model has at least the version asked for.
+
+        Raises:
+            NotFound: no such lock, or another organisation's.
+            VersionNotReached: it has not, and holds all that was recorded.
+            ReadModelUnavailable: it can't be known in time.
+        """
         lock_id, least = asked.lock_id, asked.min_version
-        await self._lookups.lock_of(lock_id, principal.org_id)
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._answer_timeout_s
         pause = POLL_S
         while True:
-            row, _ = await self._read_model.lock(lock_id, partition_of(lock_id, self._partitions))
-            if row is not None and row.version >= least:
-                if row.org_id != principal.org_id:
-                    raise NotFound
-                return row
+            lock = await self._lookups.shown_lock(lock_id, principal.org_id)
+            if lock.row is not None and lock.row.version >= least:
+                return lock.row
             if loop.time() + pause > deadline:
+                if lock.row is not None and lock.current:
+                    raise VersionNotReached(lock_id, lock.row.version, least)
                 raise ReadModelUnavailable(f"lock {lock_id} has not reached version {least}")
             await asyncio.sleep(pause)
             pause = min(0.1, pause * 1.5)
@@ -133,10 +139,14 @@ class Api:
         page = read_list_events(request.path_params["id"], request.query_params.multi_items())
         lock_id = page.lock_id
         lock = await self._lookups.lock_of(lock_id, principal.org_id)
-        await self._lookups.check_history(lock_id)
-        rows = await self._read_model.events_of(
-            lock_id, principal.org_id, page.after_version, page.limit + 1
+        rows, position = await self._read_model.events_of(
+            lock_id,
+            partition_of(lock_id, self._partitions),
+            principal.org_id,
+            page.after_version,
+            page.limit + 1,
         )
+        self._lookups.check_history(lock_id, position)
         listed = [_listed(decode_event(row.value)) for row in rows[: page.limit]]
         more = len(rows) > page.limit
         body = EventPageBody(lock_id, lock.lock_uuid, listed, listed[-1].version if more else None)
@@ -145,21 +155,18 @@ class Api:
     async def show_event(self, request: Request) -> Response:
         principal = await self._admit(request)
         event_id = read_event_id(request.path_params["event_id"])
-        event = await self._lookups.event_of(event_id, principal.org_id)
-        if event is not None:
-            return _json(
-                EventStatusBody(event_id, "recorded", event.lock_id, event.version, _body(event))
-            )
-        parked = await self._lookups.parked(event_id)
-        if parked is not None and parked.org_id == principal.org_id:
-            return _json(EventStatusBody(event_id, "parked", parked.lock_id, reason=parked.reason))
-        return await self._show_pending(event_id, principal)
+        fate = await self._lookups.fate_of(event_id, principal.org_id)
+        if isinstance(fate, Unseen):
+            return await self._show_pending(event_id, fate, principal)
+        if isinstance(fate, ParkedRow):
+            return _json(EventStatusBody(event_id, "parked", fate.lock_id, reason=fate.reason))
+        return _json(EventStatusBody(event_id, "recorded", fate.lock_id, fate.version, _body(fate)))
 
-    async def _show_pending(self, event_id: UUID, principal: Principal) -> Response:
+    async def _show_pending(self, event_id: UUID, unseen: Unseen, principal: Principal) -> Response:
         pending = self._handler.pending(event_id)
         if pending is not None and pending.org_id == principal.org_id:
             return _json(EventStatusBody(event_id, "pending", pending.lock_id))
-        fact = await self._pending_facts.find(event_id)
+        fact = await self._pending_facts.find(event_id, unseen.begins)
         if fact is None or fact.actor.org_id != principal.org_id:
             raise NotFound
         return _json(EventStatusBody(event_id, "pending", fact.lock_id))

@@ -14,10 +14,16 @@ from lockstream.command_api.credentials import Principal
 from lockstream.command_api.errors import KeyReused, NotFound
 from lockstream.command_api.lookups import Lookups
 from lockstream.command_api.metrics import ApiMetrics
-from lockstream.command_api.recent_events import LockView, Outcome, RecentEvents, SeenParked
+from lockstream.command_api.recent_events import (
+    Expected,
+    LockView,
+    Outcome,
+    RecentEvents,
+    SeenEvent,
+)
 from lockstream.command_api.requests import UseTempKey
 from lockstream.eventlog.publisher import FactPublisher, Published
-from lockstream.runtime.errors import KafkaUnavailable, ReadModelUnavailable
+from lockstream.runtime.errors import KafkaUnavailable, ReadModelUnavailable, Unavailable
 from lockstream.runtime.readiness import Readiness
 from lockstream.schemas.lock_events import Event, TempKeyUsedEvent
 from lockstream.schemas.lock_facts import TempKeyUsed, fact_type
@@ -80,41 +86,36 @@ class UseTempKeyHandler:
         # Looking up shares one deadline, so that no command takes longer than this, the
         # publishing and the answer together.
         deadline = asyncio.get_running_loop().time() + LOOK_UP_S
-        lock = self._lookups.remembered(command.lock_id, principal.org_id)
-        if lock is None:
-            looking = self._lookups.lock_of(command.lock_id, principal.org_id)
-            lock = await _in_time(looking, deadline)
-        if command.idempotency_key is None:
-            event_id = UUID(bytes=uuid_utils.uuid7().bytes)
-            return await self._record(event_id, command, principal, lock)
-        event_id = event_id_of_idempotency_key(principal.org_id, command.idempotency_key)
-        return await self._once(event_id, command, principal, lock, deadline)
+        if command.idempotency_key is not None:
+            return await self._once(command, command.idempotency_key, principal, deadline)
+        lock = await self._lock(command, principal, deadline)
+        event_id = UUID(bytes=uuid_utils.uuid7().bytes)
+        return await self._record(event_id, command, principal, lock)
 
     async def _once(
-        self,
-        event_id: UUID,
-        command: UseTempKey,
-        principal: Principal,
-        lock: LockView,
-        deadline: float,
+        self, command: UseTempKey, key: str, principal: Principal, deadline: float
     ) -> Recorded | Pending:
-        """Concurrent repeats of one key wait for the same answer."""
-        first = self._under_way.get(event_id)
-        if first is not None:
-            command_before, task = first
-            if not _same(command_before, command):
-                raise KeyReused
-            answer = await asyncio.shield(task)
-            if isinstance(answer, Recorded):
-                return msgspec.structs.replace(answer, replayed=True)
-            return answer
-        task = asyncio.create_task(
-            self._find_or_record(event_id, command, principal, lock, deadline)
-        )
+        """Concurrent repeats of one key wait for the same answer. Whether it is an answer to
+        their own payload is for the log to say, not for who came first."""
+        event_id = event_id_of_idempotency_key(principal.org_id, key)
+        while (under_way := self._under_way.get(event_id)) is not None:
+            before, task = under_way
+            if _same(before, command):
+                return _judged(await asyncio.shield(task), command, principal, repeated=True)
+            await asyncio.wait([task])
+            if not task.cancelled() and task.exception() is None:
+                answer = task.result()
+                if isinstance(answer, Recorded):
+                    return _judged(answer, command, principal, repeated=True)
+                raise _undecided()
+            # What was refused, or went wrong, was the other's. Now it is our turn.
+            if asyncio.get_running_loop().time() > deadline:
+                raise _undecided()
+        task = asyncio.create_task(self._find_or_record(event_id, command, principal, deadline))
         self._under_way[event_id] = (command, task)
         task.add_done_callback(lambda done: self._landed(event_id, done))
         # The first caller may hang up; the others still want the answer.
-        return await asyncio.shield(task)
+        return _judged(await asyncio.shield(task), command, principal)
 
     def _landed(self, event_id: UUID, task: "asyncio.Task[Recorded | Pending]") -> None:
         del self._under_way[event_id]
@@ -122,17 +123,21 @@ class UseTempKeyHandler:
             task.exception()
 
     async def _find_or_record(
-        self,
-        event_id: UUID,
-        command: UseTempKey,
-        principal: Principal,
-        lock: LockView,
-        deadline: float,
+        self, event_id: UUID, command: UseTempKey, principal: Principal, deadline: float
     ) -> Recorded | Pending:
+        """The key comes before the lock: what was answered once is answered so again, even if the
+        lock is another organisation's by now."""
         found = await _in_time(self._lookups.event(event_id), deadline)
         if found is not None:
-            return _replay(found.event, command)
+            return Recorded(found, replayed=True)
+        lock = await self._lock(command, principal, deadline)
         return await self._record(event_id, command, principal, lock)
+
+    async def _lock(self, command: UseTempKey, principal: Principal, deadline: float) -> LockView:
+        lock = self._lookups.remembered(command.lock_id, principal.org_id)
+        if lock is not None:
+            return lock
+        return await _in_time(self._lookups.lock_of(command.lock_id, principal.org_id), deadline)
 
     async def _record(
         self, event_id: UUID, command: UseTempKey, principal: Principal, lock: LockView
@@ -147,20 +152,23 @@ class UseTempKeyHandler:
             actor=principal.actor,
             data=command.use,
         )
-        waiting = self._recent.expect(str(event_id))
+        expected = self._recent.expect(str(event_id))
         try:
             with self._metrics.publish_wait.time():
                 published = await self._publisher.publish(fact, command.traceparent)
             self._metrics.published(fact_type(fact))
             with self._metrics.version_wait.time():
                 async with asyncio.timeout(self._answer_timeout_s):
-                    outcome = await waiting
+                    return await _outcome(expected, published)
         except TimeoutError:
+            # It may have been seen while nobody waited, or in the last moment.
+            seen = self._recent.event(str(event_id))
+            if seen is not None:
+                return _recorded(seen, published)
             self._remember_pending(event_id, PendingFact(principal.org_id, command.lock_id))
             return Pending(event_id, lock.lock_uuid)
         finally:
-            self._recent.give_up(str(event_id), waiting)
-        return _answer(outcome, published, command)
+            self._recent.give_up(str(event_id), expected)
 
     def _remember_pending(self, event_id: UUID, fact: PendingFact) -> None:
         self._pending[event_id] = fact
@@ -184,25 +192,53 @@ async def _in_time(answer: Awaitable[T], deadline: float) -> T:
         raise ReadModelUnavailable("the read model is too slow") from error
 
 
-def _answer(outcome: Outcome, published: Published, command: UseTempKey) -> Recorded:
-    if isinstance(outcome, SeenParked):
-        # Between our look and the projector's, the lock went to another organisation.
-        raise NotFound
-    event = outcome.event()
-    if outcome.source_offset == published.offset and outcome.partition == published.partition:
-        return Recorded(event, replayed=False)
-    return _replay(event, command)
+async def _outcome(expected: Expected, published: Published) -> Recorded:
+    """
+    Raises:
+        NotFound: our fact was parked: between our look and the projector's, the lock went to
+            another organisation.
+    """
+    while True:
+        outcome = await expected.get()
+        if isinstance(outcome, SeenEvent):
+            return _recorded(outcome, published)
+        if _is_of(outcome, published):
+            raise NotFound
+        # Another fact with our id was parked: an earlier attempt, whose key was not used up by it.
 
 
-def _replay(event: Event, command: UseTempKey) -> Recorded:
+def _recorded(seen: SeenEvent, published: Published) -> Recorded:
+    return Recorded(seen.event(), replayed=not _is_of(seen, published))
+
+
+def _is_of(outcome: Outcome, published: Published) -> bool:
+    return (outcome.partition, outcome.source_offset) == (published.partition, published.offset)
+
+
+def _judged(
+    answer: Recorded | Pending, command: UseTempKey, principal: Principal, *, repeated: bool = False
+) -> Recorded | Pending:
+    """The answer for one of those that sent the key. ``repeated``: another one brought it about.
+
+    Raises:
+        KeyReused: the log holds another lock or payload under the key.
+    """
+    if isinstance(answer, Pending):
+        return answer
+    event = answer.event
     if (
         not isinstance(event, TempKeyUsedEvent)
+        or event.org_id != principal.org_id
         or event.lock_id != command.lock_id
         or event.data.temp_key_uuid != command.use.temp_key_uuid
         or event.data.user_id != command.use.user_id
     ):
         raise KeyReused
-    return Recorded(event, replayed=True)
+    return Recorded(event, replayed=answer.replayed or repeated)
+
+
+def _undecided() -> Unavailable:
+    return Unavailable("another command with this Idempotency-Key is not decided yet")
 
 
 def _same(one: UseTempKey, other: UseTempKey) -> bool:

@@ -6,6 +6,7 @@ CommandRefused
 ├── Forbidden               403
 ├── NotFound                404: no such thing, or another organisation's (indistinguishable)
 ├── NotReceivedInTime       408, the connection is closed
+├── VersionNotReached       412, ETag: the version that the lock has
 ├── TooLarge                413, the connection is closed
 ├── UnsupportedMediaType    415, Accept
 ├── KeyReused               422
@@ -87,6 +88,14 @@ class NotReceivedInTime(CommandRefused):
         super().__init__("The request did not come in time")
 
 
+class VersionNotReached(CommandRefused):
+    """``version``: which the lock has, now that all that was recorded is folded in."""
+
+    def __init__(self, lock_id: int, version: int, least: int) -> None:
+        super().__init__(f"Lock {lock_id} is at version {version}, not yet at {least}")
+        self.version = version
+
+
 class TooLarge(CommandRefused):
     pass
 
@@ -118,6 +127,7 @@ STATUS_OF: Mapping[type[Exception], int] = {
     Forbidden: 403,
     NotFound: 404,
     NotReceivedInTime: 408,
+    VersionNotReached: 412,
     TooLarge: 413,
     UnsupportedMediaType: 415,
     KeyReused: 422,
@@ -172,6 +182,8 @@ def _headers_of(error: Exception, status: int) -> dict[str, str]:
             f'Bearer realm="{REALM}", error="insufficient_scope", scope="{error.missing_scope}"'
         )
         return {"WWW-Authenticate": challenge}
+    if isinstance(error, VersionNotReached):
+        return {"ETag": f'"{error.version}"'}
     if status == 415:
         return {"Accept": "application/json"}
     if status == 503:

@@ -71,6 +71,11 @@ REFUSALS: Mapping[int, Refusal] = {
         "The request did not come in time",
         {"Connection": CLOSE},
     ),
+    412: Refusal(
+        "The lock has not reached `minVersion`, and all that was recorded is known",
+        "Lock 123 is at version 7, not yet at 8",
+        {"ETag": Header("The version that the lock has, quoted", '"7"')},
+    ),
     413: Refusal(
         f"The body is larger than {MAX_BODY_BYTES} bytes",
         f"The body may have {MAX_BODY_BYTES} bytes at most",
@@ -106,6 +111,7 @@ REFUSALS: Mapping[int, Refusal] = {
 }
 OF_EVERY_PATH = (400, 401, 403, 404, 405, 408, 413, 429, 431, 500, 503)
 OF_COMMANDS = (*OF_EVERY_PATH, 415, 422)
+OF_SHOWN_LOCK = (*OF_EVERY_PATH, 412)
 ETAG = Header("The lock's version, quoted", '"7"')
 
 

@@ -8,6 +8,7 @@ from lockstream.command_api.openapi_answers import (
     ETAG,
     OF_COMMANDS,
     OF_EVERY_PATH,
+    OF_SHOWN_LOCK,
     Header,
     answer,
     ref,
@@ -147,7 +148,7 @@ def _show_lock() -> Json:
                 },
                 {"ETag": ETAG},
             ),
-            **refusals(OF_EVERY_PATH),
+            **refusals(OF_SHOWN_LOCK),
         },
     }
 

@@ -1,11 +1,11 @@
 """Is a fact recorded whose event nobody has seen yet? Only ``lock-facts`` itself can tell."""
 
 import asyncio
+from collections.abc import Mapping
 from uuid import UUID
 
 import msgspec
 
-from lockstream.command_api.lookups import Lookups
 from lockstream.eventlog.kafka import Kafka, beginnings, connected, high_watermarks
 from lockstream.eventlog.log_reader import LogReader
 from lockstream.runtime.errors import KafkaUnavailable
@@ -15,32 +15,31 @@ from lockstream.schemas.lock_facts import Fact, decode_fact
 class PendingFacts:
     """Reads what the projector has not folded in yet. One search at a time, with a deadline."""
 
-    def __init__(
-        self, kafka: Kafka, topic: str, partitions: int, lookups: Lookups, timeout_s: float
-    ) -> None:
+    def __init__(self, kafka: Kafka, topic: str, partitions: int, timeout_s: float) -> None:
         self._kafka = kafka
         self._topic = topic
         self._partitions = range(partitions)
-        self._lookups = lookups
         self._timeout_s = timeout_s
         self._one_at_a_time = asyncio.Lock()
 
-    async def find(self, event_id: UUID) -> Fact | None:
-        """
+    async def find(self, event_id: UUID, begins: Mapping[int, int]) -> Fact | None:
+        """The fact with this id, from the offsets ``begins`` on: where they ended that were
+        looked up before. While this waits for its turn, the projector goes on.
+
         Raises:
             KafkaUnavailable: it can't be known in time.
         """
         try:
             async with asyncio.timeout(self._timeout_s), self._one_at_a_time:
-                return await self._search(event_id)
+                return await self._search(event_id, begins)
         except TimeoutError as error:
             raise KafkaUnavailable("the facts could not be searched in time") from error
 
-    async def _search(self, event_id: UUID) -> Fact | None:
+    async def _search(self, event_id: UUID, begins: Mapping[int, int]) -> Fact | None:
         async with connected(self._kafka.offsets_client()) as client:
             ends = await high_watermarks(client, self._topic, list(self._partitions))
             retained = await beginnings(client, self._topic, list(self._partitions))
-        begins = {p: max(retained[p], self._lookups.source_offset(p) + 1) for p in self._partitions}
+        begins = {p: max(retained[p], begins[p]) for p in self._partitions}
         wanted = str(event_id).encode()
         async with LogReader.open(self._kafka) as reader:
             async for records in reader.read(self._topic, begins, ends):

@@ -39,8 +39,9 @@ class SeenEvent(msgspec.Struct, frozen=True, gc=False):
 
 
 class SeenParked(msgspec.Struct, frozen=True, gc=False):
-    """A fact that can't become an event. ``source_offset``: of the fact."""
+    """A fact that can't become an event. ``source_offset``: of the fact, in this partition."""
 
+    partition: int
     source_offset: int
     headers: ParkedHeaders
 
@@ -49,8 +50,17 @@ Outcome = SeenEvent | SeenParked
 
 
 class LockView(msgspec.Struct, frozen=True, gc=False):
+    """``version``: at which the lock was this organisation's. ``seen_at``: partition and offset
+    where the tail saw that; None if only the read model said so."""
+
     lock_uuid: UUID
     org_id: str
+    version: int
+    seen_at: tuple[int, int] | None = None
+
+
+Expected = asyncio.Queue[Outcome]
+"""The outcomes of the facts with one event id, as they come: not all need be of the same fact."""
 
 
 class RecentEvents:
@@ -60,8 +70,9 @@ class RecentEvents:
         # Not dicts: to find the first entry, those look at every one that was deleted before it.
         self._events: OrderedDict[str, SeenEvent] = OrderedDict()
         self._locks: OrderedDict[int, LockView] = OrderedDict()
-        self._waiting: dict[str, list[asyncio.Future[Outcome]]] = {}
+        self._waiting: dict[str, list[Expected]] = {}
         self._covered_from = dict(begin)
+        self._seen_to = dict(begin)
 
     # -- fed by the tail -----------------------------------------------------------------------
 
@@ -75,6 +86,8 @@ class RecentEvents:
             except (ValueError, UnicodeDecodeError) as error:
                 where = f"{topic}[{record.partition}] offset {record.offset}"
                 self._readiness.block("lock-events", f"{where} can't be read: {error}")
+        if records and topic == self._topics.lock_events:
+            self._seen_to[records[-1].partition] = records[-1].offset + 1
 
     def _take_event(self, record: Record) -> None:
         headers = EventHeaders.from_kafka(record.headers)
@@ -87,43 +100,48 @@ class RecentEvents:
         )
         self._remember(headers.event_id, seen)
         if headers.event_type != "TempKeyUsed":
-            self._take_lock(seen.event())
+            self._take_lock(seen)
         self._answer(headers.event_id, seen)
 
     def _take_parked(self, record: Record) -> None:
         headers = ParkedHeaders.from_kafka(record.headers)
         if headers.event_id is not None:
-            self._answer(headers.event_id, SeenParked(headers.source_offset, headers))
+            seen = SeenParked(record.partition, headers.source_offset, headers)
+            self._answer(headers.event_id, seen)
 
-    def _take_lock(self, event: Event) -> None:
+    def _take_lock(self, seen: SeenEvent) -> None:
         """Remembered or not: the read model may still say what was before."""
-        self.remember_lock(event.lock_id, LockView(event.aggregate_id, event.org_id))
+        event = seen.event()
+        at = (seen.partition, seen.offset)
+        view = LockView(event.aggregate_id, event.org_id, event.version, at)
+        self.remember_lock(event.lock_id, view)
 
     def _remember(self, event_id: str, seen: SeenEvent) -> None:
         self._events[event_id] = seen
         if len(self._events) > EVENTS_KEPT:
             _, forgotten = self._events.popitem(last=False)
-            self._covered_from[forgotten.partition] = forgotten.offset + 1
+            self._forget_up_to(forgotten.partition, forgotten.offset)
+
+    def _forget_up_to(self, partition: int, offset: int) -> None:
+        self._covered_from[partition] = max(self._covered_from[partition], offset + 1)
 
     def _answer(self, event_id: str, outcome: Outcome) -> None:
-        for future in self._waiting.pop(event_id, ()):
-            if not future.done():
-                future.set_result(outcome)
+        for expected in self._waiting.get(event_id, ()):
+            expected.put_nowait(outcome)
 
     # -- asked by commands -----------------------------------------------------------------------
 
-    def expect(self, event_id: str) -> "asyncio.Future[Outcome]":
-        """A future that gets the outcome of this fact. Give it back with ``give_up``."""
-        future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(event_id, []).append(future)
-        return future
+    def expect(self, event_id: str) -> Expected:
+        """Gets every outcome under this id from now on. Give it back with ``give_up``."""
+        expected: Expected = asyncio.Queue()
+        self._waiting.setdefault(event_id, []).append(expected)
+        return expected
 
-    def give_up(self, event_id: str, future: "asyncio.Future[Outcome]") -> None:
-        waiting = self._waiting.get(event_id)
-        if waiting is not None and future in waiting:
-            waiting.remove(future)
-            if not waiting:
-                del self._waiting[event_id]
+    def give_up(self, event_id: str, expected: Expected) -> None:
+        waiting = self._waiting[event_id]
+        waiting.remove(expected)
+        if not waiting:
+            del self._waiting[event_id]
 
     def event(self, event_id: str) -> SeenEvent | None:
         return self._events.get(event_id)
@@ -132,14 +150,28 @@ class RecentEvents:
         return self._locks.get(lock_id)
 
     def remember_lock(self, lock_id: int, lock: LockView) -> None:
+        """What is known of a later version stays."""
+        known = self._locks.get(lock_id)
+        if known is not None:
+            if known.version >= lock.version:
+                return
+            if lock.seen_at is None:
+                lock = msgspec.structs.replace(lock, seen_at=known.seen_at)
         self._locks[lock_id] = lock
         self._locks.move_to_end(lock_id)
         if len(self._locks) > LOCKS_KEPT:
-            self._locks.popitem(last=False)
+            _, forgotten = self._locks.popitem(last=False)
+            if forgotten.seen_at is not None:
+                self._forget_up_to(*forgotten.seen_at)
 
     def covered_from(self, partition: int) -> int:
-        """From this offset on, all events of the partition are in memory."""
+        """From this offset on, nothing of the partition has been forgotten: all that the tail has
+        seen is in memory."""
         return self._covered_from[partition]
+
+    def seen_to(self, partition: int) -> int:
+        """The tail has seen all of the partition before this offset."""
+        return self._seen_to[partition]
 
     @property
     def waiting(self) -> int:

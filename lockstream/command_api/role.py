@@ -111,7 +111,7 @@ async def _serve(
     parked_tail = Tail(kafka, {topics.parked_facts: parked_begin}, recent.take)
     registry = Registry()
     followed = registry_tail(kafka, topics.registry, registry)
-    lookups = Lookups(read_model, recent, settings.partitions, folded, tail.caught_up)
+    lookups = Lookups(read_model, recent, settings.partitions, tail.caught_up, readiness)
     handler = UseTempKeyHandler(
         lookups, recent, publisher, readiness, metrics, settings.answer_timeout
     )
@@ -125,7 +125,7 @@ async def _serve(
         handler,
         lookups,
         read_model,
-        PendingFacts(kafka, topics.lock_facts, settings.partitions, lookups, SEARCH_S),
+        PendingFacts(kafka, topics.lock_facts, settings.partitions, SEARCH_S),
         settings.partitions,
         settings.answer_timeout,
     )
@@ -172,7 +172,7 @@ async def _serve(
         for keys in issuer_keys:
             tasks.create_task(keys.follow(ended))
         tasks.create_task(watch_issuers(issuer_keys, readiness, ended))
-        tasks.create_task(lookups.watch(readiness, ended))
+        tasks.create_task(lookups.watch(ended))
         tasks.create_task(watch_kafka(kafka, topics.lock_events, readiness, ended))
         if settings.api_health_port:
             tasks.create_task(

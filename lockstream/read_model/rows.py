@@ -39,6 +39,15 @@ class ParkedRow(msgspec.Struct, frozen=True):
     source_offset: int
 
 
+class Fate(msgspec.Struct, frozen=True):
+    """What the model holds of an event id, and how far each partition of ``lock-events`` was
+    folded in then."""
+
+    event: EventRow | None
+    parked: ParkedRow | None
+    positions: dict[int, Position]
+
+
 class Known(msgspec.Struct, frozen=True):
     """What the model knows of the locks, temp keys and event ids that it was asked for, and how
     far the partition was folded in then."""

@@ -11,7 +11,7 @@ from lockstream.read_model.database import Database
 from lockstream.read_model.fold import Row, Stretch, fold, id_time_ms
 from lockstream.read_model.key_lists import PostgresqlKeyLists, SqliteKeyLists
 from lockstream.read_model.queries import Queries
-from lockstream.read_model.rows import EventRow, Known, LockRow, ParkedRow, Position
+from lockstream.read_model.rows import EventRow, Fate, Known, LockRow, ParkedRow, Position
 from lockstream.read_model.tables import LOCK_EVENTS, PARKED_FACTS
 from lockstream.runtime.errors import ReadModelUnavailable
 from lockstream.schemas.primitives import printable
@@ -198,16 +198,20 @@ class ReadModel:
         return set(await self._database.read(lambda c: self._queries.versions(c, asked)))
 
     async def events_of(
-        self, lock_id: int, org_id: str, after_version: int, limit: int
-    ) -> list[EventRow]:
-        """A lock's events that were this organisation's, by version.
+        self, lock_id: int, partition: int, org_id: str, after_version: int, limit: int
+    ) -> tuple[list[EventRow], Position]:
+        """A lock's events that were this organisation's, by version, and how far its partition was
+        folded in when they were looked up.
 
         Raises:
             ReadModelUnavailable: the database can't be reached or is too slow.
         """
-        return await self._database.read(
-            lambda c: self._queries.history(c, lock_id, org_id, after_version, limit)
-        )
+
+        def ask(connection: Connection) -> tuple[list[EventRow], Position]:
+            rows = self._queries.history(connection, lock_id, org_id, after_version, limit)
+            return rows, self._queries.position(connection, LOCK_EVENTS, partition)
+
+        return await self._database.read(ask)
 
     async def event(self, event_id: UUID) -> EventRow | None:
         """
@@ -215,6 +219,35 @@ class ReadModel:
             ReadModelUnavailable: the database can't be reached or is too slow.
         """
         return await self._database.read(lambda c: self._queries.event(c, event_id))
+
+    async def event_at(self, event_id: UUID) -> tuple[EventRow | None, dict[int, Position]]:
+        """The event with this id, and how far everything was folded in when it was looked up.
+
+        Raises:
+            ReadModelUnavailable: the database can't be reached or is too slow.
+        """
+
+        def ask(connection: Connection) -> tuple[EventRow | None, dict[int, Position]]:
+            row = self._queries.event(connection, event_id)
+            return row, self._queries.positions(connection, LOCK_EVENTS)
+
+        return await self._database.read(ask)
+
+    async def fate(self, event_id: UUID) -> Fate:
+        """The event or the parked fact with this id, in one consistent view.
+
+        Raises:
+            ReadModelUnavailable: the database can't be reached or is too slow.
+        """
+
+        def ask(connection: Connection) -> Fate:
+            return Fate(
+                event=self._queries.event(connection, event_id),
+                parked=self._queries.parked_fact(connection, event_id),
+                positions=self._queries.positions(connection, LOCK_EVENTS),
+            )
+
+        return await self._database.read(ask)
 
     async def event_values(self, pairs: Sequence[tuple[int, int]]) -> dict[tuple[int, int], bytes]:
         """The stored values of the events with these ``(lock id, version)``.

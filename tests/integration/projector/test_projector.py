@@ -224,7 +224,7 @@ async def test_the_read_model_equals_the_fold_of_the_stream(
     assert (row.version, row.org_id) == (4, "other")
     records = await log.event_records()
     assert position.next_offset == records[-1].offset + 1
-    stored = await read_model.events_of(7, "acme", 0, 10)
+    stored, _ = await read_model.events_of(7, home, "acme", 0, 10)
     assert [s.value for s in stored] == [r.value for r in records[:2]]
     known = await read_model.known(home, [], [(7, "key-1")], [])
     assert known.used_counts == {(7, "key-1"): 2}

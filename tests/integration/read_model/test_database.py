@@ -188,7 +188,7 @@ async def test_no_question_scans_a_table(tmp_path: Path) -> None:
     await model.known(0, [1, 2], [(1, "a"), (2, "b")], [some_id])
     await model.event_values([(1, 1), (2, 1)])
     await model.known_lock_ids([1, 2])
-    await model.events_of(1, "acme", 0, 10)
+    await model.events_of(1, 0, "acme", 0, 10)
     await model.event(some_id)
     await model.parked_fact(some_id)
     await database.close()

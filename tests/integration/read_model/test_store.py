@@ -38,7 +38,7 @@ async def test_applying_a_stretch_again_changes_nothing(read_model: ReadModel) -
     await read_model.apply([stretch(0, HISTORY)])
     await read_model.apply([stretch(0, HISTORY)])
     await read_model.apply([stretch(0, HISTORY[:2])])
-    events = await read_model.events_of(7, "acme", 0, 10)
+    events = (await read_model.events_of(7, 0, "acme", 0, 10))[0]
     assert [event.version for event in events] == [1, 2, 3]
     assert (await read_model.positions(LOCK_EVENTS))[0].next_offset == 3
 
@@ -91,10 +91,10 @@ async def test_events_are_paged_by_version_and_only_for_their_organisation(
 ) -> None:
     moved: Event = used_event(version=4, org_id="other")
     await read_model.apply([stretch(0, [*HISTORY, moved])])
-    page = await read_model.events_of(7, "acme", 1, 1)
+    page = (await read_model.events_of(7, 0, "acme", 1, 1))[0]
     assert [event.version for event in page] == [2]
-    assert [e.version for e in await read_model.events_of(7, "acme", 0, 10)] == [1, 2, 3]
-    assert [e.version for e in await read_model.events_of(7, "other", 0, 10)] == [4]
+    assert [e.version for e in (await read_model.events_of(7, 0, "acme", 0, 10))[0]] == [1, 2, 3]
+    assert [e.version for e in (await read_model.events_of(7, 0, "other", 0, 10))[0]] == [4]
 
 
 async def test_parked_facts_are_found_by_their_event_id(read_model: ReadModel) -> None:

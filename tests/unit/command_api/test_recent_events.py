@@ -13,7 +13,6 @@ from lockstream.command_api.recent_events import LockView, RecentEvents
 from lockstream.eventlog.kafka import Record
 from lockstream.read_model.database import Database, read_model_url
 from lockstream.read_model.fold import CommittedEvent, Stretch
-from lockstream.read_model.rows import Position
 from lockstream.read_model.store import ReadModel
 from lockstream.runtime.errors import ReadModelUnavailable
 from lockstream.runtime.readiness import Readiness
@@ -42,8 +41,10 @@ async def test_an_expected_event_is_answered_to_all_that_wait() -> None:
     event = used_event()
     waits = [recent.expect(str(event.event_id)) for _ in range(2)]
     recent.take(TOPICS.lock_events, [record(event, 5)])
-    outcomes = [await wait for wait in waits]
+    outcomes = [wait.get_nowait() for wait in waits]
     assert all(outcome.source_offset == 5 for outcome in outcomes)
+    for wait in waits:
+        recent.give_up(str(event.event_id), wait)
     assert recent.waiting == 0
 
 
@@ -72,7 +73,27 @@ def test_a_transfer_is_remembered_before_the_read_model_knows_it() -> None:
         data=fact.data,
     )
     recent.take(TOPICS.lock_events, [record(moved, 3)])
-    assert recent.lock(7) == LockView(LOCK_UUID, "other")
+    assert recent.lock(7) == LockView(LOCK_UUID, "other", 2, seen_at=(0, 3))
+
+
+def test_a_change_that_is_forgotten_is_not_taken_to_be_in_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("lockstream.command_api.recent_events.LOCKS_KEPT", 1)
+    recent = recent_from(0)
+    recent.take(TOPICS.lock_events, [record(created_event(lock_id=7), 0)])
+    assert recent.covered_from(0) == 0
+    recent.remember_lock(7, LockView(LOCK_UUID, "globex", 4))
+    recent.remember_lock(8, LockView(LOCK_UUID, "acme", 1))
+    assert recent.lock(7) is None
+    assert recent.covered_from(0) == 1
+
+
+def test_what_is_known_of_a_later_version_stays() -> None:
+    recent = recent_from(0)
+    recent.remember_lock(7, LockView(LOCK_UUID, "globex", 4))
+    recent.take(TOPICS.lock_events, [record(created_event(lock_id=7), 0)])
+    assert recent.lock(7) == LockView(LOCK_UUID, "globex", 4)
 
 
 def test_a_record_that_can_not_be_read_is_reported_and_holds_nobody_up() -> None:
@@ -99,7 +120,7 @@ async def test_a_lock_is_not_said_to_be_missing_unless_that_is_known(
     seen = asyncio.Event()
     if caught_up:
         seen.set()
-    lookups = Lookups(model, recent_from(begin), 1, {0: Position()}, seen)
+    lookups = Lookups(model, recent_from(begin), 1, seen, Readiness())
     with pytest.raises(error):
         await lookups.lock_of(7, "acme")
     await model.close()
@@ -119,7 +140,7 @@ async def test_another_organisations_lock_costs_as_much_work_as_none(
     seen.set()
     if remembered:
         recent.take(TOPICS.lock_events, [record(event, 0)])
-    lookups = Lookups(model, recent, 1, {0: Position()}, seen)
+    lookups = Lookups(model, recent, 1, seen, Readiness())
     asked: list[str] = []
 
     def watch(_: object, __: object, statement: str, *___: object) -> None:

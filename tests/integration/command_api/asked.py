@@ -1,0 +1,232 @@
+"""The application over a real read model and a real Kafka, and a stream that the test writes: it
+says when an event is seen by the tail and when it is folded in, and what happens at each await."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from uuid import UUID
+
+import httpx
+import msgspec
+from starlette.requests import HTTPConnection
+
+from lockstream.command_api.app import Api, make_app
+from lockstream.command_api.commands import UseTempKeyHandler
+from lockstream.command_api.credentials import Doorkeeper, Principal
+from lockstream.command_api.lookups import Lookups
+from lockstream.command_api.metrics import ApiMetrics
+from lockstream.command_api.pending_facts import PendingFacts
+from lockstream.command_api.rate_limits import RateLimits
+from lockstream.command_api.recent_events import RecentEvents
+from lockstream.eventlog.installation import ensure_installation
+from lockstream.eventlog.kafka import Kafka, Record
+from lockstream.eventlog.publisher import FactPublisher, Published
+from lockstream.read_model.fold import CommittedEvent, Stretch
+from lockstream.read_model.rows import EventRow, Fate, LockRow, Position
+from lockstream.read_model.store import ReadModel
+from lockstream.runtime.readiness import Readiness
+from lockstream.runtime.settings import Settings
+from lockstream.runtime.tracing import NoTracing
+from lockstream.schemas.lock_events import Event, EventHeaders, encode_event, event_type
+from lockstream.schemas.lock_facts import Actor, Fact
+from lockstream.schemas.parked_facts import ParkedHeaders
+from lockstream.schemas.topics import lock_key, partition_of
+from tests.examples_of import TIME
+
+Step = Callable[[], Awaitable[None]]
+
+
+class Steps:
+    """What others do at a place of the code: once, the next time that it is passed."""
+
+    def __init__(self) -> None:
+        self._next: dict[str, Step] = {}
+
+    def at(self, place: str, step: Step) -> None:
+        self._next[place] = step
+
+    async def take(self, place: str) -> None:
+        step = self._next.pop(place, None)
+        if step is not None:
+            await step()
+
+
+class SteppedReadModel(ReadModel):
+    """Others take their step between an answer and whoever reads it."""
+
+    def __init__(self, model: ReadModel, steps: Steps) -> None:
+        vars(self).update(vars(model))
+        self.steps = steps
+
+    async def lock(self, lock_id: int, partition: int) -> tuple[LockRow | None, Position]:
+        answer = await super().lock(lock_id, partition)
+        await self.steps.take("lock")
+        return answer
+
+    async def event_at(self, event_id: UUID) -> tuple[EventRow | None, dict[int, Position]]:
+        answer = await super().event_at(event_id)
+        await self.steps.take("event")
+        return answer
+
+    async def fate(self, event_id: UUID) -> Fate:
+        answer = await super().fate(event_id)
+        await self.steps.take("fate")
+        return answer
+
+
+class SteppedPublisher(FactPublisher):
+    """``install``: makes the topics, for those tests that publish."""
+
+    steps: Steps
+    install: Step
+    last = Published(-1, -1)
+
+    async def publish(self, fact: Fact, traceparent: bytes | None = None) -> Published:
+        if self.last.offset < 0:
+            await self.install()
+        self.last = await super().publish(fact, traceparent)
+        await self.steps.take("published")
+        return self.last
+
+
+class TrustingDoorkeeper(Doorkeeper):
+    """Believes the organisation that is named."""
+
+    def __init__(self) -> None:
+        pass
+
+    async def admit(self, request: HTTPConnection) -> Principal:
+        org_id = request.headers.get("x-org", "acme")
+        return Principal(org_id, Actor(kind="service", subject="open-flow", org_id=org_id))
+
+
+class Asked:
+    """``caught_up`` and ``readiness``: as the role keeps them; ``begin``: the tail's, of the
+    partition of lock 7."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        kafka: Kafka,
+        model: ReadModel,
+        publisher: SteppedPublisher,
+        begin: int,
+    ) -> None:
+        self.settings, self.kafka, self.publisher = settings, kafka, publisher
+        self.steps = publisher.steps = Steps()
+        self.model = SteppedReadModel(model, self.steps)
+        self.readiness = Readiness()
+        self.recent = RecentEvents(
+            settings.topics,
+            {
+                **dict.fromkeys(range(settings.partitions), 0),
+                partition_of(7, settings.partitions): begin,
+            },
+            self.readiness,
+        )
+        self.caught_up = asyncio.Event()
+        self.caught_up.set()
+        self.lookups = Lookups(
+            self.model, self.recent, settings.partitions, self.caught_up, self.readiness
+        )
+        self.handler = UseTempKeyHandler(
+            self.lookups,
+            self.recent,
+            publisher,
+            self.readiness,
+            ApiMetrics(self.readiness),
+            settings.answer_timeout,
+        )
+        api = Api(
+            TrustingDoorkeeper(),
+            RateLimits(0, 0, 60),
+            self.handler,
+            self.lookups,
+            self.model,
+            PendingFacts(kafka, settings.topics.lock_facts, settings.partitions, 10.0),
+            settings.partitions,
+            settings.answer_timeout,
+        )
+        transport = httpx.ASGITransport(make_app(api.routes()))
+        self.client = httpx.AsyncClient(transport=transport, base_url="http://api")
+
+    def _partition(self, event: Event) -> int:
+        return partition_of(event.lock_id, self.settings.partitions)
+
+    def see(self, event: Event, offset: int, source_offset: int | None = None) -> None:
+        """The tail reads an event."""
+        if source_offset is None:
+            source_offset = offset
+        headers = EventHeaders(
+            str(event.event_id), event_type(event), event.org_id, event.version, source_offset
+        )
+        partition, key = self._partition(event), lock_key(event.lock_id)
+        record = Record(partition, offset, 0, key, encode_event(event), headers.to_kafka())
+        self.recent.take(self.settings.topics.lock_events, [record])
+
+    def see_parked(self, lock_id: int, event_id: UUID, source_offset: int) -> None:
+        """The tail reads a parked fact."""
+        headers = ParkedHeaders(
+            reason="organization-mismatch",
+            detail="",
+            source_topic="lock-facts",
+            source_offset=source_offset,
+            parked_at=TIME,
+            event_id=str(event_id),
+            lock_id=lock_id,
+            org_id="acme",
+        )
+        partition = partition_of(lock_id, self.settings.partitions)
+        record = Record(partition, source_offset, 0, b"", b"", headers.to_kafka())
+        self.recent.take(self.settings.topics.parked_facts, [record])
+
+    async def fold(self, event: Event, offset: int, source_offset: int | None = None) -> None:
+        """The projector folds an event in."""
+        committed = CommittedEvent(
+            offset,
+            offset if source_offset is None else source_offset,
+            event,
+            encode_event(event),
+        )
+        stretch = Stretch(self._partition(event), offset, offset + 1, events=[committed])
+        await self.model.apply([stretch])
+
+    async def use(
+        self,
+        lock_id: int = 7,
+        temp_key: str = "key-1",
+        key: str | None = None,
+        headers: Mapping[str, str] = {},
+    ) -> httpx.Response:
+        given = {**({"Idempotency-Key": key} if key else {}), **headers}
+        body = {"tempKeyUuid": temp_key, "userId": "user-1"}
+        return await self.client.post(f"/locks/{lock_id}/use-temp-key", json=body, headers=given)
+
+    async def get(self, path: str, org_id: str = "acme") -> httpx.Response:
+        return await self.client.get(path, headers={"X-Org": org_id})
+
+
+@asynccontextmanager
+async def asking(
+    settings: Settings,
+    kafka: Kafka,
+    model: ReadModel,
+    *,
+    begin: int = 0,
+    answer_timeout: float = 10.0,
+) -> AsyncIterator[Asked]:
+    chosen = msgspec.structs.replace(settings, answer_timeout=answer_timeout)
+    publisher = SteppedPublisher(
+        kafka, settings.topics.lock_facts, settings.partitions, 10.0, NoTracing()
+    )
+
+    async def install() -> None:
+        await ensure_installation(kafka, settings)
+
+    publisher.install = install
+    asked = Asked(chosen, kafka, model, publisher, begin)
+    try:
+        yield asked
+    finally:
+        await asked.client.aclose()
+        await publisher.close()
