@@ -11,7 +11,7 @@ from lockstream.read_model.fold import Row, Rows
 from lockstream.read_model.key_lists import KeyLists
 from lockstream.read_model.queries import to_position
 from lockstream.read_model.rows import Position
-from lockstream.read_model.tables import events, locks, parked, positions, temp_keys
+from lockstream.read_model.tables import EMPTIED, events, locks, parked, positions, temp_keys
 
 
 class Changes:
@@ -43,10 +43,11 @@ class Changes:
             )
             .values({name: bindparam(name) for name in Position.__struct_fields__})
         )
-        self._empty: list[Executable] = [
-            delete(table) if is_sqlite else text(f"TRUNCATE {table.name}")
-            for table in (events, temp_keys, locks, parked)
-        ]
+        self._empty: list[Executable] = (
+            [delete(table) for table in EMPTIED]
+            if is_sqlite
+            else [text(f"TRUNCATE {', '.join(table.name for table in EMPTIED)}")]
+        )
         self._begin_anew = update(positions).values(**msgspec.structs.asdict(Position()))
 
     def lock_positions(

@@ -4,15 +4,16 @@ import asyncio
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from sqlalchemy import URL, Connection, inspect, make_url
+from sqlalchemy import URL, Connection, inspect, make_url, text
 from sqlalchemy.exc import ArgumentError, DataError, IntegrityError, SQLAlchemyError
 
 from lockstream.read_model.postgresql import PostgresqlConnections
 from lockstream.read_model.sqlite import SqliteConnections
-from lockstream.read_model.tables import metadata
+from lockstream.read_model.tables import EMPTIED, metadata
 from lockstream.runtime.errors import ConfigurationError, ReadModelUnavailable, StreamViolation
 from lockstream.runtime.settings import Settings
 
@@ -20,6 +21,7 @@ T = TypeVar("T")
 
 _DRIVERS = {"sqlite": "sqlite+pysqlite", "postgresql": "postgresql+asyncpg"}
 SCHEMA_ATTEMPTS = 5
+_HOLD = text(f"LOCK TABLE {', '.join(table.name for table in EMPTIED)} IN ACCESS SHARE MODE")
 
 
 def read_model_url(settings: Settings) -> URL:
@@ -95,7 +97,7 @@ class Database:
             folder = Path(str(self._url.database)).parent
             await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
         # Looked at first: another replica may be paused with the lock on writing.
-        if not await self.read(_has_tables):
+        if not await self._read(_has_tables):
             await self._create_tables()
         if self.is_sqlite:
             self._file = await asyncio.to_thread(self._identify_file)
@@ -124,17 +126,28 @@ class Database:
             return await self._connections.write(work)
 
     async def read(self, work: Callable[[Connection], T]) -> T:
-        """Runs ``work`` in a read transaction: one consistent view.
+        """Runs ``work`` in a read transaction: one consistent view, of before or after an emptying.
 
         Raises:
             ReadModelUnavailable: the database can't be reached or is too slow.
         """
+        return await self._read(work if self.is_sqlite else partial(_held, work))
+
+    async def _read(self, work: Callable[[Connection], T]) -> T:
         with _read_model_errors():
             async with asyncio.timeout(self._timeout_s):
                 return await self._connections.read(work)
 
     async def close(self) -> None:
         await self._connections.close()
+
+
+def _held(work: Callable[[Connection], T], connection: Connection) -> T:
+    """PostgreSQL's TRUNCATE is not MVCC-safe: who took a snapshot before it finds the tables empty
+    after it, beside positions of before. This is the one statement that can wait for it without
+    taking a snapshot, and TRUNCATE waits for whoever has got past it."""
+    connection.execute(_HOLD)
+    return work(connection)
 
 
 def _has_tables(connection: Connection) -> bool:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import TypeVar
 
-from sqlalchemy import URL, Connection, text
+from sqlalchemy import URL, Connection
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 T = TypeVar("T")
@@ -15,13 +15,14 @@ class PostgresqlConnections:
     def __init__(self, url: URL, timeout_s: float) -> None:
         self._url = url
         self._timeout_s = timeout_s
-        self._writer = self._engine(1)
-        self._readers = self._engine(4)
+        self._writer = self._engine(1, "READ COMMITTED")
+        self._readers = self._engine(4, "REPEATABLE READ")
 
-    def _engine(self, connections: int) -> AsyncEngine:
+    def _engine(self, connections: int, isolation: str) -> AsyncEngine:
         timeout_ms = str(int(self._timeout_s * 1000))
         return create_async_engine(
             self._url,
+            isolation_level=isolation,
             pool_size=connections,
             max_overflow=0,
             pool_timeout=self._timeout_s,
@@ -43,7 +44,6 @@ class PostgresqlConnections:
 
     async def read(self, work: Callable[[Connection], T]) -> T:
         async with self._readers.connect() as connection:
-            await connection.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"))
             return await connection.run_sync(work)
 
     async def close(self) -> None:

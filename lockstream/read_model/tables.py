@@ -83,3 +83,7 @@ parked = Table(
     Index("parked_by_id", "event_id"),
     sqlite_with_rowid=False,
 )
+
+EMPTIED = (events, temp_keys, locks, parked)
+"""What an emptying empties. Whoever locks several of these does it in this order, and after the
+rows of ``positions`` if it locks those too: then nobody waits in a ring."""
