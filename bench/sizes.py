@@ -5,10 +5,11 @@ import msgspec
 
 class Sizes(msgspec.Struct, frozen=True):
     """``seconds``: of one run under load, and ``longest_warm_up_seconds`` of those before, see
-    ``Workbench.warm_up``; ``rounds``: how often alternatives take their turns;
-    ``rates``: of the open loops, a second; ``backlog``: facts that wait for the projector, and
-    events that readers read; ``events``, ``locks``, ``partners``, ``partitions``, ``replicas``: the
-    steps that the system grows through."""
+    ``Workbench.warm_up``; ``rounds``: how often alternatives take their turns; ``rates``: of
+    the open loops, a second; ``backlog``: facts that wait for the projector, and events that
+    readers read; ``far_behind``: events behind each of ten partners at once; ``events``,
+    ``locks``, ``partners``, ``partitions``, ``replicas``: the steps that the system grows
+    through."""
 
     seconds: float
     rounds: int
@@ -18,6 +19,7 @@ class Sizes(msgspec.Struct, frozen=True):
     backlog: int
     reader_rounds: int
     fanout_events: int
+    far_behind: int
     partners: tuple[int, ...]
     events: tuple[int, ...]
     locks: tuple[int, ...]
@@ -38,6 +40,7 @@ FULL = Sizes(
     backlog=1_000_000,
     reader_rounds=2,
     fanout_events=200_000,
+    far_behind=100_000,
     partners=(1, 10, 100),
     events=(1_000, 10_000, 100_000, 1_000_000),
     locks=(100, 1_000, 10_000, 100_000),
@@ -58,6 +61,7 @@ QUICK = Sizes(
     backlog=20_000,
     reader_rounds=1,
     fanout_events=5_000,
+    far_behind=2_000,
     partners=(4,),
     events=(1_000, 10_000),
     locks=(1_000,),

@@ -103,7 +103,8 @@ def _beside(server: str) -> Callable[[All], Found]:
 
 
 def _fanout(kind: str, number: str) -> Callable[[All], Found]:
-    """With some partners. With a hundred, taking their partitions outweighs the events."""
+    """With some partners, at last those that are far behind. With a hundred, taking their
+    partitions outweighs the events."""
 
     def find(measurements: All) -> Found:
         found = select(measurements, FANOUT, events=kind)
@@ -205,6 +206,13 @@ TARGETS = (
         True,
         "events/s",
         _fanout("delivered", "events_per_cpu_second"),
+    ),
+    Target(
+        "fan-out, memory with ten partners far behind",
+        512,
+        False,
+        "MiB",
+        _fanout("delivered", "peak_mib"),
     ),
     Target("replay beside a bare aiokafka consumer", 0.8, True, "×", _replay_beside_aiokafka),
     Target(

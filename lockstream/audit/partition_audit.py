@@ -12,11 +12,14 @@ from lockstream.audit.read_model_audit import ReadModelAudit
 from lockstream.audit.stream_checks import EventChecks, PartnerChecks, ReadEvent, read_event
 from lockstream.audit.violations import Violation
 from lockstream.eventlog.kafka import Kafka, Record
-from lockstream.eventlog.log_reader import LogReader
+from lockstream.eventlog.log_reader import FEW_AT_ONCE, LogReader
 from lockstream.runtime.settings import Settings
 from lockstream.schemas.lock_facts import Fact, decode_fact
 from lockstream.schemas.parked_facts import ParkedHeaders
 from lockstream.schemas.partner_events import PartnerPosition
+
+FETCH_BYTES = 256 * 1024
+"""Of each topic: every partner has one."""
 
 Advance = Callable[[int], None]
 
@@ -94,9 +97,10 @@ class PartitionAudit:
             self.dropped = facts.dropped
 
     async def _cursor(self, stack: AsyncExitStack, topic: str, stretch: Stretch) -> Cursor:
-        reader = await stack.enter_async_context(LogReader.open(self._kafka))
+        reader = await stack.enter_async_context(LogReader.open(self._kafka, FETCH_BYTES))
         p = self._partition
-        return Cursor(reader.read(topic, {p: stretch.begin[p]}, {p: stretch.end[p]}))
+        begin, end = {p: stretch.begin[p]}, {p: stretch.end[p]}
+        return Cursor(reader.read(topic, begin, end, FEW_AT_ONCE))
 
     async def _partner(self, stack: AsyncExitStack, partner_id: str) -> "_PartnerMerge":
         entry, stretch = self._plan.entries[partner_id], self._plan.partners[partner_id]

@@ -22,6 +22,7 @@ from lockstream.schemas.topics import TopicNames
 log = logging.getLogger(__name__)
 
 EVENTS_KEPT = 20_000
+EVENT_BYTES_KEPT = 32 * 1024 * 1024
 LOCKS_KEPT = 100_000
 
 
@@ -69,6 +70,7 @@ class RecentEvents:
         self._readiness = readiness
         # Not dicts: to find the first entry, those look at every one that was deleted before it.
         self._events: OrderedDict[str, SeenEvent] = OrderedDict()
+        self._event_bytes = 0
         self._locks: OrderedDict[int, LockView] = OrderedDict()
         self._waiting: dict[str, list[Expected]] = {}
         self._covered_from = dict(begin)
@@ -117,9 +119,12 @@ class RecentEvents:
         self.remember_lock(event.lock_id, view)
 
     def _remember(self, event_id: str, seen: SeenEvent) -> None:
+        before = self._events.get(event_id)
+        self._event_bytes += len(seen.value) - (len(before.value) if before is not None else 0)
         self._events[event_id] = seen
-        if len(self._events) > EVENTS_KEPT:
+        while len(self._events) > EVENTS_KEPT or self._event_bytes > EVENT_BYTES_KEPT:
             _, forgotten = self._events.popitem(last=False)
+            self._event_bytes -= len(forgotten.value)
             self._forget_up_to(forgotten.partition, forgotten.offset)
 
     def _forget_up_to(self, partition: int, offset: int) -> None:

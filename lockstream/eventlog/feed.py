@@ -4,33 +4,47 @@ import asyncio
 from collections import deque
 from collections.abc import Sequence
 
+from lockstream.eventlog.budget import Share
 from lockstream.eventlog.kafka import Record
 
-FULL_RECORDS = 5_000
 FULL_BYTES = 8 * 1024 * 1024
+IN_WORK_TIMES = 3
+"""A record that is being processed, as a multiple of itself: what is decoded from it, what follows
+from it, and the batch that goes to the broker."""
 
 
 class Feed:
     """Records of one partition, in order. Closed until its owner has restored its state: what is
-    offered before then is dropped, since the owner will seek to where it wants to begin."""
+    offered before then is dropped, since the owner will seek to where it wants to begin.
 
-    def __init__(self) -> None:
+    ``memory``: where everything is held that was offered and is not done with. Bytes are those that
+    a record really takes as an object, see ``memory_of``."""
+
+    def __init__(self, memory: Share) -> None:
+        self._memory = memory
         self._records: deque[Record] = deque()
+        self._sizes: deque[int] = deque()
         self._bytes = 0
+        self._bytes_in_work = 0
         self._open = False
         self._failure: Exception | None = None
         self._ended = False
         self._changed = asyncio.Event()
 
     def open(self) -> None:
-        self._records.clear()
-        self._bytes = 0
+        self._clear()
         self._failure = None
         self._open = True
 
     def close(self) -> None:
         self._open = False
+        self._clear()
+
+    def _clear(self) -> None:
+        self.done()
         self._records.clear()
+        self._sizes.clear()
+        self._memory.give_back(self._bytes)
         self._bytes = 0
 
     @property
@@ -39,12 +53,12 @@ class Feed:
 
     @property
     def is_full(self) -> bool:
-        return len(self._records) >= FULL_RECORDS or self._bytes >= FULL_BYTES
+        return self._bytes >= FULL_BYTES
 
     @property
     def has_room(self) -> bool:
         """Well below full: worth fetching again."""
-        return len(self._records) <= FULL_RECORDS // 4 and self._bytes <= FULL_BYTES // 4
+        return self._bytes <= FULL_BYTES // 4
 
     @property
     def oldest_ms(self) -> int | None:
@@ -55,14 +69,32 @@ class Feed:
         return len(self._records)
 
     def offer(self, records: Sequence[Record]) -> None:
+        sizes = [memory_of(record) for record in records]
         self._records.extend(records)
-        self._bytes += sum(_size(record) for record in records)
+        self._sizes.extend(sizes)
+        self._bytes += sum(sizes)
+        self._memory.take(sum(sizes))
         self._changed.set()
 
     def put_back(self, records: Sequence[Record]) -> None:
         """Records that were taken and not processed: they come first again."""
+        sizes = [memory_of(record) for record in records]
         self._records.extendleft(reversed(records))
-        self._bytes += sum(_size(record) for record in records)
+        self._sizes.extendleft(reversed(sizes))
+        self._bytes += sum(sizes)
+        self._change_work(-sum(sizes))
+        self._memory.take(sum(sizes))
+
+    def done(self) -> None:
+        """Whatever was taken and not put back is needed no longer."""
+        self._change_work(-self._bytes_in_work)
+
+    def _change_work(self, amount: int) -> None:
+        self._bytes_in_work += amount
+        if amount > 0:
+            self._memory.take(amount * IN_WORK_TIMES)
+        else:
+            self._memory.give_back(-amount * IN_WORK_TIMES)
 
     def fail(self, error: Exception) -> None:
         """Makes the owner's next ``take`` raise ``error``."""
@@ -108,13 +140,24 @@ class Feed:
         taken: list[Record] = []
         size = 0
         while self._records and len(taken) < max_records:
-            size += _size(self._records[0])
-            if taken and size > max_bytes:
+            if taken and size + self._sizes[0] > max_bytes:
                 break
+            size += self._sizes.popleft()
             taken.append(self._records.popleft())
-            self._bytes -= _size(taken[-1])
+        self._bytes -= size
+        self._memory.give_back(size)
+        self._change_work(size)
         return taken
 
 
-def _size(record: Record) -> int:
-    return len(record.value or b"") + 200
+RECORD_BYTES = 300
+HEADER_BYTES = 140
+"""What a record and one of its headers take as Python objects, beside their contents."""
+
+
+def memory_of(record: Record) -> int:
+    """What the record takes while it is kept, in bytes."""
+    size = RECORD_BYTES + len(record.key or b"") + len(record.value or b"")
+    for name, value in record.headers:
+        size += HEADER_BYTES + len(name) + len(value or b"")
+    return size

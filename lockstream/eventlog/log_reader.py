@@ -9,6 +9,7 @@ from aiokafka import TopicPartition
 from aiokafka.errors import OffsetOutOfRangeError
 
 from lockstream.eventlog.kafka import (
+    READER_FETCH_BYTES,
     FetchedRecord,
     Kafka,
     Record,
@@ -21,7 +22,7 @@ from lockstream.runtime.errors import KafkaUnavailable, PositionLost
 STALL_S = 10.0
 _POLL_MS = 50
 _AT_ONCE = 5000
-_FEW_AT_ONCE = 500
+FEW_AT_ONCE = 500
 """aiokafka makes a dozen objects of each record. While few of them live, the garbage collector has
 nothing to do: with all that was fetched, it took more than half of the time."""
 
@@ -34,16 +35,23 @@ class LogReader:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, kafka: Kafka) -> AsyncIterator["LogReader"]:
-        """
+    async def open(
+        cls, kafka: Kafka, fetch_bytes: int = READER_FETCH_BYTES
+    ) -> AsyncIterator["LogReader"]:
+        """``fetch_bytes``: see ``Kafka.reader``; for one of many, less.
+
         Raises:
             KafkaUnavailable: the broker can't be reached in time.
         """
-        async with connected(kafka.reader()) as consumer:
+        async with connected(kafka.reader(fetch_bytes)) as consumer:
             yield cls(consumer)
 
     async def read(
-        self, topic: str, begin: Mapping[int, int], end: Mapping[int, int]
+        self,
+        topic: str,
+        begin: Mapping[int, int],
+        end: Mapping[int, int],
+        at_once: int = _AT_ONCE,
     ) -> AsyncIterator[list[Record]]:
         """Yields the committed records of ``[begin, end)`` of each partition, in order within a
         partition. It ends by position and not by count: transaction markers occupy offsets.
@@ -52,7 +60,7 @@ class LogReader:
             KafkaUnavailable: no progress for 10 s (an open transaction hides what follows it).
             PositionLost: retention has deleted a record that was to be read.
         """
-        async with aclosing(self._read(topic, begin, end, _AT_ONCE)) as batches:
+        async with aclosing(self._read(topic, begin, end, at_once)) as batches:
             async for batch in batches:
                 yield [to_record(record) for record in batch]
 
@@ -65,7 +73,7 @@ class LogReader:
             KafkaUnavailable: as ``read``.
             PositionLost: as ``read``.
         """
-        async with aclosing(self._read(topic, begin, end, _FEW_AT_ONCE)) as batches:
+        async with aclosing(self._read(topic, begin, end, FEW_AT_ONCE)) as batches:
             async for batch in batches:
                 yield batch
 

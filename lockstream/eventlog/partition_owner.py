@@ -8,14 +8,14 @@ import asyncio
 import logging
 import time
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from typing import Any
 
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
 from lockstream.eventlog.checkpoints import Checkpoint
-from lockstream.eventlog.feed import Feed
+from lockstream.eventlog.feed import IN_WORK_TIMES, Feed
 from lockstream.eventlog.kafka import Record, beginnings, high_watermarks, kafka_errors, to_record
 from lockstream.eventlog.log_reader import LogReader
 from lockstream.eventlog.stage_metrics import PartitionLag
@@ -28,6 +28,8 @@ log = logging.getLogger(__name__)
 
 BATCH_RECORDS = 1_000
 BATCH_BYTES = 2 * 1024 * 1024
+LEAST_BATCH_BYTES = 128 * 1024
+"""However many others are at work, this much is put into one transaction."""
 FIRST_PAUSE_S = 0.05
 LONGEST_PAUSE_S = 1.0
 MEMBERSHIP_POLL_S = 0.2
@@ -44,8 +46,9 @@ class PartitionOwner:
         self.checkpoint: Checkpoint | None = None
         self._setup = setup
         self._clients = clients
-        self._feed = Feed()
-        self._paused = False
+        self._feed = Feed(clients.memory)
+        self._fetching = False
+        self._held = False
         self._stopped: str | None = None
         self._in_work: Sequence[Record] = ()
         self._rests_until = 0.0
@@ -84,11 +87,29 @@ class PartitionOwner:
         if not self._feed.is_open:
             return
         self._feed.offer([to_record(m) for m in messages])
-        if self._feed.is_full:
-            self._paused = True
-            # A partition that is being revoked can't be paused any more, and need not.
-            with suppress(KafkaError):
-                self._clients.consumer.pause(self.tp)
+        self._regulate()
+
+    def hold(self, held: bool) -> None:
+        """Whether its stage has no room for more, whatever this partition has."""
+        self._held = held
+        self._regulate()
+
+    def _regulate(self) -> None:
+        """Fetches go on while there is room."""
+        feed, consumer = self._feed, self._clients.consumer
+        if not feed.is_open:
+            return
+        room = feed.has_room or (self._fetching and not feed.is_full)
+        wanted = room and not self._held
+        if wanted == self._fetching:
+            return
+        self._fetching = wanted
+        # A partition that is being revoked can't be paused or resumed any more, and need not.
+        with suppress(KafkaError):
+            if wanted:
+                consumer.resume(self.tp)
+            else:
+                consumer.pause(self.tp)
 
     def lose_position(self) -> None:
         """The broker has nothing at the offset that was to be fetched."""
@@ -136,11 +157,29 @@ class PartitionOwner:
 
     async def _take(self, where: str) -> None:
         """Returns when the partition is revoked."""
+        async with AsyncExitStack() as taking:
+            if await self._wait_for_turn():
+                self._clients.taking.take(1)
+                taking.callback(self._clients.taking.give_back, 1)
+                await self._take_in_turn(where, taking)
+
+    async def _wait_for_turn(self) -> bool:
+        """False if the partition is revoked before."""
+        while not await self._clients.taking.wait(MEMBERSHIP_POLL_S):
+            if self._feed.ended:
+                return False
+        return True
+
+    async def _take_in_turn(self, where: str, taking: AsyncExitStack) -> None:
+        """``taking`` is closed once the partition is restored."""
         setup, consumer = self._setup, self._clients.consumer
         partition = self.tp.partition
         begun = time.perf_counter()
         writer = await TransactionalWriter.fence(
-            self._clients.kafka, f"{setup.name.transactional_prefix}.{partition}", partition
+            self._clients.kafka,
+            f"{setup.name.transactional_prefix}.{partition}",
+            partition,
+            self.tp.topic,
         )
         try:
             state = setup.make_partition(partition, self._feed.fail)
@@ -149,10 +188,11 @@ class PartitionOwner:
             self._feed.open()
             with kafka_errors(f"seeking in {self.tp.topic}"):
                 consumer.seek(self.tp, position)
-                consumer.resume(self.tp)
-            self._paused = False
+            self._fetching = False
+            self._regulate()
             setup.readiness.clear(where)
             setup.counts.taken(time.perf_counter() - begun)
+            await taking.aclose()
             await self._consume(writer, state)
         finally:
             self._feed.close()
@@ -199,17 +239,12 @@ class PartitionOwner:
             if not waiting:
                 return
             async with self._clients.group_commit.turn(waiting):
-                records = await self._feed.take(BATCH_RECORDS, BATCH_BYTES)
+                most = max(LEAST_BATCH_BYTES, self._clients.memory.portion // IN_WORK_TIMES)
+                records = await self._feed.take(BATCH_RECORDS, min(BATCH_BYTES, most))
                 if records is None:
                     return
-                self._resume_fetching()
+                self._regulate()
                 await self._transact(writer, state, records)
-
-    def _resume_fetching(self) -> None:
-        if self._paused and self._feed.has_room:
-            self._paused = False
-            with kafka_errors(f"resuming {self.tp.topic}"):
-                self._clients.consumer.resume(self.tp)
 
     async def _transact(
         self, writer: TransactionalWriter, state: StagePartition, records: Sequence[Record]
@@ -222,6 +257,7 @@ class PartitionOwner:
         offsets = await self._write(writer, decided, begun_ns)
         await state.committed(offsets)
         self._in_work = ()
+        self._feed.done()
         self._setup.counts.done(decided.taken)
         self.checkpoint = Checkpoint(records[decided.taken - 1].offset + 1, state.note)
 

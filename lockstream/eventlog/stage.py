@@ -24,6 +24,12 @@ from lockstream.runtime.errors import KafkaUnavailable
 
 POLL_MS = 200
 POLL_DEADLINE_S = 1.0
+NO_ROOM_S = 0.08
+"""Seconds without room, after which fetching is paused. So long the client makes no other fetch for
+what it has fetched and nobody takes; when there is room again soon, it is there already."""
+NO_POLL_S = 0.5
+"""Seconds without room, after which it polls all the same: the group takes one that doesn't for
+dead. With all its partitions paused, nothing comes."""
 DRAIN_S = 6.0
 """Seconds that a revoked partition may take to finish its transaction."""
 CLOSE_S = 3.0
@@ -45,6 +51,7 @@ class Stage:
         self._clients: StageClients  # Made by ``run``, which also closes them.
         self._owned: dict[int, _Owned] = {}
         self._leaving = False
+        self._held = False
         self._workers = asyncio.TaskGroup()
         self._listener = _Listener(self._assigned, self._revoked)
 
@@ -72,6 +79,8 @@ class Stage:
         finally:
             await stop_client(clients.consumer)
             await stop_client(clients.offsets)
+            clients.memory.close()
+            clients.taking.close()
             if clients.closing:
                 await asyncio.wait(clients.closing, timeout=CLOSE_S)
 
@@ -80,8 +89,17 @@ class Stage:
         consumer = self._kafka.group_consumer(group, self._instance_id)
         checkpoints = Checkpoints(group, consumer)
         group_commit = GroupCommit(self._setup.rest_times)
-        offsets = self._kafka.offsets_client()
-        return StageClients(self._kafka, consumer, offsets, checkpoints, set(), group_commit)
+        offsets = self._kafka.offsets_client(self._setup.name.input_topic)
+        return StageClients(
+            self._kafka,
+            consumer,
+            offsets,
+            checkpoints,
+            set(),
+            group_commit,
+            self._setup.limits.memory.share(),
+            self._setup.limits.taking.share(),
+        )
 
     def status(self) -> dict[str, object]:
         """Per assigned partition: position, high watermark as last seen, lag in records."""
@@ -100,9 +118,26 @@ class Stage:
     async def _pump(self, stop: asyncio.Event) -> None:
         while not stop.is_set():
             self._listener.check()
+            await self._wait_for_room()
             for tp, messages in (await self._fetch()).items():
                 if (owned := self._owned.get(tp.partition)) is not None:
                     owned.owner.accept(messages)
+
+    async def _wait_for_room(self) -> None:
+        """What the client has fetched meanwhile stays with it, as it came: as objects it would take
+        three times as much."""
+        memory = self._clients.memory
+        if not await memory.wait(NO_ROOM_S):
+            self._hold(True)
+            if not await memory.wait(NO_POLL_S):
+                return
+        if self._held:
+            self._hold(False)
+
+    def _hold(self, held: bool) -> None:
+        self._held = held
+        for owned in self._owned.values():
+            owned.owner.hold(held)
 
     async def _fetch(self) -> Mapping[Any, Sequence[Any]]:
         """One poll. Everything fetched is taken out at once: what is left behind would hold up

@@ -7,7 +7,7 @@ import msgspec
 
 from lockstream.eventlog.checkpoints import Checkpoint
 from lockstream.eventlog.kafka import Output, Record, beginnings, high_watermarks
-from lockstream.eventlog.log_reader import LogReader
+from lockstream.eventlog.log_reader import FEW_AT_ONCE, LogReader
 
 
 class OutputLog:
@@ -30,7 +30,8 @@ class OutputLog:
         return begins[self.partition]
 
     def read(self, topic: str, begin: int, end: int) -> AsyncIterator[list[Record]]:
-        return self._reader.read(topic, {self.partition: begin}, {self.partition: end})
+        p = self.partition
+        return self._reader.read(topic, {p: begin}, {p: end}, FEW_AT_ONCE)
 
     async def last(self, topic: str) -> Record | None:
         """The last committed record that is still there."""

@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 
+from lockstream.eventlog.budget import Budget, Share
 from lockstream.eventlog.checkpoints import Checkpoints
 from lockstream.eventlog.group_commit import GroupCommit
 from lockstream.eventlog.kafka import Kafka
@@ -23,8 +24,23 @@ class StageName(msgspec.Struct, frozen=True):
     input_topic: str
 
 
+STAGES_BYTES = 128 * 1024 * 1024
+"""What all stages of a process may hold of records that are waiting or in work."""
+TAKEN_AT_ONCE = 64
+"""Partitions that a process fences and restores side by side. All at once, with a hundred partners,
+would be a thousand that are connecting and reading, none of which is done in time."""
+
+
+class Limits:
+    """What the stages of one process share. ``memory``: bytes; ``taking``: partitions."""
+
+    def __init__(self, memory: int = STAGES_BYTES, taking: int = TAKEN_AT_ONCE) -> None:
+        self.memory = Budget(memory)
+        self.taking = Budget(taking)
+
+
 class StageSetup(msgspec.Struct, frozen=True):
-    """``rest_times``: see ``GroupCommit``."""
+    """``rest_times``: see ``GroupCommit``; ``limits``: the process's."""
 
     name: StageName
     make_partition: MakePartition
@@ -32,11 +48,13 @@ class StageSetup(msgspec.Struct, frozen=True):
     readiness: Readiness
     counts: StageCounts
     traces: StageTraces
+    limits: Limits
 
 
 class StageClients(msgspec.Struct, frozen=True):
     """``consumer``: the group's; ``offsets``: to ask for the ends of partitions; ``closing``:
-    writers that are being put away."""
+    writers that are being put away; ``memory`` and ``taking``: the
+    stage's shares of the process's."""
 
     kafka: Kafka
     consumer: Any
@@ -44,3 +62,5 @@ class StageClients(msgspec.Struct, frozen=True):
     checkpoints: Checkpoints
     closing: set[asyncio.Task[None]]
     group_commit: GroupCommit
+    memory: Share
+    taking: Share

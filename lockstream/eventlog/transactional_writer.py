@@ -31,15 +31,16 @@ class TransactionalWriter:
 
     @classmethod
     async def fence(
-        cls, kafka: Kafka, transactional_id: str, partition: int
+        cls, kafka: Kafka, transactional_id: str, partition: int, topic: str = ""
     ) -> "TransactionalWriter":
         """Takes the transactional id over from whoever had it: their open transaction is aborted
-        and nothing that they still send is accepted (KIP-98, InitProducerId).
+        and nothing that they still send is accepted (KIP-98, InitProducerId). ``topic``: see
+        ``Kafka.transactional_producer``.
 
         Raises:
             KafkaUnavailable: the broker can't be reached in time.
         """
-        producer = kafka.transactional_producer(transactional_id)
+        producer = kafka.transactional_producer(transactional_id, topic)
         doing = f"fencing {transactional_id}"
         await start_client(producer, doing, FENCE_TIMEOUT_S)
         try:

@@ -12,7 +12,7 @@ from lockstream.eventlog.registry import Registry, registry_tail
 from lockstream.eventlog.stage import Stage
 from lockstream.eventlog.stage_metrics import StageMetrics, StageSnapshot
 from lockstream.eventlog.stage_partition import Fail, StagePartition
-from lockstream.eventlog.stage_setup import StageName, StageSetup
+from lockstream.eventlog.stage_setup import Limits, StageName, StageSetup
 from lockstream.eventlog.stage_traces import StageTraces
 from lockstream.fanout.partition import FanoutPartition
 from lockstream.runtime.errors import StageStopped, Unavailable
@@ -57,6 +57,7 @@ class Fanout:
         self._registry = registry
         self._readiness = readiness
         self._tracing = tracing
+        self._limits = Limits()
         self._running: dict[str, _Running] = {}
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -126,7 +127,9 @@ class Fanout:
         template = topics.partner_events("{partnerId}")
         traces = StageTraces(self._tracing, name.group, name.input_topic, template)
         counts = self.metrics.of("fanout", partner.id)
-        setup = StageSetup(name, make_partition, REST_TIMES, self._readiness, counts, traces)
+        setup = StageSetup(
+            name, make_partition, REST_TIMES, self._readiness, counts, traces, self._limits
+        )
         return Stage(self._kafka, setup, self._settings.instance_id or None)
 
     def _snapshots(self) -> Iterator[StageSnapshot]:

@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 
 PENDING_EVENTS = 20_000
 """More than this many committed and not yet folded, and the partitions wait."""
+PENDING_BYTES = 32 * 1024 * 1024
+"""The same for what these take, however few they are."""
 TRANSACTION_EVENTS = 4_000
 COLLECT_S = 0.02
 """Seconds that more may pile up before it is folded in: a database transaction costs nearly as much
@@ -50,6 +52,10 @@ class Pending(msgspec.Struct, frozen=True):
     def size(self) -> int:
         return len(self.stretch.events) + len(self.stretch.parked)
 
+    @property
+    def bytes(self) -> int:
+        return sum(len(event.value) for event in self.stretch.events)
+
 
 class FoldQueue:
     def __init__(
@@ -60,6 +66,7 @@ class FoldQueue:
         self._metrics = metrics
         self._pending: list[Pending] = []
         self._size = 0
+        self._bytes = 0
         self._changed = asyncio.Event()
         self._plenty = asyncio.Event()
         self._room = asyncio.Event()
@@ -77,9 +84,10 @@ class FoldQueue:
         await self._room.wait()
         self._pending.append(pending)
         self._size += pending.size
+        self._bytes += pending.bytes
         if self._size >= TRANSACTION_EVENTS:
             self._plenty.set()
-        if self._size >= PENDING_EVENTS:
+        if self._size >= PENDING_EVENTS or self._bytes >= PENDING_BYTES:
             self._room.clear()
         self._changed.set()
 
@@ -90,11 +98,12 @@ class FoldQueue:
 
     def _remove(self, gone: Sequence[Pending]) -> None:
         numbers = {id(pending) for pending in gone}
+        self._bytes -= sum(p.bytes for p in self._pending if id(p) in numbers)
         self._pending = [p for p in self._pending if id(p) not in numbers]
         self._size = sum(p.size for p in self._pending)
         if self._size < TRANSACTION_EVENTS:
             self._plenty.clear()
-        if self._size < PENDING_EVENTS // 2:
+        if self._size < PENDING_EVENTS // 2 and self._bytes < PENDING_BYTES // 2:
             self._room.set()
 
     def watch(self, partition: int, owner: Owner, folded_to: int) -> None:

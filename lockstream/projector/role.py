@@ -8,7 +8,7 @@ from lockstream.eventlog.kafka import Kafka
 from lockstream.eventlog.stage import Stage
 from lockstream.eventlog.stage_metrics import StageSnapshot
 from lockstream.eventlog.stage_partition import Fail, StagePartition
-from lockstream.eventlog.stage_setup import StageName, StageSetup
+from lockstream.eventlog.stage_setup import Limits, StageName, StageSetup
 from lockstream.eventlog.stage_traces import StageTraces
 from lockstream.projector.fold_queue import FoldQueue
 from lockstream.projector.metrics import ProjectorMetrics
@@ -65,7 +65,15 @@ async def _run(settings: Settings, stop: asyncio.Event, tracing: Tracing) -> Non
         input_topic=settings.topics.lock_facts,
     )
     traces = StageTraces(tracing, name.group, name.input_topic)
-    setup = StageSetup(name, make_partition, REST_TIMES, readiness, metrics.of("projector"), traces)
+    setup = StageSetup(
+        name,
+        make_partition,
+        REST_TIMES,
+        readiness,
+        metrics.of("projector"),
+        traces,
+        Limits(),
+    )
     stage = Stage(kafka, setup, settings.instance_id or None)
     stage_ended = asyncio.Event()
 

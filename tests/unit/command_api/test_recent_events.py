@@ -3,13 +3,14 @@
 import asyncio
 from pathlib import Path
 
+import msgspec
 import pytest
 from sqlalchemy import Engine
 from sqlalchemy.event import listen, remove
 
 from lockstream.command_api.errors import NotFound
 from lockstream.command_api.lookups import Lookups
-from lockstream.command_api.recent_events import LockView, RecentEvents
+from lockstream.command_api.recent_events import EVENT_BYTES_KEPT, LockView, RecentEvents
 from lockstream.eventlog.kafka import Record
 from lockstream.read_model.database import Database, read_model_url
 from lockstream.read_model.fold import CommittedEvent, Stretch
@@ -159,3 +160,13 @@ async def test_another_organisations_lock_costs_as_much_work_as_none(
     assert questions[0]
     assert len(set(questions)) == 1
     await model.close()
+
+
+def test_large_events_are_forgotten_sooner_and_are_covered_no_longer() -> None:
+    recent = recent_from(0)
+    size = EVENT_BYTES_KEPT // 4
+    for offset in range(6):
+        event = used_event(version=offset + 1)
+        large = msgspec.structs.replace(record(event, offset), value=b"x" * size)
+        recent.take(TOPICS.lock_events, [large])
+    assert recent.covered_from(0) == 2

@@ -1,8 +1,10 @@
 import asyncio
+import tracemalloc
 
 import pytest
 
-from lockstream.eventlog.feed import FULL_RECORDS, Feed
+from lockstream.eventlog.budget import Budget
+from lockstream.eventlog.feed import FULL_BYTES, IN_WORK_TIMES, Feed, memory_of
 from lockstream.eventlog.kafka import Record
 from lockstream.runtime.errors import PositionLost
 
@@ -11,8 +13,8 @@ def records(begin: int, end: int, size: int = 10) -> list[Record]:
     return [Record(0, n, 0, b"k", b"x" * size, ()) for n in range(begin, end)]
 
 
-def opened() -> Feed:
-    feed = Feed()
+def opened(budget: Budget | None = None) -> Feed:
+    feed = Feed((budget or Budget(10**9)).share())
     feed.open()
     return feed
 
@@ -63,9 +65,48 @@ async def test_a_failure_reaches_the_owner_and_an_end_comes_before_it() -> None:
 
 def test_a_full_feed_says_so_and_has_room_again_when_much_was_taken() -> None:
     feed = opened()
-    feed.offer(records(0, FULL_RECORDS))
+    feed.offer(records(0, FULL_BYTES // memory_of(records(0, 1)[0]) + 1))
     assert (feed.is_full, feed.has_room) == (True, False)
     feed.close()
     assert (feed.is_full, feed.has_room) == (False, True)
     feed.offer(records(0, 9, size=1_000_000))
     assert (feed.is_full, feed.has_room) == (True, False)
+
+
+async def test_what_waits_and_what_is_in_work_is_held_until_it_is_done_with() -> None:
+    budget = Budget(10**9)
+    feed = opened(budget)
+    feed.offer(records(0, 4))
+    each = memory_of(records(0, 1)[0])
+    assert budget.used == 4 * each
+    taken = await feed.take(3, 10**6) or []
+    assert budget.used == each + 3 * each * IN_WORK_TIMES
+    feed.put_back(taken[1:])
+    assert budget.used == 3 * each + each * IN_WORK_TIMES
+    feed.done()
+    assert budget.used == 3 * each
+    await feed.take(2, 10**6)
+    feed.close()
+    assert budget.used == 0
+
+
+def test_a_record_counts_as_what_it_takes_in_memory() -> None:
+    """Counted by Python itself, for records as they come from a client."""
+    headers = [("event-id", "0198a3c2-1234-7000-8000-%012d"), ("version", "%d")]
+
+    def received(number: int) -> Record:
+        return Record(
+            0,
+            10**6 + number,
+            1_795_441_973_073 + number,
+            str(10**5 + number).encode(),
+            b"%0400d" % number,
+            tuple((name.encode().decode(), (value % number).encode()) for name, value in headers),
+        )
+
+    tracemalloc.start()
+    before, _ = tracemalloc.get_traced_memory()
+    kept = [received(number) for number in range(10**5, 10**5 + 1000)]
+    after, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert (after - before) / 1000 == pytest.approx(memory_of(kept[0]), rel=0.15)

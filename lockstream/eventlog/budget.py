@@ -1,0 +1,87 @@
+"""One amount for a whole process, shared by all that want some of it, however many they are.
+
+Each may hold as much as is still free for everybody: of ``n`` that want ever more each gets
+``total / (n + 1)``, and as much stays free for whoever comes next (dynamic thresholds, Choudhury
+and Hahne 1998). Nothing is set aside for those that want nothing, and one that never gives back
+what it holds can't keep another from its part.
+"""
+
+import asyncio
+
+
+class Budget:
+    """Shares are handed out by ``share``. All in one event loop."""
+
+    def __init__(self, total: int) -> None:
+        self.total = total
+        self.used = 0
+        self._shares: set[Share] = set()
+
+    @property
+    def free(self) -> int:
+        return max(0, self.total - self.used)
+
+    def share(self) -> "Share":
+        """What one of them holds; it is to be closed."""
+        share = Share(self)
+        self._shares.add(share)
+        return share
+
+    def change(self, amount: int) -> None:
+        """Somebody holds so much more; less: whoever waits looks again."""
+        self.used += amount
+        if amount < 0:
+            for share in self._shares:
+                share.look_again()
+
+    def forget(self, share: "Share") -> None:
+        self._shares.discard(share)
+
+
+class Share:
+    """``held``: of the budget, by this one."""
+
+    def __init__(self, budget: Budget) -> None:
+        self.held = 0
+        self._budget = budget
+        self._changed = asyncio.Event()
+
+    @property
+    def has_room(self) -> bool:
+        """Whether it may take one more portion. One that holds nothing always may, so that nobody
+        waits for another; then the budget is passed by that portion."""
+        return self.held == 0 or self.held < self._budget.free
+
+    @property
+    def portion(self) -> int:
+        """What one piece of work may add while others may begin theirs."""
+        return self._budget.free // 8
+
+    def take(self, amount: int) -> None:
+        self.held += amount
+        self._budget.change(amount)
+
+    def give_back(self, amount: int) -> None:
+        if amount:
+            self.held -= amount
+            self._budget.change(-amount)
+
+    def look_again(self) -> None:
+        self._changed.set()
+
+    async def wait(self, timeout_s: float) -> bool:
+        """Whether there is room, at once or within the time."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                while not self.has_room:
+                    self._changed.clear()
+                    await self._changed.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    def close(self) -> None:
+        """Gives back all that is held, and counts no longer."""
+        self._budget.change(-self.held)
+        self._budget.forget(self)
+        self._budget = Budget(self._budget.total)

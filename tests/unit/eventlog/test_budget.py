@@ -1,0 +1,64 @@
+import asyncio
+
+import pytest
+
+from lockstream.eventlog.budget import Budget, Share
+
+
+def take_all_they_can(shares: list[Share], portion: int) -> None:
+    """Each in turn, until nobody may take more."""
+    while any(share.has_room for share in shares):
+        for share in shares:
+            if share.has_room:
+                share.take(portion)
+
+
+@pytest.mark.parametrize("count", [1, 2, 10, 100])
+def test_however_many_want_ever_more_they_get_equal_parts_and_stay_below_the_total(
+    count: int,
+) -> None:
+    budget = Budget(10_000)
+    shares = [budget.share() for _ in range(count)]
+    take_all_they_can(shares, 1)
+    assert budget.used < budget.total
+    assert {share.held for share in shares} <= {10_000 // (count + 1) + n for n in (0, 1)}
+
+
+def test_one_that_gives_nothing_back_leaves_the_others_their_part() -> None:
+    budget = Budget(1_000)
+    stalled, other = budget.share(), budget.share()
+    take_all_they_can([stalled], 10)
+    assert stalled.held == 500
+    for _ in range(100):
+        assert other.has_room
+        other.take(200)
+        other.give_back(200)
+
+
+def test_one_that_holds_nothing_always_gets_a_portion() -> None:
+    budget = Budget(100)
+    greedy, late = budget.share(), budget.share()
+    greedy.take(1_000)
+    assert (greedy.has_room, late.has_room, late.portion) == (False, True, 0)
+    late.take(50)
+    assert not late.has_room
+
+
+async def test_whoever_waits_goes_on_as_soon_as_another_gives_back() -> None:
+    budget = Budget(100)
+    one, other = budget.share(), budget.share()
+    one.take(90)
+    other.take(20)
+    assert not await other.wait(0.01)
+    waiting = asyncio.create_task(other.wait(30.0))
+    await asyncio.sleep(0)
+    one.give_back(90)
+    assert await waiting
+
+
+def test_a_share_that_is_closed_has_given_back_everything() -> None:
+    budget = Budget(100)
+    share = budget.share()
+    share.take(70)
+    share.close()
+    assert (budget.used, budget.free) == (0, 100)

@@ -1,0 +1,53 @@
+import asyncio
+from pathlib import Path
+
+from lockstream.projector.fold_queue import PENDING_BYTES, PENDING_EVENTS, FoldQueue, Pending
+from lockstream.projector.metrics import ProjectorMetrics
+from lockstream.read_model.database import Database, read_model_url
+from lockstream.read_model.fold import CommittedEvent, Stretch
+from lockstream.read_model.store import ReadModel
+from lockstream.runtime.errors import LockstreamError
+from lockstream.runtime.readiness import Readiness
+from lockstream.runtime.settings import Settings
+from tests.examples_of import used_event
+
+
+class Owner:
+    def folded(self, batch: int, stretch: Stretch) -> None: ...
+
+    def fold_failed(self, error: LockstreamError) -> None: ...
+
+
+def queue(folder: Path) -> FoldQueue:
+    readiness = Readiness()
+    model = ReadModel(Database(read_model_url(Settings(state_dir=folder)), 5.0), 1)
+    return FoldQueue(model, readiness, ProjectorMetrics(readiness, list))
+
+
+def pending(events: int, value_bytes: int) -> Pending:
+    event = CommittedEvent(0, 0, used_event(), b"x" * value_bytes)
+    return Pending(Owner(), 0, Stretch(0, 0, events, events=[event] * events))
+
+
+async def waits_for_room(fold_queue: FoldQueue, more: Pending) -> bool:
+    """Whether it waits until what was queued is gone."""
+    submitting = asyncio.create_task(fold_queue.submit(more))
+    for _ in range(5):
+        await asyncio.sleep(0)
+    waited = not submitting.done()
+    fold_queue.drop(0)
+    await submitting
+    return waited
+
+
+async def test_partitions_wait_while_much_is_not_folded_whether_in_number_or_in_size(
+    tmp_path: Path,
+) -> None:
+    few = pending(1, 10)
+    for full in (pending(PENDING_EVENTS, 10), pending(1, PENDING_BYTES)):
+        fold_queue = queue(tmp_path)
+        await fold_queue.submit(full)
+        assert await waits_for_room(fold_queue, few)
+    fold_queue = queue(tmp_path)
+    await fold_queue.submit(pending(100, 400))
+    assert not await waits_for_room(fold_queue, few)
