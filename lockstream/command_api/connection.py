@@ -8,6 +8,7 @@ a raw socket.
 
 import asyncio
 import re
+from collections.abc import Sequence
 from uuid import uuid4
 
 import httptools
@@ -32,6 +33,7 @@ LINGER_S = 2.0
 """How long a refusal waits for its reader: closed at once, unread input would reset it away."""
 BODY_GRACE_S = 1.0
 """The door answers a late body; only what it did not wait for is left to the connection."""
+_OFFERS = (b"upgrade", b"http2-settings")
 _HOST = re.compile(rb"^[A-Za-z0-9._~%!$&'()*+,;=:\[\]-]*\Z")
 
 
@@ -46,6 +48,7 @@ class GuardedConnection(HttpToolsProtocol):
         self._served: RequestResponseCycle | None = None
         self._refusal: CommandRefused | None = None
         self._refused = False
+        self._draining = False
         self._begin_message(begun=False)
         self._set_deadline(self.receipt_timeout_s)
 
@@ -59,6 +62,17 @@ class GuardedConnection(HttpToolsProtocol):
         else:
             super().shutdown()
 
+    def drain(self) -> None:
+        """From now on, every answer is the last one on its connection, and says so."""
+        self._draining = True
+        if self.cycle is not None and not self.cycle.response_started:
+            self.cycle.keep_alive = False
+
+    @property
+    def idle(self) -> bool:
+        """Whether nobody waits for an answer, as far as has been read."""
+        return not self._begun and (self.cycle is None or self.cycle.response_complete)
+
     # -- receiving -----------------------------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
@@ -69,18 +83,35 @@ class GuardedConnection(HttpToolsProtocol):
             self._set_deadline(self.receipt_timeout_s)
         self._understood = False
         try:
-            self.parser.feed_data(data)
+            self._parse(data)
         except httptools.HttpParserError:
             self._refuse(self._refusal or _malformed("request", "is not well-formed HTTP/1.1"))
-        except httptools.HttpParserUpgrade:
-            self.cycle.keep_alive = False
         if not self._understood:
             # A name, a value or a line that does not end: the parser keeps it all.
             self._open_bytes += len(data)
             if self._open_bytes > MAX_HEAD_BYTES:
                 self._refuse(_head_too_large())
 
+    def _parse(self, data: bytes) -> None:
+        """
+        Raises:
+            httptools.HttpParserError: it is not HTTP, or a call-back has refused it.
+        """
+        while True:
+            try:
+                self.parser.feed_data(data)
+            except httptools.HttpParserUpgrade as stopped:
+                # The parser takes what follows an offer for another protocol. It is the body.
+                version = self.parser.get_http_version()
+                head = head_without_offer(self.scope["method"], self.url, version, self.headers)
+                self.parser = httptools.HttpRequestParser(self)
+                self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+                data = head + data[stopped.args[0] :]
+            else:
+                return
+
     def _begin_message(self, *, begun: bool) -> None:
+        self._offered = False
         self._begun = begun
         self._in_head = True
         self._understood = True
@@ -112,7 +143,15 @@ class GuardedConnection(HttpToolsProtocol):
         self._understood = True
         self._check_head()
         self._in_head = False
+        method = self.parser.get_method().decode("ascii")
+        if self.parser.should_upgrade() and method != "CONNECT":
+            # A mere offer, which a server is free to ignore (RFC 9110, section 7.8).
+            self.scope["method"] = method
+            self._offered = True
+            return
         super().on_headers_complete()
+        if self._draining:
+            self.cycle.keep_alive = False
         self._set_deadline(self.receipt_timeout_s + BODY_GRACE_S)
 
     def _check_head(self) -> None:
@@ -142,6 +181,8 @@ class GuardedConnection(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         self._understood = True
+        if self._offered:
+            return
         self._begun = False
         self._in_head = True
         self._clear_deadline()
@@ -236,6 +277,21 @@ class GuardedConnection(HttpToolsProtocol):
 def connection_class(receipt_timeout_s: float) -> type[GuardedConnection]:
     """The class with its deadline, as uvicorn wants it."""
     return type("Connection", (GuardedConnection,), {"receipt_timeout_s": receipt_timeout_s})
+
+
+def head_without_offer(
+    method: str, target: bytes, version: str, headers: Sequence[tuple[bytes, bytes]]
+) -> bytes:
+    """The head of a request as it would be if its sender had not offered another protocol."""
+    lines = [b"%s %s HTTP/%s" % (method.encode(), target, version.encode())]
+    for name, value in headers:
+        if name == b"connection":
+            kept = [o for o in value.split(b",") if o.strip().lower() not in _OFFERS]
+            if kept:
+                lines.append(name + b":" + b",".join(kept))
+        elif name not in _OFFERS:
+            lines.append(name + b":" + value)
+    return b"\r\n".join(lines) + b"\r\n\r\n"
 
 
 def _malformed(field: str, message: str) -> InvalidRequest:

@@ -9,8 +9,8 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from lockstream.command_api.connection import connection_class
+from lockstream.command_api.draining import DrainingServer
 from lockstream.runtime.errors import ConfigurationError
-from lockstream.runtime.health import QuietServer
 from lockstream.runtime.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ async def listen(app: ASGIApp, settings: Settings, stop: Event) -> None:
     scheme = "http" if context is None else "https"
     log.info("api listens on %s://%s:%s", scheme, settings.api_host, settings.api_port)
     try:
-        await QuietServer(config).serve_until(stop)
+        await DrainingServer(config).serve_until(stop)
     except SystemExit as error:
         raise ConfigurationError(
             f"LOCKSTREAM_API_PORT: {settings.api_host}:{settings.api_port} can't be listened on"

@@ -34,12 +34,14 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 class Listener:
-    """``seen``: the requests that reached the application; ``held``: lets ``/held`` answer."""
+    """``seen``: the requests that reached the application; ``held``: lets ``/held`` answer;
+    ``stop``: as SIGTERM would."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.seen: list[Request] = []
         self.held = asyncio.Event()
+        self.stop = asyncio.Event()
         self._connections: list[RawConnection] = []
         routes = [
             Route("/body", self._body, methods=["POST"]),
@@ -124,8 +126,7 @@ class RawConnection:
 async def listening(settings: Settings) -> AsyncIterator[Listener]:
     chosen = msgspec.structs.replace(settings, api_port=free_port(0))
     listener = Listener(chosen)
-    stop = asyncio.Event()
-    serving = asyncio.create_task(listen(listener.served, chosen, stop))
+    serving = asyncio.create_task(listen(listener.served, chosen, listener.stop))
     try:
         async with asyncio.timeout(DEADLINE_S):
             while not serving.done():
@@ -138,5 +139,5 @@ async def listening(settings: Settings) -> AsyncIterator[Listener]:
     finally:
         await listener.hang_up()
         listener.held.set()
-        stop.set()
+        listener.stop.set()
         await serving

@@ -224,14 +224,73 @@ async def test_a_connection_is_kept_after_an_answer_that_came_early(listener: Li
     assert (await connection.answer()).status == 200
 
 
-async def test_a_wish_to_upgrade_is_answered_in_http_1_1_and_closed(listener: Listener) -> None:
+OFFERS = [
+    b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAEAAEAAAAIAAAAB\r\n",
+    b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n",
+    b"Upgrade: TLS/1.0, HTTP/2.0\r\nConnection: upgrade\r\n",
+    b"Connection: keep-alive, upgrade\r\nUpgrade: h2c\r\n",
+    b"Upgrade: h2c\r\n",
+    b"Connection: TE\r\nTE: trailers, deflate\r\n",
+    b"Accept-Encoding: gzip, br;q=1.0, *;q=0\r\n",
+    b"Accept: text/html, image/gif, */*; q=.2\r\n",
+    b"Priority: u=0, i\r\nPrefer: respond-async\r\nRange: bytes=0-1\r\n",
+    b"Keep-Alive: timeout=5\r\nCache-Control: no-cache\r\nPragma: no-cache\r\n",
+]
+
+
+@pytest.mark.parametrize("offer", OFFERS, ids=range(len(OFFERS)))
+async def test_what_a_client_merely_offers_does_not_change_its_request(
+    listener: Listener, offer: bytes
+) -> None:
     connection = await listener.connect()
-    await connection.send(
-        b"GET /unread HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
-    )
-    answer = await connection.answer()
-    assert (answer.status, answer.headers["connection"]) == (200, "close")
-    assert await connection.rest() == b""
+    head = POST + offer
+    await connection.send(head + b"Content-Length: 3\r\n\r\nabc")
+    await connection.send(head + b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n" + GET)
+    await connection.send(GET[:-2] + offer + b"\r\n")
+    answers = [await connection.answer() for _ in range(4)]
+    assert [answer.status for answer in answers] == [200] * 4
+    assert [answer.body for answer in answers[:2]] == [b"abc"] * 2
+    assert not any("upgrade" in answer.headers for answer in answers)
+    assert not any(answer.headers.get("connection") == "close" for answer in answers)
+
+
+async def test_an_offer_that_comes_in_pieces_is_an_offer_still(listener: Listener) -> None:
+    connection = await listener.connect()
+    whole = POST + OFFERS[0] + b"Content-Length: 3\r\n\r\nabc"
+    for at in range(len(whole)):
+        await connection.send(whole[at : at + 1])
+        await asyncio.sleep(0)
+    assert (await connection.answer()).body == b"abc"
+    assert len(listener.seen) == 1
+
+
+async def test_an_offer_hides_nothing_that_is_refused_without_it(listener: Listener) -> None:
+    both = b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+    assert_refused(await listener.ask(POST + OFFERS[0] + both), 400)
+    assert_refused(await listener.ask(GET[:-2] + OFFERS[0] + b"Host: b\r\n\r\n"), 400)
+    closing = GET[:-2] + b"Connection: close, Upgrade\r\nUpgrade: h2c\r\n\r\n"
+    assert (await listener.ask(closing)).headers["connection"] == "close"
+    assert len(listener.seen) == 1
+
+
+@pytest.mark.parametrize("patient", [True, False])
+async def test_a_client_that_expects_100_is_told_to_go_on(
+    listener: Listener, patient: bool
+) -> None:
+    connection = await listener.connect()
+    head = POST + b"Expect: 100-continue\r\nContent-Length: 3\r\n\r\n"
+    if patient:
+        await connection.send(head)
+        assert (await connection.answer()).status == 100
+        await connection.send(b"abc")
+        answer = await connection.answer()
+    else:
+        await connection.send(head + b"abc")
+        answer = await connection.answer()
+        if answer.status == 100:
+            answer = await connection.answer()
+    assert (answer.status, answer.body) == (200, b"abc")
 
 
 async def test_a_client_that_hangs_up_in_its_body_disturbs_nobody(listener: Listener) -> None:

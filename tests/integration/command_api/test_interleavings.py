@@ -74,6 +74,7 @@ async def test_what_is_seen_of_a_lock_during_a_rebuild_is_not_remembered(late: A
         assert (await late.get("/locks/7", org_id)).status_code == 503
         assert (await late.get("/locks/7/events", org_id)).status_code == 503
         assert (await late.use(headers={"X-Org": org_id}, key="k")).status_code == 503
+        assert (await late.use(headers={"X-Org": org_id})).status_code == 503
     await late.fold(moved_to("globex"), 1)
     assert (await late.get("/locks/7", "globex")).status_code == 200
     assert (await late.get("/locks/7", "acme")).status_code == 404
@@ -167,19 +168,20 @@ async def test_an_event_that_comes_during_the_look_up_is_the_answer(
     asked.see(CREATED, 0)
     await asked.fold(CREATED, 0)
     used = used_event(event_id=event_id_of_idempotency_key("acme", "k"))
+    later = used_event(version=3, used_count=2)
 
-    async def come() -> None:
-        asked.see(used, 1)
+    async def come(event: Event = used, offset: int = 1) -> None:
+        asked.see(event, offset)
         if folded:
-            await asked.fold(used, 1)
+            await asked.fold(event, offset)
 
     asked.steps.at("event", come)
     answer = await asked.use(key="k")
     assert (answer.status_code, answer.json()["version"]) == (200, 2)
     assert answer.headers["idempotent-replayed"] == "true"
     assert asked.publisher.last.offset == -1, "nothing was published"
-    asked.steps.at("fate", come)
-    assert (await asked.get(f"/events/{used.event_id}")).json()["status"] == "recorded"
+    asked.steps.at("fate", lambda: come(later, 2))
+    assert (await asked.get(f"/events/{later.event_id}")).json()["status"] == "recorded"
 
 
 # -- one key ---------------------------------------------------------------------------------------

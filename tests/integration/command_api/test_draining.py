@@ -1,0 +1,108 @@
+"""A stop leaves no request that has come without an answer."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+
+from lockstream.runtime.settings import Settings
+from tests.integration.command_api.listener import Listener, listening
+
+GET = b"GET /unread HTTP/1.1\r\nHost: a\r\n\r\n"
+HELD = b"GET /held HTTP/1.1\r\nHost: a\r\n\r\n"
+STOPS = 3
+CALLERS = 8
+
+
+@pytest.fixture
+async def listener() -> AsyncIterator[Listener]:
+    async with listening(Settings()) as listener:
+        yield listener
+
+
+async def refused(listener: Listener) -> None:
+    async with asyncio.timeout(10):
+        while True:
+            try:
+                connection = await listener.connect()
+            except ConnectionRefusedError:
+                return
+            await connection.close()
+            await asyncio.sleep(0.01)
+
+
+async def test_what_comes_on_a_kept_connection_after_the_stop_is_answered(
+    listener: Listener,
+) -> None:
+    kept, fresh, idle = [await listener.connect() for _ in range(3)]
+    for connection in (kept, idle):
+        await connection.send(GET)
+        assert "connection" not in (await connection.answer()).headers
+    listener.stop.set()
+    await refused(listener)
+    for connection in (kept, fresh):
+        await connection.send(GET)
+        answer = await connection.answer()
+        assert (answer.status, answer.headers["connection"]) == (200, "close")
+        assert await connection.rest() == b""
+    assert await idle.rest() == b"", "closed at last, without a word"
+
+
+async def test_what_is_under_way_at_the_stop_is_answered(listener: Listener) -> None:
+    connection, half = await listener.connect(), await listener.connect()
+    await connection.send(HELD)
+    await half.send(b"POST /body HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\na")
+    async with asyncio.timeout(10):
+        while listener.door.in_flight < 2:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    listener.stop.set()
+    await refused(listener)
+    listener.held.set()
+    await half.send(b"bc")
+    for each in (connection, half):
+        answer = await each.answer()
+        assert (answer.status, answer.headers["connection"]) == (200, "close")
+
+
+async def test_what_the_kernel_has_connected_before_the_stop_is_answered(
+    listener: Listener,
+) -> None:
+    """Nothing is awaited between the two: the listener has not been asked for it yet."""
+    connections = [await listener.connect() for _ in range(20)]
+    for connection in connections:
+        await connection.send(GET)
+    listener.stop.set()
+    answers = [await connection.answer() for connection in connections]
+    assert {answer.status for answer in answers} == {200}
+
+
+async def test_a_stop_under_load_cuts_no_request() -> None:
+    for _ in range(STOPS):
+        async with listening(Settings()) as listener:
+            url = f"http://127.0.0.1:{listener.settings.api_port}/body"
+            answered = 0
+
+            async def call(client: httpx.AsyncClient, url: str = url) -> None:
+                nonlocal answered
+                while True:
+                    try:
+                        answer = await client.post(url, content=b"abc")
+                    except httpx.ConnectError:
+                        return
+                    assert (answer.status_code, answer.content) == (200, b"abc")
+                    answered += 1
+
+            anew = httpx.Limits(max_keepalive_connections=0)
+            async with (
+                httpx.AsyncClient(timeout=20, trust_env=False) as keeping,
+                httpx.AsyncClient(timeout=20, limits=anew, trust_env=False) as opening,
+                asyncio.timeout(60),
+                asyncio.TaskGroup() as callers,
+            ):
+                for number in range(CALLERS):
+                    callers.create_task(call(opening if number % 2 else keeping))
+                while answered < 100:  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+                listener.stop.set()
+            assert answered >= 100
