@@ -1,12 +1,14 @@
 """Where ``lockstream replay`` puts the events. Parquet files have a module of their own
 (``parquet_files.py``), since pyarrow takes long to import."""
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
 from lockstream.eventlog.kafka import FetchedRecord
+from lockstream.operations.output_files import OutputFile
+
+OUT = "--out"
 
 
 class Sink(Protocol):
@@ -15,13 +17,18 @@ class Sink(Protocol):
 
     def close(self) -> None: ...
 
+    def discard(self) -> None: ...
+
 
 class NdjsonSink:
     """One event a line, as it stands in ``lock-events``."""
 
     def __init__(self, file: Path | None) -> None:
-        self._output = sys.stdout.buffer if file is None else file.open("wb")
-        self._is_ours = file is not None
+        """
+        Raises:
+            ConfigurationError: it can't be written there.
+        """
+        self._output = OutputFile(OUT, file)
 
     def write(self, records: Sequence[FetchedRecord]) -> None:
         lines = [record.value or b"null" for record in records]
@@ -29,6 +36,7 @@ class NdjsonSink:
         self._output.write(b"\n".join(lines))
 
     def close(self) -> None:
-        self._output.flush()
-        if self._is_ours:
-            self._output.close()
+        self._output.close()
+
+    def discard(self) -> None:
+        self._output.discard()

@@ -52,7 +52,9 @@ async def create_key(here: Installation, org_id: str, expires: str | None) -> tu
         ConfigurationError: no such organisation.
     """
     now = datetime.now(UTC)
-    not_after = write_time(now + read_duration(expires)) if expires is not None else None
+    not_after = (
+        write_time(now + read_duration("--expires", expires)) if expires is not None else None
+    )
     registry = await read_registry(here.kafka, here.settings.topics.registry)
     if registry.organization(org_id) is None:
         raise ConfigurationError(
@@ -99,8 +101,8 @@ def rotate_key(
         wish = Rotation(
             org_id=org_id,
             key_id=key_id,
-            overlap=read_duration(overlap),
-            lifetime=read_duration(expires) if expires is not None else None,
+            overlap=read_duration("--overlap", overlap),
+            lifetime=read_duration("--expires", expires) if expires is not None else None,
         )
         wish.check()
         async with open_installation() as here:

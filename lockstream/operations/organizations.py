@@ -66,7 +66,11 @@ def mint(
     try:
         settings = load_settings()
         signed = mint_token(
-            settings, subject=subject, org_id=org_id, lifetime=read_duration(ttl), scope=scope
+            settings,
+            subject=subject,
+            org_id=org_id,
+            lifetime=read_duration("--ttl", ttl),
+            scope=scope,
         )
     except LockstreamError as error:
         raise fail(error) from error

@@ -1,6 +1,8 @@
 """The lock event stream as Parquet files."""
 
+import re
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +11,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lockstream.eventlog.kafka import FetchedRecord
+from lockstream.operations.event_files import OUT
+from lockstream.operations.output_files import OutputFolder, output_errors
 from lockstream.schemas.primitives import read_time
 
+PARTS = re.compile(r"lock-events-[0-9]{5}\.parquet(\.part)?")
 ROWS_PER_GROUP = 20_000
 
 _TIME = pa.timestamp("ms", tz="UTC")
@@ -78,11 +83,16 @@ class _Rows(msgspec.Struct):
 
 
 class ParquetSink:
-    """One file a partition: ``lock-events-00003.parquet``. A file is whole or has no such name."""
+    """One file a partition: ``lock-events-00003.parquet``. They take the place of all that an
+    earlier export has left in the folder, together and once they are whole."""
 
     def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self._folder = folder
+        """
+        Raises:
+            ConfigurationError: it can't be written there.
+        """
+        self._path = folder
+        self._folder = OutputFolder(OUT, folder, PARTS.fullmatch)
         self._writers: dict[int, Any] = {}
         self._waiting: dict[int, _Rows] = {}
 
@@ -96,21 +106,29 @@ class ParquetSink:
 
     def _write_group(self, partition: int) -> None:
         rows = self._waiting.pop(partition)
-        if partition not in self._writers:
-            self._writers[partition] = pq.ParquetWriter(
-                self._file(partition, ".part"), PARQUET_SCHEMA, compression="zstd"
-            )
-        self._writers[partition].write_table(_table(partition, rows))
-
-    def _file(self, partition: int, ending: str = "") -> Path:
-        return self._folder / f"lock-events-{partition:05d}.parquet{ending}"
+        table = _table(partition, rows)
+        with output_errors(OUT, self._path):
+            if partition not in self._writers:
+                self._writers[partition] = pq.ParquetWriter(
+                    self._folder.path(f"lock-events-{partition:05d}.parquet"),
+                    PARQUET_SCHEMA,
+                    compression="zstd",
+                )
+            self._writers[partition].write_table(table)
 
     def close(self) -> None:
         for partition in list(self._waiting):
             self._write_group(partition)
-        for partition, writer in self._writers.items():
-            writer.close()
-            self._file(partition, ".part").replace(self._file(partition))
+        with output_errors(OUT, self._path):
+            for writer in self._writers.values():
+                writer.close()
+        self._folder.close()
+
+    def discard(self) -> None:
+        for writer in self._writers.values():
+            with suppress(OSError):
+                writer.close()
+        self._folder.discard()
 
 
 def _table(partition: int, rows: _Rows) -> Any:

@@ -15,28 +15,21 @@ from lockstream.eventlog.installation import (
     partner_topic,
     topic_exists,
 )
-from lockstream.eventlog.kafka import (
-    Kafka,
-    beginnings,
-    connected,
-    high_watermarks,
-    offsets_at_time,
-)
+from lockstream.eventlog.kafka import Kafka, connected
 from lockstream.eventlog.registry import read_registry, write_entries
 from lockstream.operations.console import print_json, print_table, say
-from lockstream.operations.durations import read_moment
 from lockstream.operations.installation import Installation, open_installation, run_verb
 from lockstream.operations.names import check_name
+from lockstream.operations.start_points import EARLIEST, START_HELP, read_start, start_offsets
 from lockstream.runtime.errors import ConfigurationError
 from lockstream.schemas.lock_events import EVENT_TYPES
-from lockstream.schemas.primitives import epoch_ms, write_time
+from lockstream.schemas.primitives import write_time
 from lockstream.schemas.registry import Partner
 
 partner = typer.Typer(no_args_is_help=True, help="Partners and their topics.")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 PartnerId = Annotated[str, typer.Argument(help="The partner's id.")]
-EARLIEST, NOW = "earliest", "now"
 
 
 @partner.command("add")
@@ -47,7 +40,7 @@ def add_partner(
         str, typer.Option(help=f"Comma-separated: {', '.join(EVENT_TYPES)}; '*' for all.")
     ] = "*",
     begin: Annotated[
-        str, typer.Option("--from", help="earliest, now, or a time (2026-11-23T10:00:00Z).")
+        str, typer.Option("--from", help=f"The first event that it gets: {START_HELP}")
     ] = EARLIEST,
     as_json: Json = False,
 ) -> None:
@@ -122,14 +115,9 @@ async def create_partner(
 
 async def _start_offsets(kafka: Kafka, partitions: int, topic: str, begin: str) -> tuple[int, ...]:
     numbers = list(range(partitions))
-    moment = None if begin in (EARLIEST, NOW) else read_moment(begin)
+    start = read_start("--from", begin, datetime.now(UTC))
     async with connected(kafka.offsets_client()) as client:
-        if begin == EARLIEST:
-            offsets = await beginnings(client, topic, numbers)
-        elif moment is None:
-            offsets = await high_watermarks(client, topic, numbers)
-        else:
-            offsets = await offsets_at_time(client, topic, numbers, epoch_ms(moment))
+        offsets = await start_offsets(client, topic, numbers, start, "--from")
     return tuple(offsets[p] for p in numbers)
 
 

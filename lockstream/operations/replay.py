@@ -2,8 +2,9 @@
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import msgspec
 import typer
@@ -11,26 +12,30 @@ import typer
 from lockstream.eventlog.kafka import (
     FetchedRecord,
     Record,
-    beginnings,
     connected,
     last_stable_offsets,
-    offsets_at_time,
     stable_ends,
 )
 from lockstream.eventlog.log_reader import LogReader
 from lockstream.operations.console import print_json, progress_bar, say
-from lockstream.operations.durations import read_moment
 from lockstream.operations.event_files import NdjsonSink, Sink
 from lockstream.operations.installation import Installation, open_installation, run_verb
+from lockstream.operations.output_files import STDOUT, whole
+from lockstream.operations.start_points import (
+    EARLIEST,
+    START_HELP,
+    Start,
+    read_start,
+    start_offsets,
+)
 from lockstream.projector.own_output import read_stretch
 from lockstream.read_model.fold import Stretch
 from lockstream.runtime.errors import ConfigurationError
 from lockstream.runtime.process import prefetched
-from lockstream.schemas.primitives import epoch_ms
 
 TRANSACTION_EVENTS = 10_000
 """At least as many are folded in at once by ``rebuild``."""
-START = "start"
+FROM = "--from"
 
 
 class Stretches(msgspec.Struct, frozen=True):
@@ -48,41 +53,53 @@ class Stretches(msgspec.Struct, frozen=True):
 def replay(
     begin: Annotated[
         str,
-        typer.Option("--from", help="start, an offset (in every partition), or a time."),
-    ] = START,
+        typer.Option("--from", help=f"The first event: {START_HELP}"),
+    ] = EARLIEST,
     partition: Annotated[int | None, typer.Option(help="Only this partition.")] = None,
     form: Annotated[
         Literal["ndjson", "parquet"], typer.Option("--format", help="NDJSON or Parquet files.")
     ] = "ndjson",
     out: Annotated[
         Path | None,
-        typer.Option(help="NDJSON: the file, instead of stdout. Parquet: the folder (required)."),
+        typer.Option(
+            help="NDJSON: the file, instead of stdout (-). Parquet: the folder (required)."
+        ),
     ] = None,
 ) -> None:
     """Write the lock event stream out, from the beginning or later, to the end it has now.
 
-    Committed events only. All events of a lock come in the order of their versions."""
+    Committed events only. All events of a lock come in the order of their versions. What is
+    written is whole, or what was there before stays."""
 
     async def verb() -> int:
-        if form == "parquet" and out is None:
-            raise ConfigurationError("--format parquet needs --out, the folder for its files")
-        async with open_installation() as here, connected(here.kafka.reader()) as client:
-            topic = here.settings.topics.lock_events
+        start = read_start(FROM, begin, datetime.now(UTC))
+        if start.word != EARLIEST:
+            say(f"{FROM} is taken for {start.text}")
+        async with open_installation() as here:
             numbers = _chosen(partition, here.settings.partitions)
-            stretches = await _plan(client, topic, numbers, begin)
-            sink = _sink(form, out)
-            written = await _copy(LogReader(client), topic, stretches, sink)
-            # Only now: what is not whole keeps the name of a part.
-            sink.close()
-        return written
+            with whole(_sink(form, out)) as sink:
+                return await _export(here, numbers, start, sink)
 
     written = run_verb(verb)
-    say(f"{written:,} events")
+    if written:
+        say(f"{written:,} events")
+    else:
+        say(f"0 events: there is nothing at or after {begin}")
+
+
+async def _export(here: Installation, numbers: Sequence[int], start: Start, sink: Sink) -> int:
+    topic = here.settings.topics.lock_events
+    async with connected(here.kafka.reader()) as client:
+        begins = await start_offsets(client, topic, numbers, start, FROM)
+        stretches = Stretches(begins, await last_stable_offsets(client, topic, numbers))
+        return await _copy(LogReader(client), topic, stretches, sink)
 
 
 def _sink(form: str, out: Path | None) -> Sink:
-    if form == "ndjson" or out is None:
+    if form == "ndjson":
         return NdjsonSink(out)
+    if out is None or out == STDOUT:
+        raise ConfigurationError("--format parquet needs --out, the folder for its files")
     # pyarrow would make every verb start a fifth of a second later.
     from lockstream.operations.parquet_files import ParquetSink
 
@@ -95,17 +112,6 @@ def _chosen(partition: int | None, count: int) -> list[int]:
     if not 0 <= partition < count:
         raise ConfigurationError(f"--partition: there are partitions 0 to {count - 1}")
     return [partition]
-
-
-async def _plan(reader: Any, topic: str, numbers: Sequence[int], begin: str) -> Stretches:
-    first = await beginnings(reader, topic, numbers)
-    if begin == START:
-        begins = first
-    elif begin.isdigit():
-        begins = {p: max(first[p], int(begin)) for p in numbers}
-    else:
-        begins = await offsets_at_time(reader, topic, numbers, epoch_ms(read_moment(begin)))
-    return Stretches(begins, await last_stable_offsets(reader, topic, numbers))
 
 
 async def _copy(reader: LogReader, topic: str, stretches: Stretches, sink: Sink) -> int:

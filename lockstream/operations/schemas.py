@@ -1,5 +1,6 @@
 """``lockstream schemas``: the descriptions of the HTTP API and the topics, as files."""
 
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
@@ -12,8 +13,8 @@ from lockstream.descriptions.asyncapi import asyncapi_document
 from lockstream.descriptions.published import PUBLISHED
 from lockstream.operations.configuration import fail, load_settings
 from lockstream.operations.console import print_json, say
-from lockstream.runtime.errors import ConfigurationError, LockstreamError
-from lockstream.runtime.files import write_atomically
+from lockstream.operations.output_files import OutputFolder, output_errors, whole
+from lockstream.runtime.errors import LockstreamError
 from lockstream.runtime.settings import Settings
 from lockstream.schemas.json_schemas import Json
 
@@ -39,7 +40,7 @@ def export_schemas(
     topic's records are lock-events.headers.json."""
     try:
         documents = export_documents(load_settings())
-        written = [write_document(folder, name, document) for name, document in documents.items()]
+        written = write_documents(folder, documents)
     except LockstreamError as error:
         raise fail(error) from error
     if as_json:
@@ -58,16 +59,17 @@ def export_documents(settings: Settings) -> dict[str, Json]:
     }
 
 
-def write_document(folder: Path, name: str, document: Json) -> Path:
-    """Returns the file, whole or as it was before.
+def write_documents(folder: Path, documents: Mapping[str, Json]) -> list[Path]:
+    """Returns the files: all of them new, or as they were before.
 
     Raises:
-        ConfigurationError: it can't be written there.
+        ConfigurationError: they can't be written there.
     """
-    file = folder / name
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(file, msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n")
-    except OSError as error:
-        raise ConfigurationError(f"--to: {file} can't be written: {error.strerror}") from error
-    return file
+    with (
+        whole(OutputFolder("--to", folder, documents.__contains__)) as output,
+        output_errors("--to", folder),
+    ):
+        for name, document in documents.items():
+            text = msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n"
+            output.path(name).write_bytes(text)
+    return [folder / name for name in documents]

@@ -11,19 +11,19 @@ from lockstream.runtime.errors import ConfigurationError
 
 @pytest.mark.parametrize(("text", "days"), [("90d", 90), ("24h", 1), ("1440m", 1), ("86400s", 1)])
 def test_durations(text: str, days: int) -> None:
-    assert read_duration(text) == timedelta(days=days)
+    assert read_duration("--ttl", text) == timedelta(days=days)
 
 
-@pytest.mark.parametrize("text", ["", "90", "d", "-1d", "1.5h", "1w", "forever"])
+@pytest.mark.parametrize("text", ["", "90", "d", "-1d", "1.5h", "1w", "forever", "٣d", "²h", "0d"])
 def test_what_is_no_duration_is_refused_with_an_example(text: str) -> None:
-    with pytest.raises(ConfigurationError, match="90d"):
-        read_duration(text)
+    with pytest.raises(ConfigurationError, match="--ttl"):
+        read_duration("--ttl", text)
 
 
 @pytest.mark.parametrize("text", ["36501d", "999999999d", "999999999h"])
 def test_a_duration_beyond_all_calendars_is_refused(text: str) -> None:
     with pytest.raises(ConfigurationError, match="36500d"):
-        read_duration(text)
+        read_duration("--ttl", text)
 
 
 def test_a_moment_without_a_zone_is_utc() -> None:

@@ -1,0 +1,83 @@
+"""What people write after ``--from``, the same in all verbs."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from lockstream.operations.start_points import Start, read_start
+from lockstream.runtime.errors import ConfigurationError
+
+NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
+
+
+def start(text: str) -> Start:
+    return read_start("--from", text, NOW)
+
+
+def test_words_offsets_and_times_are_told_apart() -> None:
+    assert start("earliest").word == start("start").word == "earliest"
+    assert start("now").word == "now"
+    assert start("1200").offset == start("offset:1200").offset == 1200
+    assert start("offset:20261126").offset == 20261126
+    assert start("2026-11-23").moment == datetime(2026, 11, 23, tzinfo=UTC)
+    assert start("2026-11-23 10:00").moment == datetime(2026, 11, 23, 10, tzinfo=UTC)
+    assert start("2026-11-23t11:00:00.123456789+01:00").moment == datetime(
+        2026, 11, 23, 10, 0, 0, 123456, tzinfo=UTC
+    )
+    assert start("1969-07-20").moment == datetime(1969, 7, 20, tzinfo=UTC)
+    assert start("0001-01-01T00:00:00+14:00").text.startswith("0001-01-01")
+
+
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [
+        ("20261126", "2026-11-26"),
+        ("1795441973", "2026-11-23T"),
+        ("1795441973073", "2026-11-23T"),
+        ("1795441973073123", "2026-11-23T"),
+    ],
+)
+def test_digits_with_two_meanings_are_refused_with_both_ways_to_write_them(
+    text: str, written: str
+) -> None:
+    with pytest.raises(ConfigurationError) as refusal:
+        start(text)
+    assert written in str(refusal.value)
+    assert f"offset:{text}" in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "²",
+        "٣",
+        "-5",
+        "+5",
+        "1e3",
+        "1.5",
+        "offset:",
+        "offset:-1",
+        "offset:٣",
+        "tomorrow",
+        "90d",
+        "99999999999999999999",
+        "2026-W48",
+        "20261123T100000Z",
+        "2026-13-01",
+        "2026-11-23T25:00",
+        "23.11.2026",
+        "٢٠٢٦-11-23",
+        "2026-11-23T1",
+    ],
+)
+def test_what_is_no_start_is_refused_in_one_sentence(text: str) -> None:
+    with pytest.raises(ConfigurationError, match="--from") as refusal:
+        start(text)
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("text", ["2026-11-27", "2026-11-26T12:00:01Z", "9999-12-31T23:59-14:00"])
+def test_a_time_to_come_is_refused(text: str) -> None:
+    with pytest.raises(ConfigurationError, match="nothing at or after"):
+        start(text)
