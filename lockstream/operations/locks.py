@@ -6,13 +6,15 @@ from uuid import UUID
 import typer
 
 from lockstream.eventlog.installation import ensure_installation
-from lockstream.operations.console import print_json, show
+from lockstream.operations.console import print_json, print_table, say, show
 from lockstream.operations.installation import Installation, open_installation, run_verb
 from lockstream.operations.lock_creation import create_locks, fact_publisher
 from lockstream.operations.lock_files import LockLine
 from lockstream.operations.lock_import import import_locks
 from lockstream.operations.names import check_lock_id, check_name
+from lockstream.read_model.rows import LockRow
 from lockstream.runtime.errors import ConfigurationError
+from lockstream.schemas.primitives import MAX_LOCK_ID
 from lockstream.schemas.topics import partition_of
 
 lock = typer.Typer(no_args_is_help=True, help="Locks.")
@@ -85,19 +87,59 @@ async def _show(here: Installation, lock_id: int, as_json: bool) -> None:
     row, _ = await here.read_model.lock(lock_id, partition)
     if row is None:
         raise ConfigurationError(f"there is no lock {lock_id} in the read model")
-    shown = {
-        "lockId": row.lock_id,
-        "aggregateId": str(row.lock_uuid),
-        "orgId": row.org_id,
-        "version": row.version,
-        "updatedAt": row.updated_at,
-        "partition": partition,
-    }
+    shown = {**_shown(row), "partition": partition}
     if as_json:
         print_json(shown)
     else:
         for name, value in shown.items():
             show(f"{name:12} {value}")
+
+
+@lock.command("list")
+def list_locks(
+    org_id: Annotated[str | None, typer.Option("--org", help="Only this organisation's.")] = None,
+    limit: Annotated[
+        int, typer.Option(min=1, max=10_000, help="How many at most, 1 to 10,000.")
+    ] = 100,
+    after: Annotated[
+        int, typer.Option(min=0, help="Only locks with greater ids: the last one of a page.")
+    ] = 0,
+    as_json: Json = False,
+) -> None:
+    """List locks by their ids, as the read model has them.
+
+    A page that is full may not be the last: go on with --after and its last id (`nextAfter` in
+    JSON, null after the last page)."""
+
+    async def verb() -> tuple[list[LockRow], bool]:
+        if org_id is not None:
+            check_name("--org", org_id)
+        async with open_installation() as here:
+            await here.read_model.prepare()
+            rows = await here.read_model.locks_after(min(after, MAX_LOCK_ID), org_id, limit + 1)
+            return rows[:limit], len(rows) > limit
+
+    rows, more = run_verb(verb)
+    if as_json:
+        shown = [_shown(row) for row in rows]
+        print_json({"locks": shown, "nextAfter": rows[-1].lock_id if more else None})
+        return
+    print_table(
+        ("lock", "aggregate id", "organisation", "version", "updated"),
+        [(r.lock_id, r.lock_uuid, r.org_id, r.version, r.updated_at) for r in rows],
+    )
+    if more:
+        say(f"there are more: --after {rows[-1].lock_id}")
+
+
+def _shown(row: LockRow) -> dict[str, object]:
+    return {
+        "lockId": row.lock_id,
+        "aggregateId": str(row.lock_uuid),
+        "orgId": row.org_id,
+        "version": row.version,
+        "updatedAt": row.updated_at,
+    }
 
 
 lock.command("import")(import_locks)

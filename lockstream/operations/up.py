@@ -18,6 +18,7 @@ from lockstream.eventlog.local_broker import LocalBroker
 from lockstream.operations.configuration import DEMO_ENV, DOTENV
 from lockstream.operations.console import say, show
 from lockstream.operations.demo import DemoData, set_up_demo
+from lockstream.operations.env_files import env_lines
 from lockstream.operations.installation import run_verb
 from lockstream.operations.probes import ask
 from lockstream.operations.services import TlsCert, TlsKey, with_tls
@@ -52,6 +53,14 @@ def up(
 async def _up(demo: bool, tls_cert: str | None, tls_key: str | None) -> None:
     settings = with_tls(read_settings(os.environ, DOTENV), tls_cert, tls_key)
     await check_listening(settings)
+    # Before anything is started: these stand in demo.env.
+    env_lines(
+        {
+            variable_of("state_dir"): settings.state_dir.absolute(),
+            "READ_MODEL_URL": settings.read_model_url,
+            "KAFKA_BOOTSTRAP_SERVERS": settings.kafka_bootstrap_servers,
+        }
+    )
     settings.state_dir.mkdir(parents=True, exist_ok=True)
     taken = ConfigurationError(
         f"another `lockstream up` runs on {settings.state_dir.absolute()}; stop it first"
@@ -238,7 +247,7 @@ class _System:
             values[f"{role.upper()}_PID"] = service.pid or ""
         if self._broker is not None:
             values["BROKER_PID"] = self._broker.pid
-        lines = "".join(f"{name}={value}\n" for name, value in values.items())
+        lines = env_lines(values)
         write_atomically(settings.state_dir / DEMO_ENV, lines.encode(), mode=0o600)
 
 

@@ -1,10 +1,11 @@
 """The questions, over an open connection."""
 
 from collections.abc import Sequence
+from typing import Any
 from uuid import UUID
 
 import msgspec
-from sqlalchemy import Connection, bindparam, func, select
+from sqlalchemy import Connection, Row, bindparam, func, select
 
 from lockstream.read_model.key_lists import KeyLists
 from lockstream.read_model.rows import EventRow, LockRow, ParkedRow, Position
@@ -23,6 +24,10 @@ class Queries:
         self._positions = of_stream
         self._position = of_stream.where(positions.c.partition == bindparam("partition"))
         self._locks = select(locks).where(keys.holds(locks.c.lock_id))
+        page = select(locks).where(locks.c.lock_id > bindparam("after"))
+        page = page.order_by(locks.c.lock_id).limit(bindparam("count"))
+        self._locks_after = page
+        self._locks_of_after = page.where(locks.c.org_id == bindparam("org_id"))
         self._versions = select(locks.c.lock_id, locks.c.version).where(keys.holds(locks.c.lock_id))
         self._used_counts = select(temp_keys).select_from(
             keys.join(temp_keys, temp_keys.c.lock_id, temp_keys.c.temp_key_uuid)
@@ -71,12 +76,17 @@ class Queries:
     def locks(self, connection: Connection, lock_ids: Sequence[int]) -> dict[int, LockRow]:
         if not lock_ids:
             return {}
-        return {
-            row.lock_id: LockRow(
-                row.lock_id, UUID(bytes=row.lock_uuid), row.org_id, row.version, row.updated_at
-            )
-            for row in connection.execute(self._locks, self._keys.numbers(lock_ids))
-        }
+        rows = connection.execute(self._locks, self._keys.numbers(lock_ids))
+        return {row.lock_id: _to_lock(row) for row in rows}
+
+    def locks_after(
+        self, connection: Connection, after: int, org_id: str | None, count: int
+    ) -> list[LockRow]:
+        asked: dict[str, object] = {"after": after, "count": count}
+        if org_id is None:
+            return [_to_lock(row) for row in connection.execute(self._locks_after, asked)]
+        rows = connection.execute(self._locks_of_after, {**asked, "org_id": org_id})
+        return [_to_lock(row) for row in rows]
 
     def versions(self, connection: Connection, lock_ids: Sequence[int]) -> dict[int, int]:
         if not lock_ids:
@@ -135,6 +145,10 @@ class Queries:
             for event_id, *row in connection.execute(self._parked_facts, {"event_ids": chunk}):
                 found[UUID(bytes=event_id)] = ParkedRow(*row)
         return found
+
+
+def _to_lock(row: Row[Any]) -> LockRow:
+    return LockRow(row.lock_id, UUID(bytes=row.lock_uuid), row.org_id, row.version, row.updated_at)
 
 
 def to_position(row: object) -> Position:

@@ -188,6 +188,16 @@ class ReadModel:
         asked = list(lock_ids)
         return await self._database.read(lambda c: self._queries.locks(c, asked))
 
+    async def locks_after(self, lock_id: int, org_id: str | None, limit: int) -> list[LockRow]:
+        """At most ``limit`` locks with greater ids, by id; of this organisation, if one is named.
+
+        Raises:
+            ReadModelUnavailable: the database can't be reached or is too slow.
+        """
+        return await self._database.read(
+            lambda c: self._queries.locks_after(c, lock_id, org_id, limit)
+        )
+
     async def known_lock_ids(self, lock_ids: Iterable[int]) -> set[int]:
         """Those of ``lock_ids`` that exist.
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
+from dotenv import dotenv_values
 
 READY_S = 120.0
 STOP_S = 60.0
@@ -62,8 +63,7 @@ class RunningSystem:
 
     @property
     def env(self) -> dict[str, str]:
-        lines = self.env_file.read_text().splitlines()
-        return dict(line.split("=", 1) for line in lines)
+        return {name: value or "" for name, value in dotenv_values(self.env_file).items()}
 
     def kill(self, role: str) -> None:
         """SIGKILL to one role; returns when the supervisor has started it again."""

@@ -17,6 +17,8 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
+from lockstream.operations.env_files import env_lines
+
 RUN = Path(__file__).parents[2] / "examples" / "run"
 COMMAND_CLIENTS = ("curl", "python", "javascript", "go", "ruby")
 PARTNERS = ("partner-python", "partner-javascript", "partner-go", "partner-java")
@@ -62,7 +64,7 @@ def env_with(running_system: RunningSystem, tmp_path: Path) -> Callable[..., Pat
     def write(**changed: str) -> Path:
         file = tmp_path / "demo.env"
         values = {**running_system.env, **changed}
-        file.write_text("".join(f"{name}={value}\n" for name, value in values.items()))
+        file.write_text(env_lines(values))
         return file
 
     return write

@@ -78,6 +78,26 @@ def test_every_line_is_created_existed_or_is_named(
     assert (shown["orgId"], shown["version"]) == ("import-a", 1)
 
 
+def test_locks_are_listed_page_by_page(running_system: RunningSystem, tmp_path: Path) -> None:
+    running_system.lockstream("org", "add", "--id", "listed")
+    file = tmp_path / "locks.csv"
+    ids = [2**62, *range(8_000_000, 8_000_004)]
+    file.write_text("id,org\n" + "".join(f"{lock},listed\n" for lock in ids))
+    assert imported(running_system, file)[0] == 0
+    pages = []
+    after: int | None = 0
+    while after is not None:
+        arguments = ("--org", "listed", "--limit", "2", "--after", str(after), "--json")
+        page = json.loads(running_system.lockstream("lock", "list", *arguments))
+        pages.append([lock["lockId"] for lock in page["locks"]])
+        after = page["nextAfter"]
+    assert pages == [sorted(ids)[0:2], sorted(ids)[2:4], sorted(ids)[4:]]
+    table = running_system.lockstream("lock", "list", "--after", "7999999", "--limit", "1")
+    assert "8000000" in table
+    assert "listed" in table
+    assert "2026" not in running_system.lockstream("lock", "list", "--org", "unheard-of")
+
+
 @pytest.mark.parametrize(
     ("name", "content"),
     [

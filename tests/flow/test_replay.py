@@ -1,4 +1,4 @@
-"""``lockstream replay`` on a running system: what ``--from`` is taken for, and what is said of it."""
+"""``lockstream replay`` on a running system: what ``--from`` is taken for, and what is said."""
 
 import json
 from pathlib import Path
