@@ -1,14 +1,16 @@
-"""The whole audit: every partition, one after the other; memory grows by 8 bytes an event and by
-the locks of one partition."""
+"""The whole audit: every partition, one after the other; memory grows by 8 bytes an event and a
+lock, and by the locks and temp keys of one partition."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Collection, Mapping
 
 import msgspec
 
-from lockstream.audit.event_ids import EventIds, hash_id
+from lockstream.audit.event_ids import EventIds
 from lockstream.audit.partition_audit import Advance, Dropped, PartitionAudit
 from lockstream.audit.plan import Plan, make_plan
 from lockstream.audit.read_model_audit import ReadModelAudit
+from lockstream.audit.repeated import Repeated
 from lockstream.audit.violations import Violation
 from lockstream.eventlog.kafka import Kafka
 from lockstream.eventlog.log_reader import LogReader
@@ -17,7 +19,10 @@ from lockstream.read_model.rows import Position
 from lockstream.read_model.store import ReadModel
 from lockstream.read_model.tables import LOCK_EVENTS
 from lockstream.runtime.settings import Settings
-from lockstream.schemas.lock_events import EventHeaders
+
+FILLED_S = 5.0
+"""Seconds in which a projector that runs begins to fill an empty read model."""
+LOOK_S = 0.25
 
 
 class Counted(msgspec.Struct):
@@ -51,11 +56,11 @@ class Auditor:
             KafkaUnavailable: the log can't be read.
             ReadModelUnavailable: the database can't be asked.
         """
-        ids = EventIds()
+        ids, lock_uuids = EventIds(), EventIds()
         dropped: dict[int, list[Dropped]] = {}
         positions = await self._read_model.positions(LOCK_EVENTS)
         for partition in range(self._settings.partitions):
-            audit = PartitionAudit(self._kafka, self._settings, plan, partition, ids)
+            audit = PartitionAudit(self._kafka, self._settings, plan, partition, ids, lock_uuids)
             folded_to = positions.get(partition, Position()).next_offset
             model = ReadModelAudit(
                 self._read_model, self._settings.topics.lock_events, partition, folded_to
@@ -68,8 +73,27 @@ class Auditor:
         self.counted.events = len(ids)
         for violation in self._passed_over(ids, dropped):
             yield violation
-        async for violation in self._repeated(plan, ids):
+        async for violation in self._repeated(plan, ids.suspects(), lock_uuids.suspects()):
             yield violation
+        if self.counted.events and (empty := await self._left_empty(positions)) is not None:
+            yield empty
+
+    async def _left_empty(self, positions: Mapping[int, Position]) -> Violation | None:
+        """A read model in which there was nothing at the beginning, and still is: nobody fills it.
+        One that is behind, or is being filled, is no violation."""
+        deadline = asyncio.get_running_loop().time() + FILLED_S
+        while not any(position.next_offset for position in positions.values()):
+            if asyncio.get_running_loop().time() > deadline:
+                detail = (
+                    f"the read model is empty, and the stream holds {self.counted.events} events: "
+                    "start the projector, which folds them in, or run `lockstream rebuild`"
+                )
+                return Violation(
+                    "read-model-empty", self._settings.topics.lock_events, 0, 0, detail
+                )
+            await asyncio.sleep(LOOK_S)
+            positions = await self._read_model.positions(LOCK_EVENTS)
+        return None
 
     def _passed_over(self, ids: EventIds, dropped: dict[int, list[Dropped]]) -> list[Violation]:
         """Dropped facts whose event id no event has: they were lost, not repeated."""
@@ -90,26 +114,17 @@ class Auditor:
             )
         return found
 
-    async def _repeated(self, plan: Plan, ids: EventIds) -> AsyncIterator[Violation]:
-        """Event ids that stand in the stream more than once: only suspects are looked at again."""
-        suspects = ids.suspects()
-        if not suspects:
+    async def _repeated(
+        self, plan: Plan, ids: Collection[int], lock_uuids: Collection[int]
+    ) -> AsyncIterator[Violation]:
+        """Event ids that stand in the stream more than once, and UUIDs of more than one lock: only
+        suspects are looked at again."""
+        if not ids and not lock_uuids:
             return
         topic = self._settings.topics.lock_events
-        seen: dict[str, str] = {}
+        seen = Repeated(topic, ids, lock_uuids)
         async with LogReader.open(self._kafka) as reader:
             async for records in reader.read(topic, plan.events.begin, plan.events.end):
                 for record in records:
-                    try:
-                        event_id = EventHeaders.from_kafka(record.headers).event_id
-                    except (ValueError, UnicodeDecodeError):
-                        continue
-                    if hash_id(event_id) not in suspects:
-                        continue
-                    place = f"{topic}[{record.partition}] offset {record.offset}"
-                    if event_id in seen:
-                        detail = f"event {event_id} stands at {seen[event_id]} already"
-                        yield Violation(
-                            "duplicate-event-id", topic, record.partition, record.offset, detail
-                        )
-                    seen.setdefault(event_id, place)
+                    for violation in seen.look_at(record):
+                        yield violation

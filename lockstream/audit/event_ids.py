@@ -1,4 +1,4 @@
-"""Finding repeated event ids among millions, in 8 bytes each.
+"""Finding repeated ids among millions, in 8 bytes each: of events, and UUIDs of locks.
 
 Of every id a 64-bit hash is kept; hashes that occur twice are only suspects, whose ids a second
 look at the log has to compare.

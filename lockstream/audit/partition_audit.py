@@ -35,13 +35,20 @@ class PartitionAudit:
     """``lag``: events that each partner is entitled to and hasn't got yet."""
 
     def __init__(
-        self, kafka: Kafka, settings: Settings, plan: Plan, partition: int, ids: EventIds
+        self,
+        kafka: Kafka,
+        settings: Settings,
+        plan: Plan,
+        partition: int,
+        ids: EventIds,
+        lock_uuids: EventIds,
     ) -> None:
         self._kafka = kafka
         self._settings = settings
         self._plan = plan
         self._partition = partition
         self._ids = ids
+        self._lock_uuids = lock_uuids
         self.dropped: list[Dropped] = []
         self.lag: dict[str, int] = {}
 
@@ -53,7 +60,9 @@ class PartitionAudit:
         """
         reached = self._plan.events.begin[self._partition]
         topics, partition = self._settings.topics, self._partition
-        checks = EventChecks(topics.lock_events, partition, self._settings.partitions)
+        checks = EventChecks(
+            topics.lock_events, partition, self._settings.partitions, self._lock_uuids
+        )
         async with AsyncExitStack() as stack:
             events = await self._cursor(stack, topics.lock_events, self._plan.events)
             facts = _FactMerge(

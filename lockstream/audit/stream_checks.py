@@ -1,13 +1,21 @@
 """The checks of one partition, record by record. Pure: they are fed, and yield violations."""
 
 from collections.abc import Iterator
+from uuid import UUID
 
 import msgspec
 
+from lockstream.audit.event_ids import EventIds, hash_id
 from lockstream.audit.violations import Violation
 from lockstream.eventlog.kafka import Record
 from lockstream.fanout.decisions import delivers
-from lockstream.schemas.lock_events import Event, EventHeaders, decode_event, event_type
+from lockstream.schemas.lock_events import (
+    Event,
+    EventHeaders,
+    TempKeyUsedEvent,
+    decode_event,
+    event_type,
+)
 from lockstream.schemas.partner_events import PartnerPosition, encode_envelope, envelope
 from lockstream.schemas.registry import Partner
 from lockstream.schemas.topics import lock_key, partition_of
@@ -36,13 +44,17 @@ def read_event(record: Record) -> ReadEvent:
 
 
 class EventChecks:
-    """``lock-events``, one partition: versions, source offsets, where locks live."""
+    """``lock-events``, one partition: versions, counts of uses, source offsets, where locks live.
+    ``lock_uuids`` collects those of all partitions, each once for every lock that has it."""
 
-    def __init__(self, topic: str, partition: int, partitions: int) -> None:
+    def __init__(self, topic: str, partition: int, partitions: int, lock_uuids: EventIds) -> None:
         self._topic = topic
         self._partition = partition
         self._partitions = partitions
+        self._lock_uuids = lock_uuids
         self._versions: dict[int, int] = {}
+        self._uuids: dict[int, UUID] = {}
+        self._uses: dict[int, int] = {}
         self._last_source = -1
 
     def check(self, read: ReadEvent) -> Iterator[Violation]:
@@ -59,6 +71,9 @@ class EventChecks:
                 kind, read.offset, f"lock {event.lock_id}: version {event.version} after {last}"
             )
         self._versions[event.lock_id] = max(last, event.version)
+        yield from self._check_uuid(read)
+        if isinstance(event, TempKeyUsedEvent):
+            yield from self._check_uses(read.offset, event)
         if read.headers.source_offset <= self._last_source:
             yield self._violation(
                 "source-offset-not-increasing",
@@ -66,6 +81,32 @@ class EventChecks:
                 f"source-offset {read.headers.source_offset} after {self._last_source}",
             )
         self._last_source = max(self._last_source, read.headers.source_offset)
+
+    def _check_uuid(self, read: ReadEvent) -> Iterator[Violation]:
+        lock_id, lock_uuid = read.event.lock_id, read.event.aggregate_id
+        known = self._uuids.get(lock_id)
+        if known == lock_uuid:
+            return
+        self._uuids[lock_id] = lock_uuid
+        self._lock_uuids.add(str(lock_uuid))
+        if known is not None:
+            yield self._violation(
+                "lock-uuid-changed", read.offset, f"lock {lock_id} was {known}, and is {lock_uuid}"
+            )
+
+    def _check_uses(self, offset: int, event: TempKeyUsedEvent) -> Iterator[Violation]:
+        """The keys themselves would take too much, where each is used once: a hash of 64 bits."""
+        data = event.data
+        key = hash_id(f"{event.lock_id} {data.temp_key_uuid}")
+        last = self._uses.get(key, 0)
+        if data.used_count != last + 1:
+            yield self._violation(
+                "used-count-wrong",
+                offset,
+                f"lock {event.lock_id}, temp key {data.temp_key_uuid}: "
+                f"usedCount {data.used_count} after {last}",
+            )
+        self._uses[key] = data.used_count
 
     def unreadable(self, record: Record, why: str) -> Violation:
         return self._violation("unreadable-record", record.offset, why)

@@ -10,6 +10,9 @@ Kind = Literal[
     "version-repeated",
     "duplicate-event-id",
     "wrong-partition",
+    "lock-uuid-changed",
+    "lock-uuid-shared",
+    "used-count-wrong",
     "source-offset-not-increasing",
     "fact-passed-over",
     "event-without-fact",
@@ -18,6 +21,7 @@ Kind = Literal[
     "partner-event-altered",
     "partner-sequence-gap",
     "read-model-differs",
+    "read-model-empty",
 ]
 
 

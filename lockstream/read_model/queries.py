@@ -32,6 +32,11 @@ class Queries:
         self._used_counts = select(temp_keys).select_from(
             keys.join(temp_keys, temp_keys.c.lock_id, temp_keys.c.temp_key_uuid)
         )
+        self._used_totals = (
+            select(temp_keys.c.lock_id, func.sum(temp_keys.c.used_count))
+            .where(keys.holds(temp_keys.c.lock_id))
+            .group_by(temp_keys.c.lock_id)
+        )
         self._values = select(events.c.lock_id, events.c.version, events.c.value).select_from(
             keys.join(events, events.c.lock_id, events.c.version)
         )
@@ -101,6 +106,13 @@ class Queries:
             return {}
         rows = connection.execute(self._used_counts, self._keys.pairs(pairs))
         return {(lock_id, key): count for lock_id, key, count in rows}
+
+    def used_totals(self, connection: Connection, lock_ids: Sequence[int]) -> dict[int, int]:
+        """How often each of these locks was used, with whichever temp key."""
+        if not lock_ids:
+            return {}
+        rows = connection.execute(self._used_totals, self._keys.numbers(lock_ids))
+        return {lock_id: int(total) for lock_id, total in rows}
 
     def existing_event_ids(self, connection: Connection, event_ids: Sequence[UUID]) -> set[UUID]:
         found: set[UUID] = set()

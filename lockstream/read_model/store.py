@@ -291,6 +291,18 @@ class ReadModel:
         """
         return await self._database.read(lambda c: self._queries.parked_facts(c, event_ids))
 
+    async def locks_and_uses(
+        self, lock_ids: Sequence[int]
+    ) -> tuple[dict[int, LockRow], dict[int, int]]:
+        """These locks, and how often each was used, in one consistent view.
+
+        Raises:
+            ReadModelUnavailable: the database can't be reached or is too slow.
+        """
+        return await self._database.read(
+            lambda c: (self._queries.locks(c, lock_ids), self._queries.used_totals(c, lock_ids))
+        )
+
     async def known(
         self,
         partition: int,

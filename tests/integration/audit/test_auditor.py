@@ -1,12 +1,14 @@
 """Each check of the auditor, shown by planting the fault that it looks for in a real topic."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from uuid import UUID
 
+import msgspec
 import pytest
 from sqlalchemy import update
 
+from lockstream.audit import auditor
 from lockstream.audit.auditor import Auditor, Counted
 from lockstream.audit.event_ids import EventIds
 from lockstream.audit.violations import Violation
@@ -16,6 +18,7 @@ from lockstream.projector.role import run_projector
 from lockstream.read_model.store import ReadModel
 from lockstream.read_model.tables import events as events_table
 from lockstream.read_model.tables import locks as locks_table
+from lockstream.read_model.tables import temp_keys as temp_keys_table
 from lockstream.runtime.errors import Unavailable
 from lockstream.runtime.settings import Settings
 from lockstream.schemas.lock_events import (
@@ -32,7 +35,7 @@ from lockstream.schemas.partner_events import (
 )
 from lockstream.schemas.topics import lock_key, partition_of
 from tests.examples_of import lock_created, temp_key_used, used_event
-from tests.integration.conftest import open_read_model
+from tests.integration.conftest import PARTITIONS, open_read_model
 from tests.integration.kafka_tools import eventually, read_all, write_facts, write_raw
 from tests.integration.roles import add_partner, install, running
 
@@ -49,10 +52,10 @@ class Audited:
         self.counted = Counted()
 
     async def violations(self) -> list[Violation]:
-        auditor = Auditor(self.kafka, self.settings, self.read_model)
-        plan = await auditor.plan()
-        found = [violation async for violation in auditor.run(plan, lambda _: None)]
-        self.counted = auditor.counted
+        audit = Auditor(self.kafka, self.settings, self.read_model)
+        plan = await audit.plan()
+        found = [violation async for violation in audit.run(plan, lambda _: None)]
+        self.counted = audit.counted
         return found
 
     async def kinds(self) -> set[str]:
@@ -130,7 +133,7 @@ async def test_a_running_system_has_no_violation(audited: Audited) -> None:
 
 
 async def test_a_version_gap_is_found(audited: Audited) -> None:
-    await audited.plant_event(used_event(version=9), 100)
+    await audited.plant_event(used_event(version=9, used_count=3), 100)
     found = await audited.violations()
     assert {"version-gap", "event-without-fact"} == {v.kind for v in found}
     gap = next(v for v in found if v.kind == "version-gap")
@@ -163,6 +166,27 @@ async def test_a_lock_in_two_partitions_is_found(audited: Audited) -> None:
     other = (audited.home + 1) % audited.settings.partitions
     await audited.plant_event(used_event(version=1), 100, partition=other)
     assert "wrong-partition" in await audited.kinds()
+
+
+async def test_two_locks_with_one_uuid_are_found_across_partitions(audited: Audited) -> None:
+    other = next(n for n in range(8, 100) if partition_of(n, PARTITIONS) != audited.home)
+    partition = partition_of(other, audited.settings.partitions)
+    await audited.plant_event(used_event(lock_id=other, version=1), 100, partition=partition)
+    found = [v for v in await audited.violations() if v.kind == "lock-uuid-shared"]
+    assert len(found) == 1
+    assert all(f"lock {lock} " in found[0].detail for lock in (7, other))
+
+
+async def test_a_lock_whose_uuid_changes_is_found(audited: Audited) -> None:
+    changed = msgspec.structs.replace(used_event(version=4, used_count=3), aggregate_id=UUID(int=5))
+    await audited.plant_event(changed, 100)
+    assert "lock-uuid-changed" in await audited.kinds()
+
+
+async def test_a_count_of_uses_that_does_not_follow_is_found(audited: Audited) -> None:
+    await audited.plant_event(used_event(version=4, used_count=9), 100)
+    found = [v for v in await audited.violations() if v.kind == "used-count-wrong"]
+    assert [v.detail for v in found] == ["lock 7, temp key key-1: usedCount 9 after 2"]
 
 
 async def test_a_source_offset_that_does_not_increase_is_found(audited: Audited) -> None:
@@ -246,8 +270,49 @@ async def test_a_lock_that_the_read_model_has_wrong_is_found(audited: Audited) -
     assert await audited.kinds() == {"read-model-differs"}
 
 
-async def test_a_read_model_that_is_behind_is_no_violation(audited: Audited) -> None:
+async def test_a_temp_key_that_the_read_model_has_counted_wrongly_is_found(
+    audited: Audited,
+) -> None:
+    for wrong in (1, 3):
+        recount = update(temp_keys_table).values(used_count=wrong)
+        await audited.read_model._database.write(
+            lambda connection, recount=recount: connection.execute(recount)
+        )
+        found = await audited.violations()
+        assert [v.kind for v in found] == ["read-model-differs"] * len(found)
+        assert any(f"it has {wrong} uses" in v.detail for v in found)
+
+
+async def test_a_read_model_that_nobody_fills_is_said_once_to_be_empty(
+    audited: Audited, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(auditor, "FILLED_S", 0.5)
     await audited.read_model.reset()
+    found = await audited.violations()
+    assert [v.kind for v in found] == ["read-model-empty"]
+    assert "the stream holds 3 events" in found[0].detail
+
+
+async def test_a_read_model_that_is_being_filled_again_is_no_violation(audited: Audited) -> None:
+    await audited.read_model.reset()
+    async with running(run_projector, audited.settings):
+        assert await audited.violations() == []
+
+
+async def test_a_read_model_that_is_emptied_while_it_is_audited_is_no_violation(
+    audited: Audited,
+) -> None:
+    class Emptied(ReadModel):
+        """Emptied after the auditor has seen how far it had come."""
+
+        async def event_values(
+            self, pairs: Sequence[tuple[int, int]]
+        ) -> dict[tuple[int, int], bytes]:
+            await self.reset()
+            return await super().event_values(pairs)
+
+    model = Emptied(audited.read_model._database, audited.settings.partitions)
+    audited.read_model = model
     assert await audited.violations() == []
 
 
