@@ -1,11 +1,12 @@
 """All verbs of the ``lockstream`` command, put together."""
 
+from importlib.metadata import version
 from typing import Annotated
 
 import msgspec
 import typer
 
-from lockstream.operations.console import print_json, print_table
+from lockstream.operations.console import print_json, print_table, show
 from lockstream.operations.keys import key
 from lockstream.operations.locks import lock
 from lockstream.operations.organizations import org, token
@@ -19,6 +20,11 @@ from lockstream.operations.up import up
 from lockstream.operations.verify import verify
 from lockstream.runtime.settings import Settings
 
+HELP = (
+    "Lockstream: records that a temporary web key opened a lock, and delivers that fact "
+    "to everybody entitled to it: once, in order, with nothing lost. "
+    "`lockstream settings` lists the environment variables."
+)
 RUNNING, OPERATING, STREAM = "Running it", "Operating it", "The event stream"
 
 
@@ -43,15 +49,28 @@ def _meaning(field: msgspec.structs.FieldInfo) -> str:
     return ""
 
 
+def show_version(asked: bool) -> None:
+    if asked:
+        show(f"lockstream {version('lockstream')}")
+        raise typer.Exit
+
+
+def root(
+    _: Annotated[
+        bool,
+        typer.Option("--version", callback=show_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    """What holds for all verbs."""
+
+
 def make_command() -> typer.Typer:
     command = typer.Typer(
         no_args_is_help=True,
         add_completion=False,
         pretty_exceptions_enable=False,
-        help="Lockstream: records that a temporary web key opened a lock, and delivers that fact "
-        "to everybody entitled to it: once, in order, with nothing lost. "
-        "`lockstream settings` lists the environment variables.",
     )
+    command.callback(help=HELP)(root)
     for verb in (up, api, projector, fanout, broker):
         command.command(rich_help_panel=RUNNING)(verb)
     for group, name in (
