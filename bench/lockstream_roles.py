@@ -21,7 +21,7 @@ from lockstream.eventlog.kafka import Kafka
 from lockstream.operations.installation import Installation
 from lockstream.operations.keys import create_key
 from lockstream.operations.organizations import ensure_organization
-from lockstream.operations.partners import create_partner
+from lockstream.operations.partner_registration import create_partner
 from lockstream.operations.probes import ask
 from lockstream.operations.signing import ensure_signing_key, local_issuer, mint_token
 from lockstream.read_model.database import Database, read_model_url

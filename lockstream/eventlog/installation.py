@@ -73,14 +73,22 @@ async def ensure_topics(kafka: Kafka, settings: Settings, topics: list[Topic]) -
         await _check_partitions(admin, topics)
 
 
-async def topic_exists(kafka: Kafka, topic: str) -> bool:
+async def list_topics(kafka: Kafka) -> set[str]:
     """
     Raises:
         KafkaUnavailable: the broker can't be reached in time.
     """
     async with connected(kafka.admin()) as admin:
         with kafka_errors("listing the topics"):
-            return topic in await within(admin.list_topics(), REQUEST_TIMEOUT_S)
+            return set(await within(admin.list_topics(), REQUEST_TIMEOUT_S))
+
+
+async def topic_exists(kafka: Kafka, topic: str) -> bool:
+    """
+    Raises:
+        KafkaUnavailable: the broker can't be reached in time.
+    """
+    return topic in await list_topics(kafka)
 
 
 async def delete_topic(kafka: Kafka, topic: str) -> None:

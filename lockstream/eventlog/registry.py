@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 
 EDIT_ATTEMPTS = 5
 
-T = TypeVar("T", bound=Entry)
+T = TypeVar("T", bound="Entry | Removal")
 E = TypeVar("E", Organization, ApiKey, Partner)
 
 
@@ -127,6 +127,12 @@ async def write_entries(kafka: Kafka, topic: str, entries: Sequence[Entry]) -> N
                 )
 
 
+class Removal(msgspec.Struct, frozen=True):
+    """An entry that is to be there no more: its key gets a tombstone."""
+
+    entry: Organization
+
+
 async def edit_registry(
     kafka: Kafka, topic: str, edit: Callable[[Registry], Sequence[T]]
 ) -> Sequence[T]:
@@ -143,14 +149,19 @@ async def edit_registry(
         await asyncio.sleep(attempt * random.uniform(0.05, 0.5))
         writer = await TransactionalWriter.fence(kafka, f"editor.{topic}.0", 0)
         try:
-            entries = edit(await read_registry(kafka, topic))
-            outputs = [Output(topic, entry_key(entry), encode_entry(entry)) for entry in entries]
-            if outputs:
-                await writer.write(outputs)
+            changes = edit(await read_registry(kafka, topic))
+            if changes:
+                await writer.write([_output(topic, change) for change in changes])
         except OutputUncertain as error:
             log.debug("editing %s again: %s", topic, error)
         else:
-            return entries
+            return changes
         finally:
             await writer.discard()
     raise KafkaUnavailable(f"editing {topic}: others edit it at the same time; try again")
+
+
+def _output(topic: str, change: Entry | Removal) -> Output:
+    if isinstance(change, Removal):
+        return Output(topic, entry_key(change.entry), None)
+    return Output(topic, entry_key(change), encode_entry(change))

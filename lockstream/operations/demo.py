@@ -15,7 +15,7 @@ from lockstream.operations.keys import create_key
 from lockstream.operations.lock_files import LockLine
 from lockstream.operations.locks import ensure_lock
 from lockstream.operations.organizations import ensure_organization
-from lockstream.operations.partners import create_partner
+from lockstream.operations.partner_registration import create_partner
 from lockstream.operations.signing import mint_token
 from lockstream.read_model.database import Database, read_model_url
 from lockstream.read_model.store import ReadModel

@@ -8,11 +8,12 @@ import msgspec
 import typer
 
 from lockstream.command_api.api_keys import generate_key, hash_key, is_live
-from lockstream.eventlog.registry import Registry, edit_registry, read_registry, write_entries
+from lockstream.eventlog.registry import Registry, edit_registry, read_registry
 from lockstream.operations.console import print_json, print_table, say, show
 from lockstream.operations.durations import read_duration
 from lockstream.operations.installation import Installation, open_installation, run_verb
 from lockstream.operations.key_rotation import Rotation, plan_rotation
+from lockstream.operations.organizations import check_organization
 from lockstream.runtime.errors import ConfigurationError
 from lockstream.schemas.primitives import write_time
 from lockstream.schemas.registry import ApiKey
@@ -55,13 +56,13 @@ async def create_key(here: Installation, org_id: str, expires: str | None) -> tu
     not_after = (
         write_time(now + read_duration("--expires", expires)) if expires is not None else None
     )
-    registry = await read_registry(here.kafka, here.settings.topics.registry)
-    if registry.organization(org_id) is None:
-        raise ConfigurationError(
-            f"there is no organisation {org_id}; `lockstream org add --id {org_id}` first"
-        )
     entry, secret = _new_key(org_id, now, not_after)
-    await write_entries(here.kafka, here.settings.topics.registry, [entry])
+
+    def edit(registry: Registry) -> Sequence[ApiKey]:
+        check_organization(registry, org_id)
+        return [entry]
+
+    await edit_registry(here.kafka, here.settings.topics.registry, edit)
     return entry, secret
 
 

@@ -6,12 +6,15 @@ from uuid import UUID
 import typer
 
 from lockstream.eventlog.installation import ensure_installation
+from lockstream.eventlog.registry import read_registry
 from lockstream.operations.console import print_json, print_table, say, show
 from lockstream.operations.installation import Installation, open_installation, run_verb
 from lockstream.operations.lock_creation import create_locks, fact_publisher
 from lockstream.operations.lock_files import LockLine
 from lockstream.operations.lock_import import import_locks
+from lockstream.operations.lock_move import Moved, move_lock
 from lockstream.operations.names import check_lock_id, check_name
+from lockstream.operations.organizations import check_organization
 from lockstream.read_model.rows import LockRow
 from lockstream.runtime.errors import ConfigurationError
 from lockstream.schemas.primitives import MAX_LOCK_ID
@@ -20,6 +23,9 @@ from lockstream.schemas.topics import partition_of
 lock = typer.Typer(no_args_is_help=True, help="Locks.")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
+Force = Annotated[
+    bool, typer.Option("--force", help="Also for an organisation that is not registered.")
+]
 
 
 @lock.command("add")
@@ -29,6 +35,7 @@ def add_lock(
     lock_uuid: Annotated[
         UUID | None, typer.Option("--uuid", help="Its aggregate id; without, one is derived.")
     ] = None,
+    force: Force = False,
     as_json: Json = False,
 ) -> None:
     """Record that a lock exists, and wait until commands can use it."""
@@ -38,6 +45,9 @@ def add_lock(
         check_name("--org", org_id)
         async with open_installation() as here:
             await _prepare(here)
+            if not force:
+                registry = await read_registry(here.kafka, here.settings.topics.registry)
+                check_organization(registry, org_id)
             if await ensure_lock(here, LockLine(lock_id, org_id, lock_uuid)):
                 await _show(here, lock_id, as_json)
                 return
@@ -80,6 +90,42 @@ def show_lock(
             await _show(here, lock_id, as_json)
 
     run_verb(verb)
+
+
+@lock.command("move")
+def move(
+    lock_id: Annotated[int, typer.Option("--id", help="The lock's number.")],
+    org_id: Annotated[str, typer.Option("--org", help="The organisation that it goes to.")],
+    force: Force = False,
+    as_json: Json = False,
+) -> None:
+    """Move a lock to another organisation, for all that is recorded from now on.
+
+    What stands in its stream already stays with the organisation that it was of. Moving it where
+    it is changes nothing."""
+
+    async def verb() -> Moved:
+        check_lock_id("--id", lock_id)
+        check_name("--org", org_id)
+        async with open_installation() as here:
+            return await move_lock(here, lock_id, org_id, force=force)
+
+    moved = run_verb(verb)
+    row = moved.lock
+    if as_json:
+        print_json(
+            {
+                "lockId": row.lock_id,
+                "aggregateId": str(row.lock_uuid),
+                "orgId": row.org_id,
+                "version": row.version,
+                "changed": moved.changed,
+            }
+        )
+    elif moved.changed:
+        say(f"lock {row.lock_id} belongs to {row.org_id} since version {row.version}")
+    else:
+        say(f"lock {row.lock_id} belongs to {row.org_id} already")
 
 
 async def _show(here: Installation, lock_id: int, as_json: bool) -> None:

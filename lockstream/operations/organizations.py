@@ -1,19 +1,25 @@
 """``lockstream org …`` and ``token …``: who may ask."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
 
 from lockstream.eventlog.installation import ensure_installation
-from lockstream.eventlog.registry import read_registry, write_entries
+from lockstream.eventlog.registry import Registry, edit_registry, read_registry
 from lockstream.operations.configuration import fail, load_settings
-from lockstream.operations.console import print_json, say, show
+from lockstream.operations.console import print_json, print_table, say, show
 from lockstream.operations.durations import read_duration
 from lockstream.operations.installation import Installation, open_installation, run_verb
 from lockstream.operations.names import check_name
+from lockstream.operations.organization_removal import (
+    live_keys,
+    partners_of,
+    remove_organization,
+)
 from lockstream.operations.signing import mint_token
-from lockstream.runtime.errors import LockstreamError
+from lockstream.runtime.errors import ConfigurationError, LockstreamError
 from lockstream.schemas.primitives import write_time
 from lockstream.schemas.registry import Organization
 
@@ -45,12 +51,68 @@ async def ensure_organization(here: Installation, org_id: str) -> bool:
     """False if it was there before."""
     check_name("--id", org_id)
     await ensure_installation(here.kafka, here.settings)
-    registry = await read_registry(here.kafka, here.settings.topics.registry)
-    if registry.organization(org_id) is not None:
-        return False
     entry = Organization(id=org_id, created_at=write_time(datetime.now(UTC)))
-    await write_entries(here.kafka, here.settings.topics.registry, [entry])
-    return True
+
+    def edit(registry: Registry) -> Sequence[Organization]:
+        return [entry] if registry.organization(org_id) in (None, entry) else []
+
+    return bool(await edit_registry(here.kafka, here.settings.topics.registry, edit))
+
+
+def check_organization(registry: Registry, org_id: str) -> None:
+    """
+    Raises:
+        ConfigurationError: there is no such organisation.
+    """
+    if registry.organization(org_id) is None:
+        raise ConfigurationError(
+            f"there is no organisation {org_id}; `lockstream org add --id {org_id}` first"
+        )
+
+
+@org.command("list")
+def list_organizations(as_json: Json = False) -> None:
+    """List organisations, with how many live keys and partners each has."""
+
+    async def verb() -> Registry:
+        async with open_installation() as here:
+            return await read_registry(here.kafka, here.settings.topics.registry)
+
+    registry = run_verb(verb)
+    rows = [
+        {
+            "id": entry.id,
+            "createdAt": entry.created_at,
+            "liveKeys": len(live_keys(registry, entry.id)),
+            "partners": len(partners_of(registry, entry.id)),
+        }
+        for entry in registry.all(Organization)
+    ]
+    if as_json:
+        print_json(rows)
+    else:
+        print_table(
+            ("organisation", "added", "live keys", "partners"),
+            [(r["id"], r["createdAt"], r["liveKeys"], r["partners"]) for r in rows],
+        )
+
+
+@org.command("remove")
+def remove(
+    org_id: Annotated[str, typer.Option("--id", help="As `org list` shows it.")],
+    as_json: Json = False,
+) -> None:
+    """Take an organisation out of the registry. It must have no locks, live keys or partners."""
+
+    async def verb() -> None:
+        async with open_installation() as here:
+            await remove_organization(here, org_id)
+        if as_json:
+            print_json({"id": org_id, "removed": True})
+        else:
+            say(f"organisation {org_id} is removed")
+
+    run_verb(verb)
 
 
 @token.command("mint")

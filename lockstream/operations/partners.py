@@ -1,7 +1,6 @@
 """``lockstream partner …``: who gets events, of what types, from when on."""
 
-import re
-from datetime import UTC, datetime
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import msgspec
@@ -9,21 +8,14 @@ import typer
 
 from lockstream.eventlog.deletion import delete_output
 from lockstream.eventlog.groups import group_progress
-from lockstream.eventlog.installation import (
-    ensure_installation,
-    ensure_topics,
-    partner_topic,
-    topic_exists,
-)
-from lockstream.eventlog.kafka import Kafka, connected
-from lockstream.eventlog.registry import read_registry, write_entries
+from lockstream.eventlog.installation import topic_exists
+from lockstream.eventlog.registry import Registry, edit_registry, read_registry
 from lockstream.operations.console import print_json, print_table, say
 from lockstream.operations.installation import Installation, open_installation, run_verb
-from lockstream.operations.names import check_name
-from lockstream.operations.start_points import EARLIEST, START_HELP, read_start, start_offsets
+from lockstream.operations.partner_registration import create_partner
+from lockstream.operations.start_points import EARLIEST, START_HELP
 from lockstream.runtime.errors import ConfigurationError
 from lockstream.schemas.lock_events import EVENT_TYPES
-from lockstream.schemas.primitives import write_time
 from lockstream.schemas.registry import Partner
 
 partner = typer.Typer(no_args_is_help=True, help="Partners and their topics.")
@@ -42,13 +34,18 @@ def add_partner(
     begin: Annotated[
         str, typer.Option("--from", help=f"The first event that it gets: {START_HELP}")
     ] = EARLIEST,
+    force: Annotated[
+        bool, typer.Option("--force", help="Also for an organisation that is not registered.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Add a partner. The running fan-out begins to serve it at once."""
 
     async def verb() -> Partner:
         async with open_installation() as here:
-            return await create_partner(here, partner_id, org_id, read_types(types), begin)
+            return await create_partner(
+                here, partner_id, org_id, read_types(types), begin, force=force
+            )
 
     added = run_verb(verb)
     if as_json:
@@ -74,51 +71,6 @@ def read_types(text: str) -> tuple[str, ...]:
             f"there are {', '.join(EVENT_TYPES)}, and '*' for all"
         )
     return names
-
-
-async def create_partner(
-    here: Installation, partner_id: str, org_id: str, types: tuple[str, ...], begin: str
-) -> Partner:
-    """
-    Raises:
-        ConfigurationError: there is such a partner, or its topic is left from an earlier one.
-    """
-    check_name("--id", partner_id)
-    check_name("--org", org_id)
-    if re.fullmatch(r"\.+", partner_id):
-        raise ConfigurationError(f"--id: {partner_id!r} has no letter or digit")
-    await ensure_installation(here.kafka, here.settings)
-    topics = here.settings.topics
-    before = (await read_registry(here.kafka, topics.registry)).partner(partner_id)
-    if before is not None and before.status != "removed":
-        raise ConfigurationError(
-            f"partner {partner_id} exists already; `lockstream partner list` shows it"
-        )
-    if await topic_exists(here.kafka, topics.partner_events(partner_id)):
-        raise ConfigurationError(
-            f"the topic {topics.partner_events(partner_id)} is left from an earlier partner; use "
-            f"another id, or `lockstream partner remove {partner_id} --delete-topic` first"
-        )
-    entry = Partner(
-        id=partner_id,
-        org_id=org_id,
-        types=types,
-        start_offsets=await _start_offsets(
-            here.kafka, here.settings.partitions, topics.lock_events, begin
-        ),
-        created_at=write_time(datetime.now(UTC)),
-    )
-    await ensure_topics(here.kafka, here.settings, [partner_topic(here.settings, partner_id)])
-    await write_entries(here.kafka, topics.registry, [entry])
-    return entry
-
-
-async def _start_offsets(kafka: Kafka, partitions: int, topic: str, begin: str) -> tuple[int, ...]:
-    numbers = list(range(partitions))
-    start = read_start("--from", begin, datetime.now(UTC))
-    async with connected(kafka.offsets_client()) as client:
-        offsets = await start_offsets(client, topic, numbers, start, "--from")
-    return tuple(offsets[p] for p in numbers)
 
 
 @partner.command("list")
@@ -206,14 +158,15 @@ def resume_partner(partner_id: PartnerId, as_json: Json = False) -> None:
 async def _set_status(
     here: Installation, partner_id: str, status: Literal["active", "paused", "removed"]
 ) -> None:
-    topic = here.settings.topics.registry
-    entry = (await read_registry(here.kafka, topic)).partner(partner_id)
-    if entry is None or (entry.status == "removed" and status != "removed"):
-        raise ConfigurationError(
-            f"there is no partner {partner_id}; `lockstream partner list` shows all"
-        )
-    if entry.status != status:
-        await write_entries(here.kafka, topic, [msgspec.structs.replace(entry, status=status)])
+    def edit(registry: Registry) -> Sequence[Partner]:
+        entry = registry.partner(partner_id)
+        if entry is None or (entry.status == "removed" and status != "removed"):
+            raise ConfigurationError(
+                f"there is no partner {partner_id}; `lockstream partner list` shows all"
+            )
+        return [] if entry.status == status else [msgspec.structs.replace(entry, status=status)]
+
+    await edit_registry(here.kafka, here.settings.topics.registry, edit)
 
 
 def _report(partner_id: str, status: str, as_json: bool) -> None:

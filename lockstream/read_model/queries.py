@@ -57,6 +57,9 @@ class Queries:
             .order_by(events.c.version)
             .limit(bindparam("count"))
         )
+        self._count_locks = (
+            select(func.count()).select_from(locks).where(locks.c.org_id == bindparam("org_id"))
+        )
         self._parked_count = select(func.count()).select_from(parked)
         self._parked_facts = (
             select(parked.c.event_id, *(parked.c[name] for name in ParkedRow.__struct_fields__))
@@ -98,6 +101,9 @@ class Queries:
             return {}
         rows = connection.execute(self._versions, self._keys.numbers(lock_ids))
         return {row.lock_id: row.version for row in rows}
+
+    def count_locks(self, connection: Connection, org_id: str) -> int:
+        return int(connection.scalar(self._count_locks, {"org_id": org_id}) or 0)
 
     def used_counts(
         self, connection: Connection, pairs: Sequence[tuple[int, str]]

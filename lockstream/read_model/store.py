@@ -198,6 +198,14 @@ class ReadModel:
             lambda c: self._queries.locks_after(c, lock_id, org_id, limit)
         )
 
+    async def count_locks_of(self, org_id: str) -> int:
+        """How many locks are the organisation's.
+
+        Raises:
+            ReadModelUnavailable: the database can't be reached or is too slow.
+        """
+        return await self._database.read(lambda c: self._queries.count_locks(c, org_id))
+
     async def known_lock_ids(self, lock_ids: Iterable[int]) -> set[int]:
         """Those of ``lock_ids`` that exist.
 

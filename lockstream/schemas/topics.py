@@ -11,6 +11,8 @@ import msgspec
 DAY_MS = 24 * 60 * 60 * 1000
 MAX_RECORD_BYTES = 1_048_588
 """Kafka's own default for ``max.message.bytes``."""
+MAX_TOPIC_NAME = 249
+"""Source: ``org.apache.kafka.common.internals.Topic``."""
 
 
 class TopicNames(msgspec.Struct, frozen=True):
@@ -37,6 +39,13 @@ class TopicNames(msgspec.Struct, frozen=True):
     def partner_events(self, partner_id: str) -> str:
         return f"{self.prefix}partner.{partner_id}.lock-events"
 
+    def partner_of(self, topic: str) -> str | None:
+        """The partner whose events the topic holds; None if it holds none's."""
+        begin, end = f"{self.prefix}partner.", ".lock-events"
+        if not (topic.startswith(begin) and topic.endswith(end)):
+            return None
+        return topic[len(begin) : -len(end)] or None
+
     def group(self, name: str) -> str:
         """The consumer group ``name`` (``projector``, ``fanout.<partnerId>``)."""
         return f"{self.prefix}{name}"
@@ -47,6 +56,14 @@ class TopicNames(msgspec.Struct, frozen=True):
     def fanout_transactional_prefix(self, partner_id: str) -> str:
         """Of ``<prefix>.<partition>``."""
         return f"fanout.{partner_id}.{self.lock_events}"
+
+
+def collides(one: str, other: str) -> bool:
+    """Whether Kafka refuses to have both topics: in names of metrics '.' and '_' are the same.
+
+    Source: ``org.apache.kafka.common.internals.Topic.hasCollision``.
+    """
+    return one.replace(".", "_") == other.replace(".", "_")
 
 
 def lock_key(lock_id: int) -> bytes:

@@ -1,0 +1,199 @@
+"""Verbs that change the registry: whoever comes second sees what the first wrote, and user errors
+are told before Kafka is asked."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime
+
+import msgspec
+import pytest
+
+from lockstream.eventlog import registry as registry_module
+from lockstream.eventlog.installation import ensure_topics, partner_topic, topic_exists
+from lockstream.eventlog.kafka import Kafka
+from lockstream.eventlog.registry import Registry, edit_registry, read_registry
+from lockstream.operations.installation import Installation
+from lockstream.operations.keys import create_key
+from lockstream.operations.lock_files import LockLine
+from lockstream.operations.lock_move import move_lock
+from lockstream.operations.locks import ensure_lock
+from lockstream.operations.organization_removal import remove_organization
+from lockstream.operations.organizations import ensure_organization
+from lockstream.operations.partner_registration import create_partner
+from lockstream.operations.partners import _set_status
+from lockstream.projector.role import run_projector
+from lockstream.runtime.errors import ConfigurationError, ReadModelUnavailable
+from lockstream.runtime.settings import Settings
+from lockstream.schemas.primitives import write_time
+from lockstream.schemas.registry import ApiKey, Organization, Partner
+from tests.integration.conftest import open_read_model
+from tests.integration.roles import install, running
+
+
+@pytest.fixture
+async def here(kafka: Kafka, settings: Settings) -> AsyncIterator[Installation]:
+    await install(kafka, settings)
+    model = open_read_model(settings)
+    await model.prepare()
+    installation = Installation(settings, kafka, model)
+    for org in ("acme", "bolt"):
+        await ensure_organization(installation, org)
+    yield installation
+    await model.close()
+
+
+async def add(here: Installation, partner_id: str, org_id: str = "acme") -> Partner:
+    return await create_partner(here, partner_id, org_id, ("*",), "earliest")
+
+
+async def registry_of(here: Installation) -> Registry:
+    return await read_registry(here.kafka, here.settings.topics.registry)
+
+
+def after_the_next_reading(
+    monkeypatch: pytest.MonkeyPatch, step: Callable[[], Awaitable[object]]
+) -> None:
+    """Lets somebody else take a whole step between the next edit's reading and its writing."""
+    read, taken = registry_module.read_registry, False
+
+    async def read_and_step(kafka: Kafka, topic: str) -> Registry:
+        nonlocal taken
+        found = await read(kafka, topic)
+        if not taken:
+            taken = True
+            await step()
+        return found
+
+    monkeypatch.setattr(registry_module, "read_registry", read_and_step)
+
+
+async def test_two_partners_added_at_once_under_one_id_are_one_and_the_second_is_refused(
+    here: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    after_the_next_reading(monkeypatch, lambda: add(here, "crm", "bolt"))
+    with pytest.raises(ConfigurationError, match="partner crm exists already"):
+        await add(here, "crm", "acme")
+    partner = (await registry_of(here)).partner("crm")
+    assert partner is not None
+    assert partner.org_id == "bolt"
+
+
+async def test_a_pause_beside_a_removal_brings_nobody_back(
+    here: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await add(here, "crm")
+    after_the_next_reading(monkeypatch, lambda: _set_status(here, "crm", "removed"))
+    with pytest.raises(ConfigurationError, match="there is no partner crm"):
+        await _set_status(here, "crm", "paused")
+    partner = (await registry_of(here)).partner("crm")
+    assert partner is not None
+    assert partner.status == "removed"
+
+
+async def test_a_key_issued_beside_the_removal_of_its_organisation_is_refused(
+    here: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    after_the_next_reading(monkeypatch, lambda: remove_organization(here, "acme"))
+    with pytest.raises(ConfigurationError, match="there is no organisation acme"):
+        await create_key(here, "acme", None)
+    assert (await registry_of(here)).all(ApiKey) == []
+
+
+async def test_an_organisation_registered_twice_at_once_is_registered_once(
+    here: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    after_the_next_reading(monkeypatch, lambda: ensure_organization(here, "corp"))
+    assert not await ensure_organization(here, "corp")
+
+
+@pytest.mark.parametrize(
+    ("existing", "partner_id", "problem"),
+    [
+        ("a.b", "a_b", "can't be told from"),
+        ("a_b.c", "a.b_c", "can't be told from"),
+        ("crm", "crm.lock-events", "the beginning of the other"),
+        ("crm.lock-events.eu", "crm", "the beginning of the other"),
+    ],
+)
+async def test_a_partner_id_that_kafka_or_an_acl_could_take_for_anothers_is_refused(
+    here: Installation, existing: str, partner_id: str, problem: str
+) -> None:
+    await add(here, existing)
+    with pytest.raises(ConfigurationError, match=problem):
+        await add(here, partner_id)
+    assert (await registry_of(here)).partner(partner_id) is None
+
+
+async def test_a_partner_id_whose_topic_would_be_too_long_is_refused(here: Installation) -> None:
+    settings = msgspec.structs.replace(here.settings, topic_prefix="p" * 200)
+    long = msgspec.structs.replace(here, settings=settings)
+    await install(long.kafka, settings)
+    with pytest.raises(ConfigurationError, match="more than the 249 that Kafka takes"):
+        await add(long, "x" * 40)
+
+
+async def test_ids_that_only_look_alike_live_side_by_side(here: Installation) -> None:
+    for partner_id in ("acme", "acme.eu", "acme-lock-events", "Acme"):
+        await add(here, partner_id)
+    assert {p.id for p in (await registry_of(here)).all(Partner)} >= {"acme", "acme.eu", "Acme"}
+
+
+async def test_a_partner_of_an_unknown_organisation_is_refused_unless_forced(
+    here: Installation,
+) -> None:
+    with pytest.raises(ConfigurationError, match="there is no organisation acne; `lockstream org"):
+        await add(here, "crm", "acne")
+    assert not await topic_exists(here.kafka, here.settings.topics.partner_events("crm"))
+    await create_partner(here, "crm", "acne", ("*",), "earliest", force=True)
+    assert await topic_exists(here.kafka, here.settings.topics.partner_events("crm"))
+
+
+async def test_an_addition_that_was_broken_off_can_be_made_again(here: Installation) -> None:
+    await ensure_topics(here.kafka, here.settings, [partner_topic(here.settings, "crm")])
+    assert (await add(here, "crm")).status == "active"
+
+
+async def test_an_organisation_goes_only_when_nothing_belongs_to_it_any_more(
+    here: Installation,
+) -> None:
+    key, _ = await create_key(here, "acme", None)
+    await add(here, "crm")
+    async with running(run_projector, here.settings):
+        await ensure_lock(here, LockLine(7, "acme", None))
+        with pytest.raises(ConfigurationError, match="has the partner crm"):
+            await remove_organization(here, "acme")
+        await _set_status(here, "crm", "removed")
+        with pytest.raises(ConfigurationError, match=f"has the live key {key.key_id}"):
+            await remove_organization(here, "acme")
+        now = write_time(datetime.now(UTC))
+        revoked = msgspec.structs.replace(key, revoked_at=now)
+        await edit_registry(here.kafka, here.settings.topics.registry, lambda _: [revoked])
+        with pytest.raises(ConfigurationError, match="has 1 locks"):
+            await remove_organization(here, "acme")
+        assert (await move_lock(here, 7, "bolt", force=False)).lock.version == 2
+        await remove_organization(here, "acme")
+    assert [o.id for o in (await registry_of(here)).all(Organization)] == ["bolt"]
+    with pytest.raises(ConfigurationError, match="there is no organisation acme"):
+        await remove_organization(here, "acme")
+
+
+async def test_whose_the_locks_are_is_not_answered_by_a_model_that_is_behind(
+    here: Installation,
+) -> None:
+    async with running(run_projector, here.settings):
+        await ensure_lock(here, LockLine(7, "acme", None))
+    await here.read_model.reset()
+    with pytest.raises(ReadModelUnavailable, match="behind"):
+        await remove_organization(here, "acme")
+
+
+async def test_a_lock_moves_once_and_moving_it_again_changes_nothing(here: Installation) -> None:
+    async with running(run_projector, here.settings):
+        await ensure_lock(here, LockLine(7, "acme", None))
+        with pytest.raises(ConfigurationError, match="there is no organisation acne"):
+            await move_lock(here, 7, "acne", force=False)
+        with pytest.raises(ConfigurationError, match="there is no lock 8"):
+            await move_lock(here, 8, "bolt", force=False)
+        moved = await move_lock(here, 7, "bolt", force=False)
+        again = await move_lock(here, 7, "bolt", force=False)
+    assert (moved.changed, moved.lock.org_id, moved.lock.version) == (True, "bolt", 2)
+    assert (again.changed, again.lock.version) == (False, 2)
