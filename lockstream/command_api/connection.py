@@ -8,6 +8,7 @@ a raw socket.
 
 import asyncio
 import re
+import select
 from collections.abc import Sequence
 from uuid import uuid4
 
@@ -20,6 +21,7 @@ from uvicorn.protocols.http.httptools_impl import (
 )
 
 from lockstream.command_api.errors import (
+    Asked,
     BadField,
     HeadTooLarge,
     InvalidRequest,
@@ -57,10 +59,10 @@ class GuardedConnection(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def shutdown(self) -> None:
-        if self._refused:
+        if self._refused or self.idle:
             self.transport.close()
         else:
-            super().shutdown()
+            self.drain()
 
     def drain(self) -> None:
         """From now on, every answer is the last one on its connection, and says so."""
@@ -72,6 +74,13 @@ class GuardedConnection(HttpToolsProtocol):
     def idle(self) -> bool:
         """Whether nobody waits for an answer, as far as has been read."""
         return not self._begun and (self.cycle is None or self.cycle.response_complete)
+
+    @property
+    def unread(self) -> bool:
+        """Whether something has come that was not read yet, be it the other side's end."""
+        arrived = select.poll()
+        arrived.register(self.transport.get_extra_info("socket").fileno(), select.POLLIN)
+        return bool(arrived.poll(0))
 
     # -- receiving -----------------------------------------------------------------------------
 
@@ -250,7 +259,7 @@ class GuardedConnection(HttpToolsProtocol):
             self.transport.close()
             return
         accept = dict(self.headers or ()).get(b"accept", b"").decode("latin-1")
-        self.transport.write(self._written(error_response(accept, refusal)))
+        self.transport.write(self._written(error_response(Asked(accept), refusal)))
         if self.transport.can_write_eof():
             self.transport.write_eof()
         self.flow.resume_reading()

@@ -7,7 +7,12 @@ from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection
 
 from lockstream.command_api.api_keys import is_valid, key_id_of
-from lockstream.command_api.errors import Forbidden, Unauthenticated
+from lockstream.command_api.errors import (
+    API_KEY_WANTED,
+    TOKEN_MISSING,
+    Forbidden,
+    Unauthenticated,
+)
 from lockstream.command_api.key_uses import KeyUses
 from lockstream.command_api.tokens import TokenChecker
 from lockstream.eventlog.registry import Registry
@@ -57,28 +62,28 @@ class Doorkeeper:
         )
 
     def _api_key(self, headers: Headers, now: datetime) -> ApiKey:
-        key = _single(headers, "x-api-key", token_given=True)
+        key = _single(headers, "x-api-key", challenge=API_KEY_WANTED)
         if key is None:
-            raise Unauthenticated("The X-API-Key header is missing", token_given=True)
+            raise Unauthenticated("The X-API-Key header is missing", challenge=API_KEY_WANTED)
         key_id = key_id_of(key)
         entry = self._registry.api_key(key_id) if key_id is not None else None
         if not is_valid(key, entry, now) or entry is None:
-            raise Unauthenticated("The API key is not valid", token_given=True)
+            raise Unauthenticated("The API key is not valid", challenge=API_KEY_WANTED)
         return entry
 
 
 def _bearer(headers: Headers) -> str:
-    value = _single(headers, "authorization", token_given=False)
+    value = _single(headers, "authorization", challenge=TOKEN_MISSING)
     if value is None:
-        raise Unauthenticated("The Authorization header is missing", token_given=False)
+        raise Unauthenticated("The Authorization header is missing", challenge=TOKEN_MISSING)
     scheme, _, token = value.partition(" ")
     if scheme.lower() != "bearer" or not token.strip():
-        raise Unauthenticated("Send Authorization: Bearer <token>", token_given=False)
+        raise Unauthenticated("Send Authorization: Bearer <token>", challenge=TOKEN_MISSING)
     return token.strip()
 
 
-def _single(headers: Headers, name: str, *, token_given: bool) -> str | None:
+def _single(headers: Headers, name: str, *, challenge: str) -> str | None:
     values = headers.getlist(name)
     if len(values) > 1:
-        raise Unauthenticated(f"The {name} header came more than once", token_given=token_given)
+        raise Unauthenticated(f"The {name} header came more than once", challenge=challenge)
     return values[0] if values else None

@@ -4,6 +4,7 @@ has."""
 import asyncio
 from collections.abc import Sequence
 
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lockstream.command_api.errors import (
@@ -11,6 +12,7 @@ from lockstream.command_api.errors import (
     InvalidRequest,
     NotReceivedInTime,
     TooLarge,
+    asked_by,
     error_response,
 )
 from lockstream.command_api.requests import MAX_BODY_BYTES
@@ -59,8 +61,8 @@ class Door:
             return
         refusal = self._refuse(scope)
         if refusal is not None:
-            accept = dict(scope["headers"]).get(b"accept", b"").decode("latin-1")
-            await error_response(accept, refusal)(scope, receive, send_with_headers)
+            asked = asked_by(Headers(scope=scope), scope["method"])
+            await error_response(asked, refusal)(scope, receive, send_with_headers)
             return
         self._in_flight += 1
         try:
@@ -125,10 +127,10 @@ def _too_large() -> TooLarge:
     return TooLarge(f"The body may have {MAX_BODY_BYTES} bytes at most")
 
 
-Headers = Sequence[tuple[bytes, bytes]]
+Pairs = Sequence[tuple[bytes, bytes]]
 
 
-def _completed(headers: Headers, scope: Scope) -> Headers:
+def _completed(headers: Pairs, scope: Scope) -> Pairs:
     """The headers of an answer, with those that all answers have."""
     wanted = [(b"x-content-type-options", b"nosniff")]
     wanted += [

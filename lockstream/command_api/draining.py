@@ -17,7 +17,6 @@ from lockstream.runtime.health import QuietServer
 IDLE_S = 1.0
 """For so long an idle connection may still bring a request after the stop."""
 LOOK_EVERY_S = 0.02
-CLOSED_AT_ONCE = 20
 
 
 class DrainingServer(QuietServer):
@@ -29,20 +28,23 @@ class DrainingServer(QuietServer):
             for connection in self._connections():
                 connection.drain()
             await asyncio.sleep(LOOK_EVERY_S)
-        await self._close_idle()
+        await self._close_idle(end + IDLE_S)
         await super().shutdown(sockets)
 
     def _connections(self) -> list[GuardedConnection]:
         return [c for c in self.server_state.connections if isinstance(c, GuardedConnection)]
 
-    async def _close_idle(self) -> None:
-        for number, connection in enumerate(self._connections()):
-            if number % CLOSED_AT_ONCE == 0:
-                # What has arrived by now is read first.
-                await asyncio.sleep(0)
-                await asyncio.sleep(0)
-            if connection.idle:
-                connection.shutdown()
+    async def _close_idle(self, end: float) -> None:
+        """Those for which nothing has arrived until this very moment; until ``end`` of the loop's
+        clock, the others first get what they came for."""
+        while True:
+            idle = [c for c in self._connections() if c.idle and not c.transport.is_closing()]
+            for connection in idle:
+                if not connection.unread:
+                    connection.shutdown()
+            if not idle or asyncio.get_running_loop().time() > end:
+                return
+            await asyncio.sleep(0)
 
     async def _stop_listening(self) -> None:
         """Closes the sockets, but takes those in that the kernel has connected already: it would

@@ -20,6 +20,7 @@ from collections.abc import Mapping
 from http import HTTPStatus
 
 import msgspec
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -28,6 +29,10 @@ from lockstream.runtime.errors import CommandRefused, OutcomeUnknown, Unavailabl
 
 PROBLEM = "application/problem+json"
 REALM = "lockstream"
+TOKEN_MISSING = f'Bearer realm="{REALM}"'
+TOKEN_INVALID = f'{TOKEN_MISSING}, error="invalid_token"'
+API_KEY_WANTED = f'ApiKey realm="{REALM}"'
+"""What ``WWW-Authenticate`` asks for (RFC 9110, section 11.6.1; RFC 6750, section 3)."""
 RETRY_AFTER_S = 1
 _WEIGHT = re.compile(r"^(0(\.\d{0,3})?|1(\.0{0,3})?)\Z", re.ASCII)
 
@@ -63,11 +68,11 @@ class InvalidRequest(CommandRefused):
 
 
 class Unauthenticated(CommandRefused):
-    """``token_given``: whether a bearer token was presented at all (RFC 6750, section 3.1)."""
+    """``challenge``: what for; a wrong API key must not have a good token renewed."""
 
-    def __init__(self, message: str, *, token_given: bool) -> None:
+    def __init__(self, message: str, *, challenge: str) -> None:
         super().__init__(message)
-        self.token_given = token_given
+        self.challenge = challenge
 
 
 class Forbidden(CommandRefused):
@@ -155,9 +160,28 @@ def phrase_of(status: int) -> str:
     return _PHRASES.get(status) or HTTPStatus(status).phrase
 
 
-def _message_of(error: Exception, status: int) -> str:
+class Asked(msgspec.Struct, frozen=True):
+    """What a refusal's form and words depend on. ``has_key``: an ``Idempotency-Key`` came."""
+
+    accept: str = ""
+    reads: bool = False
+    has_key: bool = True
+
+
+def asked_by(headers: Headers, method: str) -> Asked:
+    return Asked(headers.get("accept", ""), method in ("GET", "HEAD"), "idempotency-key" in headers)
+
+
+def _message_of(error: Exception, status: int, asked: Asked) -> str:
     if isinstance(error, CommandRefused):
         return str(error)
+    if isinstance(error, Unavailable) and asked.reads:
+        return "The service can't tell this now. Try again after Retry-After"
+    if isinstance(error, OutcomeUnknown) and not asked.has_key:
+        return (
+            "The command was sent and not confirmed: it may have been recorded. It had no "
+            "Idempotency-Key, so a repeat may record it twice: look for it in the lock's events"
+        )
     if isinstance(error, OutcomeUnknown):
         return (
             "The command was sent and not confirmed: it may have been recorded. "
@@ -173,10 +197,7 @@ def _message_of(error: Exception, status: int) -> str:
 
 def _headers_of(error: Exception, status: int) -> dict[str, str]:
     if isinstance(error, Unauthenticated):
-        challenge = f'Bearer realm="{REALM}"'
-        if error.token_given:
-            challenge += ', error="invalid_token"'
-        return {"WWW-Authenticate": challenge}
+        return {"WWW-Authenticate": error.challenge}
     if isinstance(error, Forbidden) and error.missing_scope is not None:
         challenge = (
             f'Bearer realm="{REALM}", error="insufficient_scope", scope="{error.missing_scope}"'
@@ -195,11 +216,12 @@ def _headers_of(error: Exception, status: int) -> dict[str, str]:
     return {}
 
 
-def error_response(accept: str, error: Exception) -> Response:
+def error_response(asked: Asked, error: Exception) -> Response:
     """The response to any error. Nothing of an unexpected error's text gets out."""
     status = status_of(error)
     details = error.details if isinstance(error, InvalidRequest) else ()
-    return _render(accept, status, _message_of(error, status), _headers_of(error, status), details)
+    message = _message_of(error, status, asked)
+    return _render(asked.accept, status, message, _headers_of(error, status), details)
 
 
 def wants_problem(accept: str) -> bool:
@@ -242,7 +264,7 @@ def _render(
 
 
 async def on_error(request: Request, error: Exception) -> Response:
-    return error_response(request.headers.get("accept", ""), error)
+    return error_response(asked_by(request.headers, request.method), error)
 
 
 async def on_http_exception(request: Request, error: Exception) -> Response:

@@ -1,5 +1,6 @@
 """The outermost ASGI layer: gives every request its id, and tells logs and metrics its outcome."""
 
+import re
 import time
 from collections.abc import Sequence
 
@@ -18,7 +19,8 @@ from lockstream.schemas.registry import ApiKey
 REQUEST_ID = b"x-request-id"
 TRACEPARENT = b"traceparent"
 REPLAYED = (b"idempotent-replayed", b"true")
-MAX_REQUEST_ID = 128
+_HARMLESS = re.compile(rb"^[A-Za-z0-9._-]{1,128}\Z")
+"""A caller's request id that may stand in answers, logs and pages as it came."""
 UNMATCHED = "unmatched"
 OTHER_METHOD = "_OTHER"
 METHODS = frozenset(
@@ -167,7 +169,7 @@ def _read_headers(scope: Scope) -> tuple[str, bytes | None]:
             request_id = value
         elif name == TRACEPARENT and traceparent is None:
             traceparent = value
-    if request_id is None or not _is_harmless(request_id):
+    if request_id is None or not _HARMLESS.match(request_id):
         request_id = uuid_utils.uuid4().hex.encode()
     if traceparent is not None and not is_traceparent(traceparent):
         traceparent = None
@@ -176,7 +178,3 @@ def _read_headers(scope: Scope) -> tuple[str, bytes | None]:
 
 def _trace_id(traceparent: bytes | None) -> str | None:
     return traceparent[3:35].decode() if traceparent is not None else None
-
-
-def _is_harmless(value: bytes) -> bool:
-    return 0 < len(value) <= MAX_REQUEST_ID and all(33 <= byte <= 126 for byte in value)

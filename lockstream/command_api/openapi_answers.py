@@ -44,7 +44,12 @@ REFUSALS: Mapping[int, Refusal] = {
     401: Refusal(
         "The token or the API key is missing, wrong or expired",
         "The Authorization header is missing",
-        {"WWW-Authenticate": Header("What was wrong (RFC 6750)", 'Bearer realm="lockstream"')},
+        {
+            "WWW-Authenticate": Header(
+                "Which credential was wrong: Bearer (RFC 6750), or ApiKey",
+                'Bearer realm="lockstream"',
+            )
+        },
     ),
     403: Refusal(
         "The token is another organisation's, or lacks the scope",
@@ -103,7 +108,8 @@ REFUSALS: Mapping[int, Refusal] = {
     500: Refusal("Something went wrong on our side", "Something went wrong on our side"),
     503: Refusal(
         "Kafka or the read model can't be asked now; `message` says whether the command may have "
-        "been recorded. A retry with the same Idempotency-Key is always safe",
+        "been recorded. A retry with the same Idempotency-Key is always safe, and so is a retry of "
+        "a question, which is answered with other words",
         "The service can't do this now: this attempt recorded nothing. Try again, with the "
         "same Idempotency-Key if it had one",
         {"Retry-After": Header("Seconds", "1")},
@@ -149,7 +155,8 @@ def header_components() -> Json:
     return {
         "RequestId": _header(
             Header(
-                "Names this request in our logs; the caller's own if it sent a harmless one",
+                "Names this request in our logs; the caller's own if it is of 1 to 128 letters, "
+                "digits, dots, hyphens and underscores",
                 "9f1c2d7e0b6a4c58a3d1e5f7090b2c4d",
             )
         ),

@@ -192,7 +192,7 @@ def _show_event() -> Json:
                 "name": "eventId",
                 "in": "path",
                 "required": True,
-                "description": "From the answer to the command",
+                "description": "From the answer to the command, as it stands there",
                 "schema": msgspec.json.schema(UUID),
             }
         ],
@@ -228,7 +228,7 @@ def _lock_id() -> Json:
         "name": "id",
         "in": "path",
         "required": True,
-        "description": "Lock ID (numeric)",
+        "description": "Lock ID (numeric, without leading zeros)",
         "schema": {"type": "integer", "minimum": 1, "maximum": MAX_LOCK_ID},
         "example": 123,
     }

@@ -1,5 +1,6 @@
 """Reading requests: path, headers and body together, so that every bad field is named. Pure."""
 
+import json
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -18,10 +19,15 @@ MAX_KEY = 255
 MAX_PAGE = 1000
 DEFAULT_PAGE = 100
 
+GIVEN_TWICE = "must be given once only"
 ONCE_ONLY = ("Idempotency-Key", "Content-Type", "Content-Encoding")
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-_DIGITS = re.compile(r"^[0-9]{1,19}\Z")
+_DIGITS = re.compile(r"^(0|[1-9][0-9]{0,18})\Z")
+"""One spelling: no zeros before it, no sign."""
+
+
+_UUID = re.compile(r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
 
 
 class UseTempKey(msgspec.Struct, frozen=True):
@@ -41,21 +47,20 @@ Pairs = Iterable[tuple[str, str]]
 """Names and values as they came: a name may come more than once."""
 
 
-def read_use_temp_key(raw_lock_id: str, headers: Pairs, body: bytes) -> UseTempKey:
+def read_use_temp_key(raw_lock_id: str, query: Pairs, headers: Pairs, body: bytes) -> UseTempKey:
     """
     Raises:
         UnsupportedMediaType: the body isn't uncompressed ``application/json``.
-        InvalidRequest: with every bad field of path, headers and body.
+        InvalidRequest: with every bad field of path, query, headers and body.
     """
     given = _grouped((name.lower(), value) for name, value in headers)
     first = {name: values[0] for name, values in given.items()}
     check_media_type(first)
     bad = [
-        BadField(name, "must be given once only")
-        for name in ONCE_ONLY
-        if len(given.get(name.lower(), ())) > 1
+        BadField(name, GIVEN_TWICE) for name in ONCE_ONLY if len(given.get(name.lower(), ())) > 1
     ]
     lock_id = _collect(bad, read_lock_id, raw_lock_id)
+    _read_names(bad, query, ())
     key = _collect(bad, read_idempotency_key, first.get("idempotency-key"))
     use = _read_body(bad, body)
     if bad or lock_id is None or use is None:
@@ -123,12 +128,32 @@ def read_traceparent(text: str | None) -> bytes | None:
 
 def _read_body(bad: list[BadField], body: bytes) -> TempKeyUse | None:
     try:
-        return _strict_body.decode(body)
+        use = _strict_body.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         found = list(_bad_fields(body))
         # What msgspec refuses is never let through, even if the search finds no culprit.
         bad.extend(found or [BadField("body", str(error))])
         return None
+    twice = repeated_names(body)
+    bad.extend(BadField(name, GIVEN_TWICE) for name in twice)
+    return None if twice else use
+
+
+def repeated_names(document: bytes) -> list[str]:
+    """The names that one object of a JSON document has more than once, at whatever depth. Of those
+    a reader would take the last, or the first. Nothing if it is no JSON."""
+    repeated: dict[str, None] = {}
+
+    def note(pairs: list[tuple[str, object]]) -> None:
+        names = [name for name, _ in pairs]
+        if len(set(names)) < len(names):
+            repeated.update((name, None) for name in names if names.count(name) > 1)
+
+    try:
+        json.loads(document, object_pairs_hook=note)
+    except (ValueError, RecursionError):
+        return []
+    return list(repeated)
 
 
 def _bad_fields(body: bytes) -> list[BadField]:
@@ -139,7 +164,8 @@ def _bad_fields(body: bytes) -> list[BadField]:
         return [BadField("body", "must be valid JSON in UTF-8")]
     if not isinstance(document, dict):
         return [BadField("body", "must be a JSON object")]
-    bad = [
+    bad = [BadField(name[:100], GIVEN_TWICE) for name in repeated_names(body)]
+    bad += [
         BadField(str(name)[:100], "is not a known field")
         for name in document
         if name not in _body_fields
@@ -203,24 +229,32 @@ def read_list_events(raw_lock_id: str, query: Pairs) -> ListEvents:
     return ListEvents(lock_id, after, limit)
 
 
-def read_event_id(text: str) -> UUID:
+def read_event_id(text: str, query: Pairs) -> UUID:
     """
     Raises:
-        InvalidRequest: not a UUID.
+        InvalidRequest: not a UUID as we write it, or there is a query.
     """
-    try:
-        return msgspec.convert(text, UUID)
-    except msgspec.ValidationError:
-        raise InvalidRequest((BadField("eventId", "must be a UUID"),)) from None
+    bad: list[BadField] = []
+    event_id: UUID | None = _collect(bad, _event_id, text)
+    _read_names(bad, query, ())
+    if bad or event_id is None:
+        raise InvalidRequest(tuple(bad))
+    return event_id
+
+
+def _event_id(text: str) -> UUID | BadField:
+    if _UUID.match(text):
+        return UUID(text)
+    return BadField("eventId", "must be a UUID in lower case, with its hyphens")
 
 
 def _read_names(bad: list[BadField], query: Pairs, known: tuple[str, ...]) -> dict[str, str]:
     given = _grouped(query)
     for name, values in given.items():
         if name not in known:
-            bad.append(BadField(name[:100], "is not a known query parameter"))
+            bad.append(BadField(name[:100] or "query", "is not a known query parameter"))
         elif len(values) > 1:
-            bad.append(BadField(name, "must be given once only"))
+            bad.append(BadField(name, GIVEN_TWICE))
     return {name: values[0] for name, values in given.items()}
 
 

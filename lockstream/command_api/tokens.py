@@ -8,7 +8,7 @@ from typing import Any
 import jwt
 import msgspec
 
-from lockstream.command_api.errors import Forbidden, Unauthenticated
+from lockstream.command_api.errors import TOKEN_INVALID, Forbidden, Unauthenticated
 from lockstream.command_api.issuer_keys import KEY_ID, IssuerKeys
 
 LEEWAY_S = 30
@@ -152,4 +152,4 @@ def _scopes(claim: object) -> Sequence[object]:
 
 
 def _invalid(message: str) -> Unauthenticated:
-    return Unauthenticated(message, token_given=True)
+    return Unauthenticated(message, challenge=TOKEN_INVALID)

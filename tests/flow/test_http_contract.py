@@ -95,8 +95,8 @@ def test_every_bad_field_is_named_and_nothing_is_recorded(caller: Caller) -> Non
         ({"Authorization": None}, 401, 'Bearer realm="lockstream"'),
         ({"Authorization": "Basic x"}, 401, 'Bearer realm="lockstream"'),
         ({"Authorization": "Bearer x.y.z"}, 401, 'error="invalid_token"'),
-        ({"X-API-Key": None}, 401, "Bearer"),
-        ({"X-API-Key": "lk_live_wrong"}, 401, "Bearer"),
+        ({"X-API-Key": None}, 401, 'ApiKey realm="lockstream"'),
+        ({"X-API-Key": "lk_live_wrong"}, 401, 'ApiKey realm="lockstream"'),
     ],
 )
 def test_both_credentials_are_needed(

@@ -137,7 +137,9 @@ async def test_an_event_is_not_said_to_be_missing_when_the_model_is_emptied(late
     used = used_event()
     await late.fold(CREATED, 0)
     await late.fold(used, 1)
+    await late.publisher.install()
     assert (await late.get(f"/events/{used.event_id}")).status_code == 200
+    assert (await late.get("/locks/7")).status_code == 200, "the lock is in memory"
     await late.model.reset()
     assert (await late.get(f"/events/{used.event_id}")).status_code == 503
     assert (await late.use(key="k")).status_code == 503
@@ -304,3 +306,23 @@ async def test_a_parked_fact_of_ones_own_is_not_found(on_sqlite: Asked) -> None:
     on_sqlite.steps.at("published", park)
     assert (await on_sqlite.use(key="k")).status_code == 404
     assert on_sqlite.recent.waiting == 0
+
+
+async def test_a_lock_and_an_event_have_one_url_each(on_sqlite: Asked) -> None:
+    on_sqlite.see(CREATED, 0)
+    await on_sqlite.fold(CREATED, 0)
+    assert (await on_sqlite.get("/locks/7")).status_code == 200
+    event = f"/events/{CREATED.event_id}"
+    assert (await on_sqlite.get(event)).status_code == 200
+    for other in (
+        "/locks/07",
+        "/locks/+7",
+        "/locks/%37",
+        "/lock%73/7",
+        "/locks/7?x",
+        event + "?a=1",
+    ):
+        assert (await on_sqlite.get(other)).status_code == 400, other
+    assert (await on_sqlite.get(event.replace("/events", "/event%73"))).status_code == 400
+    refused = await on_sqlite.client.post("/locks/7/use-temp-key?dryRun=1", json={})
+    assert [d["field"] for d in refused.json()["details"]] == ["dryRun", "tempKeyUuid"]

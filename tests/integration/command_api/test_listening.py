@@ -97,6 +97,25 @@ async def test_every_answer_may_be_neither_kept_nor_guessed_at() -> None:
             assert "server" not in headers
 
 
+@pytest.mark.parametrize("path", ["/unread", "/nowhere"])
+async def test_only_a_harmless_request_id_is_given_back(path: str) -> None:
+    async with listening(Settings()) as listener:
+        for name, ours in {
+            "a.B_c-9": False,
+            "x" * 128: False,
+            "x" * 129: True,
+            "": True,
+            "<script>alert(1)</script>": True,
+            'a"b': True,
+            "a,b": True,
+            "a b": True,
+            "%0d%0a": True,
+        }.items():
+            given = (await listener.ask(get(path, f"X-Request-Id: {name}"))).headers["x-request-id"]
+            assert (given != name) == ours
+            assert given
+
+
 async def test_a_fault_of_ours_leaks_nothing_and_is_good_http() -> None:
     async with listening(Settings()) as listener:
         async with httpx.AsyncClient() as client:

@@ -42,6 +42,7 @@ from tests.issued_tokens import (
 
 KEY_ID, KEY = generate_key()
 WITHOUT_TOKEN = 'Bearer realm="lockstream"'
+BAD_API_KEY = 'ApiKey realm="lockstream"'
 BAD_TOKEN = 'Bearer realm="lockstream", error="invalid_token"'
 
 
@@ -185,9 +186,10 @@ async def test_a_service_of_another_organisation_is_403(
         ([("X-API-Key", KEY), ("Authorization", f"Basic {signed()}")], WITHOUT_TOKEN),
         ([("X-API-Key", KEY), ("Authorization", signed())], WITHOUT_TOKEN),
         ([("X-API-Key", KEY), *[("Authorization", f"Bearer {signed()}")] * 2], WITHOUT_TOKEN),
-        ([("Authorization", f"Bearer {signed()}")], BAD_TOKEN),
-        ([("Authorization", f"Bearer {signed()}"), *[("X-API-Key", KEY)] * 2], BAD_TOKEN),
-        ([("Authorization", f"Bearer {signed()}"), ("X-API-Key", "")], BAD_TOKEN),
+        ([("Authorization", f"Bearer {signed()}")], BAD_API_KEY),
+        ([("Authorization", f"Bearer {signed()}"), *[("X-API-Key", KEY)] * 2], BAD_API_KEY),
+        ([("Authorization", f"Bearer {signed()}"), ("X-API-Key", "")], BAD_API_KEY),
+        ([("Authorization", f"Bearer {signed()}"), ("X-API-Key", KEY[:-1])], BAD_API_KEY),
         ([("Authorization", f"Bearer {signed()}, Bearer x"), ("X-API-Key", KEY)], BAD_TOKEN),
     ],
 )

@@ -5,7 +5,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lockstream.command_api.errors import (
+    API_KEY_WANTED,
     STATUS_OF,
+    TOKEN_INVALID,
+    TOKEN_MISSING,
+    Asked,
     BadField,
     Forbidden,
     HeadTooLarge,
@@ -17,6 +21,7 @@ from lockstream.command_api.errors import (
     TooLarge,
     Unauthenticated,
     UnsupportedMediaType,
+    VersionNotReached,
     error_response,
     status_of,
     wants_problem,
@@ -33,13 +38,14 @@ from lockstream.runtime.errors import (
     ("error", "status"),
     [
         (InvalidRequest((BadField("id", "bad"),)), 400),
-        (Unauthenticated("no", token_given=False), 401),
+        (Unauthenticated("no", challenge=TOKEN_MISSING), 401),
         (Forbidden("no"), 403),
         (NotFound(), 404),
         (TooLarge("no"), 413),
         (UnsupportedMediaType("no"), 415),
         (KeyReused(), 422),
         (NotReceivedInTime(), 408),
+        (VersionNotReached(7, 1, 2), 412),
         (RateLimited({"Retry-After": "1"}), 429),
         (HeadTooLarge("no"), 431),
         (KafkaUnavailable("away"), 503),
@@ -49,7 +55,7 @@ from lockstream.runtime.errors import (
     ],
 )
 def test_every_error_has_the_seeds_shape(error: Exception, status: int) -> None:
-    response = error_response("*/*", error)
+    response = error_response(Asked("*/*"), error)
     body = json.loads(bytes(response.body))
     assert response.status_code == body["code"] == status
     assert set(body) <= {"error", "message", "code", "details"}
@@ -67,7 +73,7 @@ def test_every_refusal_is_in_the_table() -> None:
 
 def test_a_problem_document_is_sent_to_those_that_ask_for_it() -> None:
     error = InvalidRequest((BadField("id", "bad"),))
-    response = error_response("application/problem+json", error)
+    response = error_response(Asked("application/problem+json"), error)
     assert response.media_type == "application/problem+json"
     body = json.loads(bytes(response.body))
     assert (body["status"], body["title"]) == (400, "Bad Request")
@@ -95,28 +101,46 @@ def test_a_problem_document_is_only_for_those_that_ask(accept: str, problem: boo
     assert wants_problem(accept) is problem
 
 
-def test_a_challenge_says_what_was_wrong() -> None:
-    without = error_response("", Unauthenticated("no", token_given=False))
-    assert without.headers["www-authenticate"] == 'Bearer realm="lockstream"'
-    with_token = error_response("", Unauthenticated("no", token_given=True))
-    assert 'error="invalid_token"' in with_token.headers["www-authenticate"]
-    scope = error_response("", Forbidden("no", missing_scope="locks:use-temp-key"))
+@pytest.mark.parametrize("challenge", [TOKEN_MISSING, TOKEN_INVALID, API_KEY_WANTED])
+def test_a_401_says_what_was_wrong(challenge: str) -> None:
+    refused = error_response(Asked(), Unauthenticated("no", challenge=challenge))
+    assert refused.headers["www-authenticate"] == challenge
+    assert ("invalid_token" in challenge) == (challenge == TOKEN_INVALID)
+
+
+def test_a_403_names_the_scope() -> None:
+    scope = error_response(Asked(), Forbidden("no", missing_scope="locks:use-temp-key"))
     assert 'error="insufficient_scope"' in scope.headers["www-authenticate"]
 
 
 def test_our_own_mistakes_and_faults_leak_nothing() -> None:
     for error in (RuntimeError("/etc/secret"), KafkaUnavailable("10.0.0.7 refused")):
-        body = bytes(error_response("", error).body)
+        body = bytes(error_response(Asked(), error).body)
         assert b"secret" not in body
         assert b"10.0.0.7" not in body
 
 
 def test_a_caller_learns_whether_a_refused_command_may_be_recorded() -> None:
-    unknown = json.loads(bytes(error_response("", OutcomeUnknown("x")).body))["message"]
-    refused = json.loads(bytes(error_response("", KafkaUnavailable("x")).body))["message"]
+    unknown = json.loads(bytes(error_response(Asked(), OutcomeUnknown("x")).body))["message"]
+    refused = json.loads(bytes(error_response(Asked(), KafkaUnavailable("x")).body))["message"]
     assert "may have been recorded" in unknown
     assert "recorded nothing" in refused
-    assert error_response("", OutcomeUnknown("x")).headers["retry-after"]
+    assert error_response(Asked(), OutcomeUnknown("x")).headers["retry-after"]
+
+
+def test_a_reader_is_not_told_about_recording() -> None:
+    for error in (OutcomeUnknown("x"), ReadModelUnavailable("x")):
+        refused = error_response(Asked(reads=True), error)
+        message = json.loads(bytes(refused.body))["message"]
+        assert message == "The service can't tell this now. Try again after Retry-After"
+        assert refused.headers["retry-after"]
+
+
+def test_without_a_key_nobody_is_told_to_repeat_with_it() -> None:
+    refused = error_response(Asked(has_key=False), OutcomeUnknown("x"))
+    message = json.loads(bytes(refused.body))["message"]
+    assert "may have been recorded" in message
+    assert "may record it twice" in message
 
 
 @given(st.text(max_size=80) | st.text("application/problem+json;q=0.1, *", max_size=80))

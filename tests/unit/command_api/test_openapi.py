@@ -14,6 +14,8 @@ from lockstream.command_api.connection import MAX_HEAD_BYTES
 from lockstream.command_api.errors import (
     PROBLEM,
     STATUS_OF,
+    TOKEN_MISSING,
+    Asked,
     BadField,
     Forbidden,
     HeadTooLarge,
@@ -25,6 +27,7 @@ from lockstream.command_api.errors import (
     TooLarge,
     Unauthenticated,
     UnsupportedMediaType,
+    VersionNotReached,
     error_response,
     on_http_exception,
     status_of,
@@ -39,13 +42,14 @@ ERRORS: tuple[Exception, ...] = (
     InvalidRequest(
         (BadField("tempKeyUuid", "is required"), BadField("userID", "is not a known field"))
     ),
-    Unauthenticated("The Authorization header is missing", token_given=False),
+    Unauthenticated("The Authorization header is missing", challenge=TOKEN_MISSING),
     Forbidden("The token lacks the scope locks:use-temp-key", missing_scope="locks:use-temp-key"),
     NotFound(),
     TooLarge(f"The body may have {MAX_BODY_BYTES} bytes at most"),
     UnsupportedMediaType("Send the body with Content-Type: application/json"),
     KeyReused(),
     NotReceivedInTime(),
+    VersionNotReached(123, 7, 8),
     HeadTooLarge(f"The request line and headers may have {MAX_HEAD_BYTES} bytes at most"),
     RateLimited(
         {
@@ -123,7 +127,7 @@ def test_examples_are_of_their_schemas() -> None:
 @pytest.mark.parametrize("error", ERRORS, ids=lambda e: str(status_of(e)))
 @pytest.mark.parametrize("media_type", ["application/json", PROBLEM])
 def test_a_refusal_is_described_as_it_is_sent(error: Exception, media_type: str) -> None:
-    sent = error_response(media_type, error)
+    sent = error_response(Asked(media_type), error)
     described = resolved(DOCUMENT["components"]["responses"][f"Refusal{sent.status_code}"])
     assert sent.headers["content-type"] == media_type
     content = described["content"][media_type]

@@ -29,7 +29,7 @@ BODY = b'{"tempKeyUuid":"example_string","userId":"example_string"}'
 
 
 def read_body(body: bytes) -> UseTempKey:
-    return read_use_temp_key("7", [("Content-Type", "application/json")], body)
+    return read_use_temp_key("7", [], [("Content-Type", "application/json")], body)
 
 
 LATIN_1 = st.text(st.characters(max_codepoint=255), max_size=300)
@@ -73,11 +73,11 @@ def fields(refused: CommandRefused) -> list[str]:
 
 @given(st.text(max_size=60) | st.uuids().map(str))
 def test_any_text_is_an_event_id_or_refused(text: str) -> None:
-    event_id = outcome(lambda: read_event_id(text))
+    event_id = outcome(lambda: read_event_id(text, []))
     if isinstance(event_id, CommandRefused):
         assert fields(event_id) == ["eventId"]
     else:
-        assert read_event_id(str(event_id)) == event_id
+        assert read_event_id(str(event_id), []) == event_id
 
 
 def quoted(key: str) -> str:
@@ -134,7 +134,7 @@ def test_any_query_is_read_or_every_bad_field_is_named(
 @given(st.lists(st.tuples(HEADER_NAMES, HEADER_VALUES), max_size=6), st.binary(max_size=100))
 def test_any_headers_are_read_or_refused(headers: list[tuple[str, str]], noise: bytes) -> None:
     for body in (BODY, noise):
-        command = outcome(partial(read_use_temp_key, "7", headers, body))
+        command = outcome(partial(read_use_temp_key, "7", [], headers, body))
         if isinstance(command, CommandRefused):
             assert not isinstance(command, InvalidRequest) or fields(command)
             assert str(command)

@@ -9,6 +9,7 @@ from lockstream.command_api.requests import (
     ListEvents,
     ShowLock,
     UseTempKey,
+    read_event_id,
     read_idempotency_key,
     read_list_events,
     read_lock_id,
@@ -24,7 +25,7 @@ BODY = b'{"tempKeyUuid":"example_string","userId":"example_string"}'
 def read(
     body: bytes = BODY, lock_id: str = "123", headers: dict[str, str] | None = None
 ) -> UseTempKey:
-    return read_use_temp_key(lock_id, {**JSON, **(headers or {})}.items(), body)
+    return read_use_temp_key(lock_id, [], {**JSON, **(headers or {})}.items(), body)
 
 
 def bad_fields(body: bytes, lock_id: str = "123", **headers: str) -> set[str]:
@@ -144,7 +145,23 @@ def test_lock_ids_are_positive_integers(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["0", "-1", "1.0", "abc", "", "9223372036854775808", "١٢٣", "1 ", "+1", "0x10", "1_0"]
+    "text",
+    [
+        "0",
+        "-1",
+        "1.0",
+        "abc",
+        "",
+        "9223372036854775808",
+        "١٢٣",
+        "1 ",
+        "+1",
+        "0x10",
+        "1_0",
+        "01",
+        "0123",
+        "%31",
+    ],
 )
 def test_what_is_no_lock_id_is_refused(text: str) -> None:
     assert isinstance(read_lock_id(text), BadField)
@@ -205,6 +222,8 @@ def test_a_malformed_trace_is_ignored() -> None:
         ("x", [("limit", "ten"), ("afterVersion", "-1")], ["id", "afterVersion", "limit"]),
         ("0", [("page", "2")], ["id", "page"]),
         ("1", [("limit", "1"), ("limit", "2")], ["limit"]),
+        ("01", [("limit", "010"), ("afterVersion", "+1")], ["id", "afterVersion", "limit"]),
+        ("1", [("", "")], ["query"]),
     ],
 )
 def test_bad_fields_of_path_and_query_are_named_together(
@@ -228,12 +247,48 @@ def test_a_header_that_counts_may_come_once_only(name: str) -> None:
     headers = {"Content-Type": "application/json", "Idempotency-Key": "k"}
     headers["Content-Encoding"] = "identity"
     with pytest.raises(InvalidRequest) as caught:
-        read_use_temp_key("1", [*headers.items(), (name, headers[name])], BODY)
+        read_use_temp_key("1", [], [*headers.items(), (name, headers[name])], BODY)
     assert [b.field for b in caught.value.details] == [name]
 
 
 def test_two_traces_are_none() -> None:
     trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
     headers = [*JSON.items(), ("traceparent", trace)]
-    assert read_use_temp_key("1", headers, BODY).traceparent == trace.encode()
-    assert read_use_temp_key("1", [*headers, headers[-1]], BODY).traceparent is None
+    assert read_use_temp_key("1", [], headers, BODY).traceparent == trace.encode()
+    assert read_use_temp_key("1", [], [*headers, headers[-1]], BODY).traceparent is None
+
+
+def test_a_query_that_nobody_knows_is_refused_wherever_it_stands() -> None:
+    for read_it in (
+        lambda: read_use_temp_key("1", [("dryRun", "1"), ("dryRun", "2")], JSON.items(), BODY),
+        lambda: read_event_id(EVENT, [("dryRun", "1")]),
+        lambda: read_show_lock("1", [("dryRun", "1")]),
+    ):
+        with pytest.raises(InvalidRequest) as caught:
+            read_it()
+        assert [b.field for b in caught.value.details] == ["dryRun"]
+
+
+EVENT = "01a20943-063b-7611-93e4-06cdc29e2571"
+
+
+def test_an_event_id_has_one_spelling() -> None:
+    assert str(read_event_id(EVENT, [])) == EVENT
+    for text in (EVENT.upper(), EVENT.replace("-", ""), f"{{{EVENT}}}", f"urn:uuid:{EVENT}", ""):
+        with pytest.raises(InvalidRequest):
+            read_event_id(text, [])
+
+
+@pytest.mark.parametrize(
+    ("body", "named"),
+    [
+        (b'{"tempKeyUuid":"a","tempKeyUuid":"b"}', {"tempKeyUuid"}),
+        (b'{"tempKeyUuid":"a","tempKeyUuid":"a"}', {"tempKeyUuid"}),
+        (b'{"tempKeyUuid":"a","userId":"b","userId":null}', {"userId"}),
+        (b'{"tempKeyUuid":"a","\\u0074empKeyUuid":"b"}', {"tempKeyUuid"}),
+        (b'{"tempKeyUuid":"a","x":{"y":1,"y":2}}', {"x", "y"}),
+        (b'{"tempKeyUuid":"a","x":[[{"y":1,"y":2}]]}', {"x", "y"}),
+    ],
+)
+def test_one_name_twice_in_a_body_is_refused_at_any_depth(body: bytes, named: set[str]) -> None:
+    assert bad_fields(body) == named
