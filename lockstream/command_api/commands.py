@@ -23,7 +23,13 @@ from lockstream.command_api.recent_events import (
 )
 from lockstream.command_api.requests import UseTempKey
 from lockstream.eventlog.publisher import FactPublisher, Published
-from lockstream.runtime.errors import KafkaUnavailable, ReadModelUnavailable, Unavailable
+from lockstream.eventlog.watch import OBSTACLE, REFUSAL
+from lockstream.runtime.errors import (
+    KafkaRefused,
+    KafkaUnavailable,
+    ReadModelUnavailable,
+    Unavailable,
+)
 from lockstream.runtime.readiness import Readiness
 from lockstream.schemas.lock_events import Event, TempKeyUsedEvent
 from lockstream.schemas.lock_facts import TempKeyUsed, fact_type
@@ -82,6 +88,7 @@ class UseTempKeyHandler:
             NotFound: no such lock, or another organisation's.
             KeyReused: the key was used for another lock or payload.
             Unavailable: Kafka or the read model can't be asked now.
+            KafkaRefused: Kafka does not take facts from us.
         """
         # Looking up shares one deadline, so that no command takes longer than this, the
         # publishing and the answer together.
@@ -142,8 +149,10 @@ class UseTempKeyHandler:
     async def _record(
         self, event_id: UUID, command: UseTempKey, principal: Principal, lock: LockView
     ) -> Recorded | Pending:
-        away = self._readiness.obstacles.get("kafka")
-        if away is not None:
+        obstacles = self._readiness.obstacles
+        if (refusal := obstacles.get(REFUSAL)) is not None:
+            raise KafkaRefused(refusal)
+        if (away := obstacles.get(OBSTACLE)) is not None:
             raise KafkaUnavailable(away)
         fact = TempKeyUsed(
             event_id=event_id,

@@ -13,6 +13,7 @@ CommandRefused
 ├── RateLimited             429, Retry-After, RateLimit, RateLimit-Policy
 ├── HeadTooLarge            431, the connection is closed
 └── (Unavailable            503, Retry-After)
+    (KafkaRefused           503, Retry-After, later)
 """
 
 import re
@@ -25,7 +26,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from lockstream.runtime.errors import CommandRefused, OutcomeUnknown, Unavailable
+from lockstream.runtime.errors import CommandRefused, KafkaRefused, OutcomeUnknown, Unavailable
 
 PROBLEM = "application/problem+json"
 REALM = "lockstream"
@@ -34,6 +35,8 @@ TOKEN_INVALID = f'{TOKEN_MISSING}, error="invalid_token"'
 API_KEY_WANTED = f'ApiKey realm="{REALM}"'
 """What ``WWW-Authenticate`` asks for (RFC 9110, section 11.6.1; RFC 6750, section 3)."""
 RETRY_AFTER_S = 1
+MENDED_AFTER_S = 30
+"""A refusal of Kafka's waits for a person."""
 _WEIGHT = re.compile(r"^(0(\.\d{0,3})?|1(\.0{0,3})?)\Z", re.ASCII)
 
 
@@ -139,6 +142,7 @@ STATUS_OF: Mapping[type[Exception], int] = {
     RateLimited: 429,
     HeadTooLarge: 431,
     Unavailable: 503,
+    KafkaRefused: 503,
     Exception: 500,
 }
 """The table. An error's nearest listed ancestor counts."""
@@ -187,6 +191,12 @@ def _message_of(error: Exception, status: int, asked: Asked) -> str:
             "The command was sent and not confirmed: it may have been recorded. "
             "Repeat it with the same Idempotency-Key to learn"
         )
+    if isinstance(error, KafkaRefused):
+        # What exactly is for the operator: it names topics and users, and stands in the log.
+        return (
+            "Kafka refuses what this service asks of it (its rights or its settings): this attempt "
+            "recorded nothing, and none will until an operator has mended it"
+        )
     if isinstance(error, Unavailable):
         return (
             "The service can't do this now: this attempt recorded nothing. Try again, with the "
@@ -208,7 +218,8 @@ def _headers_of(error: Exception, status: int) -> dict[str, str]:
     if status == 415:
         return {"Accept": "application/json"}
     if status == 503:
-        return {"Retry-After": str(RETRY_AFTER_S)}
+        waits = MENDED_AFTER_S if isinstance(error, KafkaRefused) else RETRY_AFTER_S
+        return {"Retry-After": str(waits)}
     if isinstance(error, RateLimited):
         return dict(error.headers)
     if status in _CLOSING:

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from lockstream.eventlog.kafka import Kafka
 from lockstream.eventlog.registry import Registry, write_entries
-from lockstream.runtime.errors import KafkaUnavailable
+from lockstream.runtime.errors import KafkaRefused, KafkaUnavailable
 from lockstream.runtime.process import first_of, within
 from lockstream.schemas.primitives import write_time
 from lockstream.schemas.registry import ApiKeyUse
@@ -28,6 +28,7 @@ class KeyUses:
         self._registry = registry
         self._latest: dict[str, datetime] = {}
         self._failing = False
+        self._refused = False
 
     def note(self, key_id: str, now: datetime) -> None:
         """Costs a request nothing and can't fail."""
@@ -42,10 +43,13 @@ class KeyUses:
     async def _write(self) -> None:
         latest, self._latest = self._latest, {}
         news = news_of(latest, self._registry)
-        if not news:
+        if not news or self._refused:
             return
         try:
             await within(write_entries(self._kafka, self._topic, news), WRITE_TIMEOUT_S)
+        except KafkaRefused as error:
+            log.warning("uses of API keys are not written any more: %s", error)
+            self._refused = True
         except (KafkaUnavailable, TimeoutError) as error:
             self._latest = {**latest, **self._latest}
             if not self._failing:

@@ -164,6 +164,7 @@ async def _serve(
         await followed.caught_up.wait()
         readiness.clear(CATCHING_UP)
 
+    watched = (topics.lock_facts, topics.lock_events)
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(tail.run(ended))
         tasks.create_task(parked_tail.run(ended))
@@ -173,7 +174,7 @@ async def _serve(
             tasks.create_task(keys.follow(ended))
         tasks.create_task(watch_issuers(issuer_keys, readiness, ended))
         tasks.create_task(lookups.watch(ended))
-        tasks.create_task(watch_kafka(kafka, topics.lock_events, readiness, ended))
+        tasks.create_task(watch_kafka(kafka, watched, readiness, ended))
         if settings.api_health_port:
             tasks.create_task(
                 serve_health(

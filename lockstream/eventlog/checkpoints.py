@@ -10,7 +10,8 @@ from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 from aiokafka.structs import OffsetAndMetadata
 
-from lockstream.eventlog.kafka import REQUEST_TIMEOUT_S, kafka_errors
+from lockstream.eventlog.kafka import REQUEST_TIMEOUT_S
+from lockstream.eventlog.kafka_errors import kafka_errors
 from lockstream.runtime.process import within
 
 log = logging.getLogger(__name__)

@@ -13,8 +13,8 @@ from lockstream.eventlog.kafka import (
     Kafka,
     connected,
     high_watermarks,
-    kafka_errors,
 )
+from lockstream.eventlog.kafka_errors import error_of, kafka_errors
 from lockstream.eventlog.log_reader import LogReader
 from lockstream.runtime.process import within
 
@@ -58,7 +58,11 @@ async def group_members(kafka: Kafka, group: str) -> list[Member]:
     async with connected(kafka.admin()) as admin:
         with kafka_errors(f"describing group {group}"):
             answers = await within(admin.describe_consumer_groups([group]), REQUEST_TIMEOUT_S)
-    return [_member(member) for answer in answers for g in answer.groups for member in g[5]]
+            described = [found for answer in answers for found in answer.groups]
+            for code, *_ in described:
+                if code:
+                    raise error_of(code)
+    return [_member(member) for found in described for member in found[5]]
 
 
 def _member(described: Any) -> Member:

@@ -5,9 +5,14 @@ from typing import Any
 
 import msgspec
 from aiokafka.admin import NewTopic
-from aiokafka.errors import TopicAlreadyExistsError, for_code
+from aiokafka.errors import (
+    LeaderNotAvailableError,
+    TopicAlreadyExistsError,
+    UnknownTopicOrPartitionError,
+)
 
-from lockstream.eventlog.kafka import REQUEST_TIMEOUT_S, Kafka, connected, kafka_errors
+from lockstream.eventlog.kafka import REQUEST_TIMEOUT_S, Kafka, connected
+from lockstream.eventlog.kafka_errors import error_of, kafka_errors, ours
 from lockstream.runtime.errors import KafkaUnavailable, PartitionsChanged
 from lockstream.runtime.process import within
 from lockstream.runtime.settings import Settings
@@ -20,6 +25,7 @@ class Topic(msgspec.Struct, frozen=True):
     config: dict[str, str]
 
 
+_NOT_YET = (LeaderNotAvailableError, UnknownTopicOrPartitionError)
 FOREVER = {"retention.ms": "-1", "retention.bytes": "-1"}
 REGISTRY = {
     "cleanup.policy": "compact",
@@ -61,6 +67,7 @@ async def ensure_installation(kafka: Kafka, settings: Settings) -> None:
 
     Raises:
         KafkaUnavailable: the broker can't be reached in time.
+        KafkaRefused: it does not let us create or see them.
         PartitionsChanged: a topic has another partition count than the settings say.
     """
     await ensure_topics(kafka, settings, lock_topics(settings))
@@ -94,11 +101,16 @@ async def topic_exists(kafka: Kafka, topic: str) -> bool:
 async def delete_topic(kafka: Kafka, topic: str) -> None:
     """
     Raises:
-        KafkaUnavailable: the broker can't be reached or refused.
+        KafkaUnavailable: the broker can't be reached.
+        KafkaRefused: it does not let us.
     """
     async with connected(kafka.admin()) as admin:
         with kafka_errors(f"deleting {topic}"):
-            await within(admin.delete_topics([topic]), REQUEST_TIMEOUT_S)
+            answer = await within(admin.delete_topics([topic]), REQUEST_TIMEOUT_S)
+            for _, code in answer.topic_error_codes:
+                # One that is gone already is what was wanted.
+                if code and not isinstance(error := error_of(code), UnknownTopicOrPartitionError):
+                    raise error
 
 
 async def _create_missing(admin: Any, settings: Settings, topics: list[Topic]) -> None:
@@ -122,9 +134,9 @@ async def _create_missing(admin: Any, settings: Settings, topics: list[Topic]) -
     with kafka_errors("creating the topics"):
         answer = await within(admin.create_topics(wanted), REQUEST_TIMEOUT_S)
     for name, code, *text in answer.topic_errors:
-        error = for_code(code)
-        if code and error is not TopicAlreadyExistsError:
-            raise KafkaUnavailable(f"creating {name}: {error.__name__} {text[0] if text else ''}")
+        error = error_of(code, text[0] if text else None)
+        if code and not isinstance(error, TopicAlreadyExistsError):
+            raise ours(error, f"creating {name}")
 
 
 async def _check_partitions(admin: Any, topics: list[Topic]) -> None:
@@ -135,6 +147,10 @@ async def _check_partitions(admin: Any, topics: list[Topic]) -> None:
     while True:
         with kafka_errors("describing the topics"):
             described = await within(admin.describe_topics(list(expected)), REQUEST_TIMEOUT_S)
+        for found in described:
+            error = error_of(found["error_code"])
+            if found["error_code"] and not isinstance(error, _NOT_YET):
+                raise ours(error, f"describing {found['topic']}")
         counts = {t["topic"]: len(t["partitions"]) for t in described if not t["error_code"]}
         led = all(
             partition["leader"] >= 0

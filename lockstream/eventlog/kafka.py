@@ -4,18 +4,21 @@ chosen on purpose, and its errors become ours here.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, Protocol
 
 import msgspec
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaConnectionError, KafkaError
 from aiokafka.helpers import create_ssl_context
 from aiokafka.producer import sender as aiokafka_sender
 
-from lockstream.runtime.errors import KafkaUnavailable
+from lockstream.eventlog.kafka_errors import kafka_errors
+from lockstream.eventlog.refusals import look_into_refusal, require_topics
+from lockstream.runtime.errors import ConfigurationError
 from lockstream.runtime.process import within
 from lockstream.runtime.settings import Settings
 from lockstream.schemas.lock_events import Headers
@@ -86,9 +89,7 @@ class Kafka:
             "metadata_max_age_ms": 60_000,
         }
         if "SSL" in settings.kafka_security_protocol:
-            self._options["ssl_context"] = create_ssl_context(
-                cafile=settings.kafka_ssl_cafile or None
-            )
+            self._options["ssl_context"] = _ssl_context(settings.kafka_ssl_cafile)
         if settings.kafka_security_protocol.startswith("SASL"):
             self._options["sasl_mechanism"] = settings.kafka_sasl_mechanism
             self._options["sasl_plain_username"] = settings.kafka_sasl_username
@@ -169,27 +170,21 @@ def _interested_in(topic: str, made: Any, client: Any) -> Any:
     return made
 
 
-@contextmanager
-def kafka_errors(doing: str) -> Iterator[None]:
-    """Turns aiokafka's errors and time-outs into ``KafkaUnavailable``, saying what was tried."""
-    try:
-        yield
-    except KafkaError as error:
-        raise KafkaUnavailable(f"{doing}: {str(error) or type(error).__name__}") from error
-    except TimeoutError as error:
-        raise KafkaUnavailable(f"{doing}: no answer in time") from error
-
-
 async def start_client(client: Any, doing: str, timeout_s: float = REQUEST_TIMEOUT_S) -> None:
     """Starts a client; one that can't start is closed again.
 
     Raises:
         KafkaUnavailable: the broker can't be reached in time.
+        KafkaRefused: it can, and does not let us in.
     """
     starting = asyncio.ensure_future(client.start())
     try:
         with kafka_errors(doing):
-            await within(asyncio.shield(starting), timeout_s)
+            try:
+                await within(asyncio.shield(starting), timeout_s)
+            except KafkaConnectionError:
+                await look_into_refusal(client)
+                raise
             # Lets its tasks begin: starting may have made no turn of the loop, and a
             # consumer can't be stopped whose task was cancelled before its first step.
             await asyncio.sleep(0)
@@ -209,6 +204,19 @@ async def _end_start(starting: "asyncio.Future[None]") -> None:
         await asyncio.wait((starting,), timeout=START_GRACE_S)
     if starting.done() and not starting.cancelled():
         starting.exception()
+
+
+def _ssl_context(cafile: str) -> ssl.SSLContext:
+    """
+    Raises:
+        ConfigurationError: the file is not there, or has no certificates in it.
+    """
+    try:
+        context: ssl.SSLContext = create_ssl_context(cafile=cafile or None)
+    except OSError as error:
+        why = error.strerror if not isinstance(error, ssl.SSLError) else "no certificates in PEM"
+        raise ConfigurationError(f"KAFKA_SSL_CAFILE: {cafile}: {why}") from error
+    return context
 
 
 @asynccontextmanager
@@ -309,7 +317,7 @@ async def beginnings(offsets_client: Any, topic: str, partitions: Sequence[int])
         KafkaUnavailable: no answer in time.
     """
     wanted = [TopicPartition(topic, p) for p in partitions]
-    return await _ask_offsets(offsets_client.beginning_offsets(wanted), topic)
+    return await _ask_offsets(offsets_client, offsets_client.beginning_offsets, wanted)
 
 
 async def offsets_at_time(
@@ -324,7 +332,9 @@ async def offsets_at_time(
     ends = await high_watermarks(offsets_client, topic, partitions)
     wanted = {TopicPartition(topic, p): time_ms for p in partitions}
     with kafka_errors(f"asking for the offsets of {topic}"):
-        found = await within(offsets_client.offsets_for_times(wanted), REQUEST_TIMEOUT_S)
+        found: Mapping[Any, Any] = await within(
+            offsets_client.offsets_for_times(wanted), REQUEST_TIMEOUT_S
+        )
     return {
         tp.partition: ends[tp.partition] if entry is None else entry.offset
         for tp, entry in found.items()
@@ -334,10 +344,21 @@ async def offsets_at_time(
 async def _ends(client: Any, topic: str, partitions: Sequence[int]) -> dict[int, int]:
     """How far this client may read: its isolation level decides."""
     wanted = [TopicPartition(topic, p) for p in partitions]
-    return await _ask_offsets(client.end_offsets(wanted), topic)
+    return await _ask_offsets(client, client.end_offsets, wanted)
 
 
-async def _ask_offsets(question: Any, topic: str) -> dict[int, int]:
+async def _ask_offsets(
+    client: Any, question: Callable[[Sequence[Any]], Awaitable[Any]], wanted: Sequence[Any]
+) -> dict[int, int]:
+    """
+    Raises:
+        KafkaRefused: the topic is not there, or may not be read.
+        KafkaUnavailable: no answer in time.
+    """
+    topic = wanted[0].topic if wanted else ""
     with kafka_errors(f"asking for the offsets of {topic}"):
-        answer: Mapping[Any, int] = await within(question, REQUEST_TIMEOUT_S)
+        if wanted:
+            # aiokafka would wait for it to appear, and then say only that no answer came.
+            await within(require_topics(client, [topic]), REQUEST_TIMEOUT_S)
+        answer: Mapping[Any, int] = await within(question(wanted), REQUEST_TIMEOUT_S)
     return {tp.partition: offset for tp, offset in answer.items()}

@@ -14,9 +14,9 @@ from lockstream.eventlog.kafka import (
     Kafka,
     Record,
     connected,
-    kafka_errors,
     to_record,
 )
+from lockstream.eventlog.kafka_errors import kafka_errors
 from lockstream.runtime.errors import KafkaUnavailable, PositionLost
 
 STALL_S = 10.0

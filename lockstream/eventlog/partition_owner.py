@@ -16,13 +16,20 @@ from aiokafka.errors import KafkaError
 
 from lockstream.eventlog.checkpoints import Checkpoint
 from lockstream.eventlog.feed import IN_WORK_TIMES, Feed
-from lockstream.eventlog.kafka import Record, beginnings, high_watermarks, kafka_errors, to_record
+from lockstream.eventlog.kafka import Record, beginnings, high_watermarks, to_record
+from lockstream.eventlog.kafka_errors import kafka_errors
 from lockstream.eventlog.log_reader import LogReader
 from lockstream.eventlog.stage_metrics import PartitionLag
 from lockstream.eventlog.stage_partition import Decided, OutputLog, StagePartition
 from lockstream.eventlog.stage_setup import StageClients, StageSetup
 from lockstream.eventlog.transactional_writer import TransactionalWriter
-from lockstream.runtime.errors import PositionLost, StageStopped, StreamViolation, Unavailable
+from lockstream.runtime.errors import (
+    KafkaRefused,
+    PositionLost,
+    StageStopped,
+    StreamViolation,
+    Unavailable,
+)
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +77,7 @@ class PartitionOwner:
                 await self._feed.wait_end(pause)
                 pause = min(LONGEST_PAUSE_S, pause * 2)
                 await self._until_still_member()
-            except StageStopped as error:
+            except (StageStopped, KafkaRefused) as error:
                 self._stopped = str(error)
                 readiness.block(where, f"stopped: {error}")
                 log.error("%s stopped: %s", where, error)
@@ -265,7 +272,7 @@ class PartitionOwner:
         """An error that nobody foresaw stops this partition and no other."""
         try:
             return await state.process(records)
-        except (Unavailable, StageStopped):
+        except (Unavailable, StageStopped, KafkaRefused):
             raise
         except Exception as error:
             place = f"{self.tp.topic} offsets {records[0].offset} to {records[-1].offset}"

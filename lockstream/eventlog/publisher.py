@@ -5,10 +5,11 @@ import logging
 from typing import Any
 
 import msgspec
-from aiokafka.errors import KafkaError
 
 from lockstream.eventlog.kafka import Kafka, start_client, stop_client
-from lockstream.runtime.errors import KafkaUnavailable, OutcomeUnknown
+from lockstream.eventlog.kafka_errors import KAFKA_ERRORS, kafka_errors, ours
+from lockstream.eventlog.refusals import require_topics
+from lockstream.runtime.errors import KafkaRefused, KafkaUnavailable, OutcomeUnknown
 from lockstream.runtime.tracing import Attributes, Tracing, ended_on_error, messaging
 from lockstream.schemas.lock_events import Headers
 from lockstream.schemas.lock_facts import Fact, FactHeaders, encode_fact
@@ -35,12 +36,14 @@ class FactPublisher:
         self._timeout_s = timeout_s
         self._tracing = tracing
         self._producer: Any = None
+        self._told = ""
         self._starting = asyncio.Lock()
 
     async def start(self) -> None:
         """
         Raises:
             KafkaUnavailable: the broker can't be reached in time.
+            KafkaRefused: we may not write facts.
         """
         await self._working_producer()
 
@@ -55,6 +58,7 @@ class FactPublisher:
 
         Raises:
             KafkaUnavailable: it was not sent: nothing is recorded.
+            KafkaRefused: Kafka does not take it, now or later: nothing is recorded.
             OutcomeUnknown: it was sent and no answer came: it may be recorded, now or later.
         """
         partition = partition_of(fact.lock_id, self._partitions)
@@ -89,12 +93,24 @@ class FactPublisher:
                 raise KafkaUnavailable("Kafka did not take the fact in time") from error
             sent.add_done_callback(_consume)
             raise OutcomeUnknown("Kafka did not confirm the fact in time") from error
-        except KafkaError as error:
+        except KafkaRefused as refusal:
+            self._tell(refusal)
+            raise
+        except KAFKA_ERRORS as error:
             await self._discard(producer)
-            if sent is None:
-                raise KafkaUnavailable(f"Kafka did not take the fact: {error!r}") from error
-            raise OutcomeUnknown(f"Kafka did not confirm the fact: {error!r}") from error
+            known = ours(error, f"writing to {self._topic}")
+            if isinstance(known, KafkaRefused):
+                self._tell(known)
+            elif sent is not None:
+                raise OutcomeUnknown(f"Kafka did not confirm the fact: {error!r}") from error
+            raise known from error
         return int(metadata.offset)
+
+    def _tell(self, refusal: KafkaRefused) -> None:
+        """In the log, once: every command meets with it."""
+        if str(refusal) != self._told:
+            self._told = str(refusal)
+            log.error("%s", refusal)
 
     async def _working_producer(self) -> Any:
         if self._producer is not None:
@@ -103,6 +119,12 @@ class FactPublisher:
             if self._producer is None:
                 producer = self._kafka.idempotent_producer()
                 await start_client(producer, "connecting a producer")
+                try:
+                    with kafka_errors(f"looking up {self._topic}"):
+                        await require_topics(producer, [self._topic])
+                except BaseException:
+                    await stop_client(producer, timeout_s=0.5)
+                    raise
                 self._producer = producer
         return self._producer
 

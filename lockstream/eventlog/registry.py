@@ -16,8 +16,8 @@ from lockstream.eventlog.kafka import (
     beginnings,
     connected,
     high_watermarks,
-    kafka_errors,
 )
+from lockstream.eventlog.kafka_errors import kafka_errors
 from lockstream.eventlog.log_reader import LogReader
 from lockstream.eventlog.tail import Tail
 from lockstream.eventlog.transactional_writer import TransactionalWriter

@@ -6,21 +6,27 @@ of each partition, and that restoring follows it (``partition_owner``).
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import msgspec
 from aiokafka import ConsumerRebalanceListener
-from aiokafka.errors import KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
+from aiokafka.errors import NoOffsetForPartitionError, OffsetOutOfRangeError
 
 from lockstream.eventlog.checkpoints import Checkpoints
 from lockstream.eventlog.group_commit import GroupCommit
-from lockstream.eventlog.kafka import Kafka, start_client, stop_client
+from lockstream.eventlog.kafka import REQUEST_TIMEOUT_S, Kafka, start_client, stop_client
+from lockstream.eventlog.kafka_errors import KAFKA_ERRORS, kafka_errors, ours
 from lockstream.eventlog.partition_owner import PartitionOwner
+from lockstream.eventlog.refusals import require_topics
 from lockstream.eventlog.stage_metrics import PartitionLag
 from lockstream.eventlog.stage_setup import StageClients, StageSetup
-from lockstream.runtime.errors import KafkaUnavailable
+from lockstream.runtime.errors import KafkaRefused
+from lockstream.runtime.process import first_leaf, within
+
+log = logging.getLogger(__name__)
 
 POLL_MS = 200
 POLL_DEADLINE_S = 1.0
@@ -56,16 +62,31 @@ class Stage:
         self._listener = _Listener(self._assigned, self._revoked)
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Works until ``stop`` is set, then finishes what is under way and leaves the group.
+        """Works until ``stop`` is set, then finishes what is under way and leaves the group. What
+        Kafka refuses for good stops it, loudly: asking again would be refused again.
 
         Raises:
-            KafkaUnavailable: the broker can't be reached at the start, or the group refuses us.
+            KafkaUnavailable: the broker can't be reached at the start, or the group turns us away.
         """
+        label = self._setup.name.label
+        refusal: str | None = None
+        try:
+            await self._work(stop)
+        except* KafkaRefused as refused:
+            refusal = str(first_leaf(refused))
+        if refusal is not None:
+            self._setup.readiness.block(label, f"stopped: {refusal}; then restart this role")
+            log.error("%s stopped: %s", label, refusal)
+            await stop.wait()
+
+    async def _work(self, stop: asyncio.Event) -> None:
         name = self._setup.name
         self._clients = clients = self._make_clients()
         self._setup.readiness.block(name.label, "joining its group")
         try:
             await start_client(clients.offsets, "connecting to Kafka")
+            with kafka_errors(f"subscribing to {name.input_topic}"):
+                await within(require_topics(clients.offsets, [name.input_topic]), REQUEST_TIMEOUT_S)
             clients.consumer.subscribe([name.input_topic], listener=self._listener)
             async with self._workers as workers:
                 await start_client(clients.consumer, f"joining group {name.group}")
@@ -159,8 +180,8 @@ class Stage:
                 if (owned := self._owned.get(tp.partition)) is not None:
                     owned.owner.lose_position()
             return {}
-        except KafkaError as error:
-            raise KafkaUnavailable(f"{self._setup.name.group}: {error!r}") from error
+        except KAFKA_ERRORS as error:
+            raise ours(error, f"group {self._setup.name.group}") from error
         return batches
 
     # -- assignment ----------------------------------------------------------------------------

@@ -12,9 +12,9 @@ from lockstream.eventlog.kafka import (
     Record,
     connected,
     high_watermarks,
-    kafka_errors,
     to_record,
 )
+from lockstream.eventlog.kafka_errors import kafka_errors
 from lockstream.runtime.errors import PositionLost
 
 OnRecords = Callable[[str, Sequence[Record]], None]
@@ -38,6 +38,7 @@ class Tail:
 
         Raises:
             KafkaUnavailable: the broker can't be reached at the start.
+            KafkaRefused: a topic is not there, or may not be read.
             PositionLost: retention has deleted records that were still to be seen.
         """
         async with connected(self._kafka.reader()) as consumer:

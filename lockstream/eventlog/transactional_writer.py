@@ -8,11 +8,10 @@ import asyncio
 from collections.abc import Awaitable, Sequence
 from typing import Any
 
-from aiokafka.errors import KafkaError
-
-from lockstream.eventlog.kafka import Kafka, Output, kafka_errors, start_client, stop_client
+from lockstream.eventlog.kafka import Kafka, Output, start_client, stop_client
+from lockstream.eventlog.kafka_errors import KAFKA_ERRORS, kafka_errors, ours
 from lockstream.eventlog.transactions import Place, Transactions, transactions_of
-from lockstream.runtime.errors import OutputUncertain
+from lockstream.runtime.errors import KafkaRefused, OutputUncertain
 from lockstream.runtime.process import within
 
 FENCE_TIMEOUT_S = 20.0
@@ -39,6 +38,7 @@ class TransactionalWriter:
 
         Raises:
             KafkaUnavailable: the broker can't be reached in time.
+            KafkaRefused: we may not write under this id.
         """
         producer = kafka.transactional_producer(transactional_id, topic)
         doing = f"fencing {transactional_id}"
@@ -56,10 +56,16 @@ class TransactionalWriter:
 
         Raises:
             OutputUncertain: they may or may not be written. Throw this writer away.
+            KafkaRefused: they are not, and never will be. Throw this writer away.
         """
         try:
             return await self._write(outputs)
-        except (KafkaError, TimeoutError, AssertionError) as error:
+        except KAFKA_ERRORS as error:
+            known = ours(error, f"writing to {', '.join(sorted({o.topic for o in outputs}))}")
+            if isinstance(known, KafkaRefused):
+                raise known from error
+            raise OutputUncertain(f"transaction failed: {error!r}") from error
+        except (TimeoutError, AssertionError) as error:
             # aiokafka asserts its transaction states: one that its sender broke fails that way.
             raise OutputUncertain(f"transaction failed: {error!r}") from error
 

@@ -21,7 +21,6 @@ from aiokafka.errors import (
     NotEnoughReplicasError,
     NotLeaderForPartitionError,
     UnknownTopicOrPartitionError,
-    for_code,
 )
 
 from lockstream.eventlog.kafka import (
@@ -29,6 +28,7 @@ from lockstream.eventlog.kafka import (
     REQUEST_TIMEOUT_S,
     forget_failures,
 )
+from lockstream.eventlog.kafka_errors import error_of
 from lockstream.eventlog.kafka_requests import AskFeatures, Commit, Produce
 
 FEATURE, VERSION_2 = "transaction.version", 2
@@ -182,10 +182,10 @@ class TransactionsV2:
         Raises:
             KafkaError: it is not.
         """
-        error: type[KafkaError] = for_code(error_code)
-        if error not in retried:
-            raise error()
-        if error is ConcurrentTransactions:
+        error = error_of(error_code)
+        if type(error) not in retried:
+            raise error
+        if isinstance(error, ConcurrentTransactions):
             await asyncio.sleep(CONCURRENT_TRANSACTIONS_BACKOFF_S)
             return
         await self._client.force_metadata_update()

@@ -15,7 +15,7 @@ from lockstream.eventlog.stage_partition import Fail, StagePartition
 from lockstream.eventlog.stage_setup import Limits, StageName, StageSetup
 from lockstream.eventlog.stage_traces import StageTraces
 from lockstream.fanout.partition import FanoutPartition
-from lockstream.runtime.errors import StageStopped, Unavailable
+from lockstream.runtime.errors import KafkaRefused, StageStopped, Unavailable
 from lockstream.runtime.health import serve_health
 from lockstream.runtime.process import first_of, stand_back
 from lockstream.runtime.readiness import Readiness
@@ -97,6 +97,11 @@ class Fanout:
                     self._kafka, self._settings, [partner_topic(self._settings, running.partner.id)]
                 )
                 await running.stage.run(running.stop)
+            except KafkaRefused as error:
+                self._readiness.block(label, f"stopped: {error}; then restart this role")
+                log.error("%s stopped: %s", label, error)
+                await running.stop.wait()
+                continue
             except (Unavailable, StageStopped) as error:
                 self._readiness.block(label, str(error))
             except ExceptionGroup as group:

@@ -9,21 +9,28 @@ import msgspec
 import typer
 
 from lockstream.operations.console import say
-from lockstream.runtime.errors import ConfigurationError, LockstreamError, PartitionsChanged
-from lockstream.runtime.settings import Settings, read_settings
+from lockstream.runtime.errors import (
+    ConfigurationError,
+    KafkaRefused,
+    LockstreamError,
+    PartitionsChanged,
+)
+from lockstream.runtime.settings import Settings, read_settings, unknown_variables
 
 DOTENV = Path(".env")
 DEMO_ENV = "demo.env"
 
 
-def load_settings() -> Settings:
+def load_settings(*, tell: bool = True) -> Settings:
     """Environment, ``.env``, and below both what ``lockstream up`` has written for its own
-    installation.
+    installation. ``tell``: of variables that have no effect.
 
     Raises:
         ConfigurationError: a variable has a value that it can't have.
     """
     settings = read_settings(os.environ, DOTENV)
+    if tell:
+        tell_of_unknown_variables()
     running = read_settings({}, settings.state_dir / DEMO_ENV)
     if settings.kafka_bootstrap_servers not in ("", running.kafka_bootstrap_servers):
         return settings
@@ -33,6 +40,15 @@ def load_settings() -> Settings:
         read_model_url=settings.read_model_url or running.read_model_url,
         health_pages=settings.health_pages or running.health_pages,
     )
+
+
+def tell_of_unknown_variables() -> None:
+    """
+    Raises:
+        ConfigurationError: ``.env`` can't be read.
+    """
+    for warning in unknown_variables(os.environ, DOTENV):
+        say(f"lockstream: {warning}")
 
 
 def needs_broker(settings: Settings) -> Settings:
@@ -49,4 +65,5 @@ def needs_broker(settings: Settings) -> Settings:
 
 def fail(error: LockstreamError) -> typer.Exit:
     say(f"lockstream: {error}")
-    return typer.Exit(2 if isinstance(error, ConfigurationError | PartitionsChanged) else 1)
+    by_us = isinstance(error, ConfigurationError | KafkaRefused | PartitionsChanged)
+    return typer.Exit(2 if by_us else 1)

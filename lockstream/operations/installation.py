@@ -46,8 +46,9 @@ async def open_installation() -> AsyncIterator[Installation]:
 
 def run_verb(verb: Callable[[], Coroutine[Any, Any, T]]) -> T:
     """Runs one verb. An error of ours is one line on stderr, and the exit code tells its kind."""
-    # It logs each failed attempt; a verb says once what came of them.
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    # They log each failed attempt; a verb says once what came of them.
+    for attempts in ("aiokafka", "lockstream.eventlog.publisher"):
+        logging.getLogger(attempts).setLevel(logging.CRITICAL)
     collect_rarely()
     with error_lines():
         return asyncio.run(_until_terminated(verb))
@@ -81,7 +82,7 @@ def error_lines() -> Iterator[None]:
     try:
         yield
     except KafkaUnavailable as error:
-        servers = load_settings().kafka_bootstrap_servers
+        servers = load_settings(tell=False).kafka_bootstrap_servers
         raise fail(KafkaUnavailable(f"{error}; is Kafka running at {servers}?")) from error
     except LockstreamError as error:
         raise fail(error) from error

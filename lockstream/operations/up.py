@@ -15,7 +15,7 @@ import typer
 from lockstream.command_api.issuers import read_issuers, write_issuers
 from lockstream.command_api.listening import check_listening
 from lockstream.eventlog.local_broker import LocalBroker
-from lockstream.operations.configuration import DEMO_ENV, DOTENV
+from lockstream.operations.configuration import DEMO_ENV, DOTENV, tell_of_unknown_variables
 from lockstream.operations.console import say, show
 from lockstream.operations.demo import DemoData, set_up_demo
 from lockstream.operations.env_files import env_lines
@@ -52,6 +52,8 @@ def up(
 
 async def _up(demo: bool, tls_cert: str | None, tls_key: str | None) -> None:
     settings = with_tls(read_settings(os.environ, DOTENV), tls_cert, tls_key)
+    tell_of_unknown_variables()
+    read_model_url(settings)
     await check_listening(settings)
     # Before anything is started: these stand in demo.env.
     env_lines(

@@ -9,6 +9,7 @@ LockstreamError
 │   ├── ReadModelUnavailable the database can't be reached, or is behind what was asked for
 │   ├── IssuerUnavailable    the keys that a token must be checked against can't be had
 │   └── BrokerUnavailable    the local broker can't be fetched or started
+├── KafkaRefused             Kafka refuses for good (rights, names, sizes, versions): say it, stop
 ├── StageStopped             going on would break a promise: stop, loudly, until someone looks
 │   ├── PartitionsChanged    a topic's partition count is not the installation's
 │   ├── PositionLost         retention has deleted records that were not yet processed
@@ -50,6 +51,10 @@ class IssuerUnavailable(Unavailable):
 
 
 class BrokerUnavailable(Unavailable):
+    pass
+
+
+class KafkaRefused(LockstreamError):
     pass
 
 

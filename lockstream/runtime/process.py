@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import uvloop
 
-from lockstream.runtime.errors import ConfigurationError, LockstreamError
+from lockstream.runtime.errors import ConfigurationError, KafkaRefused, LockstreamError
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +29,8 @@ def collect_rarely() -> None:
 
 def run_role(name: str, role: Role) -> int:
     """Runs ``role(stop)`` until it ends; SIGTERM and SIGINT set ``stop``. Returns the exit code:
-    0 after an orderly stop, 2 for bad configuration, 1 for anything else.
+    0 after an orderly stop, 2 for what a restart does not mend (bad configuration, a refusal of
+    Kafka's), 1 for anything else.
     """
     collect_rarely()
     try:
@@ -37,7 +38,7 @@ def run_role(name: str, role: Role) -> int:
             runner.run(_with_signals(role))
     except (LockstreamError, ExceptionGroup) as error:
         for cause in _leaves(error):
-            if isinstance(cause, ConfigurationError):
+            if isinstance(cause, ConfigurationError | KafkaRefused):
                 print(f"lockstream {name}: {cause}", file=sys.stderr)
                 return 2
             known = isinstance(cause, LockstreamError)
@@ -51,6 +52,11 @@ def _leaves(error: Exception) -> list[Exception]:
     if isinstance(error, ExceptionGroup):
         return [leaf for member in error.exceptions for leaf in _leaves(member)]
     return [error]
+
+
+def first_leaf(error: Exception) -> Exception:
+    """The first error of a group of groups, or the error itself."""
+    return _leaves(error)[0]
 
 
 async def _with_signals(role: Role) -> None:

@@ -1,12 +1,18 @@
 """Configuration: environment variables, listed here and nowhere else."""
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
 import msgspec
-from dotenv import dotenv_values
 
+from lockstream.runtime.addresses import bootstrap_servers
+from lockstream.runtime.environment import (
+    read_env_file,
+    warnings_about,
+    without_service_links,
+)
 from lockstream.runtime.errors import ConfigurationError
 from lockstream.schemas.topics import TopicNames
 
@@ -24,7 +30,7 @@ def _says(description: str) -> msgspec.Meta:
 
 
 Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
-Seconds = Annotated[float, msgspec.Meta(gt=0)]
+Seconds = Annotated[float, msgspec.Meta(gt=0, le=1e9)]
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=variable_of):
@@ -189,21 +195,60 @@ def read_settings(environment: Mapping[str, str], dotenv: Path | None = None) ->
     Raises:
         ConfigurationError: a variable has a value that it can't have; the text names it.
     """
-    from_file = dotenv_values(dotenv) if dotenv is not None and dotenv.is_file() else {}
-    merged = {**{k: v for k, v in from_file.items() if v is not None}, **environment}
-    known = {f.encode_name for f in msgspec.structs.fields(Settings)}
-    unknown = sorted(k for k in merged if k.startswith("LOCKSTREAM_") and k not in known)
-    unknown = [name for name in unknown if not name.startswith("LOCKSTREAM_TEST_")]
-    if unknown:
-        raise ConfigurationError(
-            f"{unknown[0]} is not a setting of Lockstream; `lockstream settings` lists them"
-        )
-    chosen = {k: v for k, v in merged.items() if k in known and v != ""}
+    merged = _merged(environment, dotenv)
+    chosen = {k: v for k, v in merged.items() if k in _known() and v != ""}
     try:
-        return msgspec.convert(chosen, Settings, strict=False, dec_hook=_convert_path)
+        settings = msgspec.convert(chosen, Settings, strict=False, dec_hook=_convert_path)
     except msgspec.ValidationError as error:
         sentence, _, place = str(error).partition(" - at `$.")
         raise ConfigurationError(f"{place.rstrip('`') or 'a setting'}: {sentence}") from error
+    return _checked(settings)
+
+
+def unknown_variables(environment: Mapping[str, str], dotenv: Path | None = None) -> list[str]:
+    """A warning for each variable that looks like a setting and is none. They stop nothing: the
+    namespace is shared, and a newer version's setting is no reason for an older one not to start.
+
+    Raises:
+        ConfigurationError: the file can't be read.
+    """
+    return warnings_about(_merged(environment, dotenv).keys(), _known())
+
+
+def _merged(environment: Mapping[str, str], dotenv: Path | None) -> dict[str, str]:
+    from_file = read_env_file(dotenv) if dotenv is not None else {}
+    return {**from_file, **without_service_links(environment)}
+
+
+def _known() -> set[str]:
+    return {field.encode_name for field in msgspec.structs.fields(Settings)}
+
+
+def _checked(settings: Settings) -> Settings:
+    """What one value alone can't tell.
+
+    Raises:
+        ConfigurationError: see ``read_settings``.
+    """
+    for field in msgspec.structs.fields(Settings):
+        value = getattr(settings, field.name)
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ConfigurationError(f"{field.encode_name}: {value} is not a number of seconds")
+    if settings.min_insync_replicas > settings.replication_factor:
+        raise ConfigurationError(
+            f"LOCKSTREAM_MIN_INSYNC_REPLICAS: {settings.min_insync_replicas} is more than "
+            f"LOCKSTREAM_REPLICATION_FACTOR, {settings.replication_factor}: nothing can be written"
+        )
+    if settings.kafka_security_protocol.startswith("SASL"):
+        for name in ("kafka_sasl_username", "kafka_sasl_password"):
+            if not getattr(settings, name):
+                raise ConfigurationError(
+                    f"{variable_of(name)} is not set, and KAFKA_SECURITY_PROTOCOL is "
+                    f"{settings.kafka_security_protocol}"
+                )
+    return msgspec.structs.replace(
+        settings, kafka_bootstrap_servers=bootstrap_servers(settings.kafka_bootstrap_servers)
+    )
 
 
 def _convert_path(kind: type, value: object) -> object:
