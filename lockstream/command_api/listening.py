@@ -10,11 +10,14 @@ from starlette.types import ASGIApp
 
 from lockstream.command_api.connection import connection_class
 from lockstream.command_api.draining import DrainingServer
+from lockstream.runtime.addresses import in_url
 from lockstream.runtime.errors import ConfigurationError
 from lockstream.runtime.settings import Settings
+from lockstream.runtime.sockets import check_host, listening_sockets
 
 log = logging.getLogger(__name__)
 
+HOST_VARIABLE, PORT_VARIABLE = "LOCKSTREAM_API_HOST", "LOCKSTREAM_API_PORT"
 DRAIN_S = 10
 KEEP_ALIVE_S = 75
 BACKLOG = 4096
@@ -28,8 +31,6 @@ async def listen(app: ASGIApp, settings: Settings, stop: Event) -> None:
     """
     config = uvicorn.Config(
         app,
-        host=settings.api_host,
-        port=settings.api_port,
         http=connection_class(settings.receipt_timeout),
         ws="none",
         log_config=None,
@@ -46,13 +47,11 @@ async def listen(app: ASGIApp, settings: Settings, stop: Event) -> None:
     if context is not None:
         config.ssl_context_factory = lambda config, default: context
     scheme = "http" if context is None else "https"
-    log.info("api listens on %s://%s:%s", scheme, settings.api_host, settings.api_port)
-    try:
-        await DrainingServer(config).serve_until(stop)
-    except SystemExit as error:
-        raise ConfigurationError(
-            f"LOCKSTREAM_API_PORT: {settings.api_host}:{settings.api_port} can't be listened on"
-        ) from error
+    sockets = await to_thread(
+        listening_sockets, settings.api_host, settings.api_port, HOST_VARIABLE, PORT_VARIABLE
+    )
+    log.info("api listens on %s://%s:%s", scheme, in_url(settings.api_host), settings.api_port)
+    await DrainingServer(config).serve_until(stop, sockets)
 
 
 async def check_listening(settings: Settings) -> None:
@@ -62,6 +61,8 @@ async def check_listening(settings: Settings) -> None:
     """
     trusted_proxies(settings)
     await to_thread(tls_context, settings)
+    await to_thread(check_host, settings.api_host, HOST_VARIABLE)
+    await to_thread(check_host, settings.health_host, "LOCKSTREAM_HEALTH_HOST")
 
 
 def tls_context(settings: Settings) -> ssl.SSLContext | None:

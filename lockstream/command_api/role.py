@@ -184,6 +184,7 @@ async def _serve(
                     details,
                     metrics,
                     ended,
+                    "LOCKSTREAM_API_HEALTH_PORT",
                 )
             )
         announcing = tasks.create_task(announce())

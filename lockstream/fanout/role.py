@@ -193,6 +193,7 @@ async def _run(settings: Settings, stop: asyncio.Event, tracing: Tracing) -> Non
                 details,
                 fanout.metrics,
                 ended,
+                "LOCKSTREAM_FANOUT_HEALTH_PORT",
             )
         )
         tasks.create_task(work())

@@ -15,7 +15,7 @@ from lockstream.operations.configuration import fail, load_settings, needs_broke
 from lockstream.operations.console import say
 from lockstream.read_model.database import Database, read_model_url
 from lockstream.read_model.store import ReadModel
-from lockstream.runtime.errors import KafkaUnavailable, LockstreamError
+from lockstream.runtime.errors import ConfigurationError, KafkaUnavailable, LockstreamError
 from lockstream.runtime.process import collect_rarely
 from lockstream.runtime.settings import Settings
 
@@ -42,6 +42,32 @@ async def open_installation() -> AsyncIterator[Installation]:
         yield Installation(settings, Kafka(settings, "lockstream-cli"), read_model)
     finally:
         await read_model.close()
+
+
+async def require_read_model(here: Installation) -> None:
+    """For verbs that ask the read model. They make none: an empty one would answer for the real.
+
+    Raises:
+        ConfigurationError: it is not known where it is, or it is not there.
+        ReadModelUnavailable: the database can't be reached.
+    """
+    await require_place(here)
+    await here.read_model.require()
+
+
+async def require_place(here: Installation) -> None:
+    """
+    Raises:
+        ConfigurationError: it is not known where the read model is.
+    """
+    settings = here.settings
+    if not settings.read_model_url:
+        file = settings.state_dir / "read_model.db"
+        if not await asyncio.to_thread(file.exists):
+            raise ConfigurationError(
+                f"READ_MODEL_URL is not set, and there is no read model in {settings.state_dir}: "
+                "set it to the database that the projector writes"
+            )
 
 
 def run_verb(verb: Callable[[], Coroutine[Any, Any, T]]) -> T:

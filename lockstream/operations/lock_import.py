@@ -17,6 +17,7 @@ from lockstream.operations.installation import (
     Installation,
     error_lines,
     open_installation,
+    require_read_model,
     run_verb,
 )
 from lockstream.operations.lock_creation import conflict, create_locks, fact_publisher
@@ -89,7 +90,7 @@ async def _import(plan: ImportPlan, force: bool) -> Imported:
     imported = Imported()
     async with open_installation() as here:
         await ensure_installation(here.kafka, here.settings)
-        await here.read_model.prepare()
+        await require_read_model(here)
         registry = await read_registry(here.kafka, here.settings.topics.registry)
         with progress_bar("importing", plan.lock_count, "locks") as advance:
             async with fact_publisher(here) as publisher:

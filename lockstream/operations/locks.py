@@ -8,7 +8,12 @@ import typer
 from lockstream.eventlog.installation import ensure_installation
 from lockstream.eventlog.registry import read_registry
 from lockstream.operations.console import print_json, print_table, say, show
-from lockstream.operations.installation import Installation, open_installation, run_verb
+from lockstream.operations.installation import (
+    Installation,
+    open_installation,
+    require_read_model,
+    run_verb,
+)
 from lockstream.operations.lock_creation import create_locks, fact_publisher
 from lockstream.operations.lock_files import LockLine
 from lockstream.operations.lock_import import import_locks
@@ -58,7 +63,7 @@ def add_lock(
 
 async def _prepare(here: Installation) -> None:
     await ensure_installation(here.kafka, here.settings)
-    await here.read_model.prepare()
+    await require_read_model(here)
 
 
 async def ensure_lock(here: Installation, line: LockLine) -> bool:
@@ -86,7 +91,7 @@ def show_lock(
     async def verb() -> None:
         check_lock_id("LOCK_ID", lock_id)
         async with open_installation() as here:
-            await here.read_model.prepare()
+            await require_read_model(here)
             await _show(here, lock_id, as_json)
 
     run_verb(verb)
@@ -161,7 +166,7 @@ def list_locks(
         if org_id is not None:
             check_name("--org", org_id)
         async with open_installation() as here:
-            await here.read_model.prepare()
+            await require_read_model(here)
             rows = await here.read_model.locks_after(min(after, MAX_LOCK_ID), org_id, limit + 1)
             return rows[:limit], len(rows) > limit
 

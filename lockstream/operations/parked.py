@@ -13,7 +13,12 @@ from lockstream.eventlog.kafka import Record, beginnings, connected, stable_ends
 from lockstream.eventlog.log_reader import LogReader
 from lockstream.eventlog.publisher import FactPublisher
 from lockstream.operations.console import print_json, print_table, say
-from lockstream.operations.installation import Installation, open_installation, run_verb
+from lockstream.operations.installation import (
+    Installation,
+    open_installation,
+    require_read_model,
+    run_verb,
+)
 from lockstream.runtime.errors import ConfigurationError, LockstreamError, Unavailable
 from lockstream.runtime.tracing import NoTracing
 from lockstream.schemas.lock_facts import TRACEPARENT, Fact, decode_fact
@@ -133,7 +138,7 @@ def retry_parked(
 
     async def verb() -> int:
         async with open_installation() as here:
-            await here.read_model.prepare()
+            await require_read_model(here)
             where = read_place(place, here.settings.partitions)
             return await _retry(here, where, value)
 

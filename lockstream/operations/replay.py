@@ -19,7 +19,12 @@ from lockstream.eventlog.kafka import (
 from lockstream.eventlog.log_reader import LogReader
 from lockstream.operations.console import print_json, progress_bar, say
 from lockstream.operations.event_files import NdjsonSink, Sink
-from lockstream.operations.installation import Installation, open_installation, run_verb
+from lockstream.operations.installation import (
+    Installation,
+    open_installation,
+    require_place,
+    run_verb,
+)
 from lockstream.operations.output_files import STDOUT, whole
 from lockstream.operations.start_points import (
     EARLIEST,
@@ -142,6 +147,7 @@ def rebuild(
 
     async def verb() -> int:
         async with open_installation() as here:
+            await require_place(here)
             await here.read_model.prepare()
             await here.read_model.reset()
             return await _refold(here)

@@ -17,6 +17,7 @@ import typer
 from lockstream.operations.configuration import fail, load_settings, needs_broker
 from lockstream.operations.console import say
 from lockstream.runtime.errors import LockstreamError
+from lockstream.runtime.files import keep_private, make_private
 from lockstream.runtime.logs import set_up_logs
 from lockstream.runtime.process import run_role
 from lockstream.runtime.settings import Settings
@@ -66,6 +67,7 @@ def fanout(supervised: Supervised = False) -> None:
 
 
 def _run(name: str, role: RunRole, supervised: bool) -> None:
+    keep_private()
     try:
         settings = needs_broker(load_settings())
     except LockstreamError as error:
@@ -104,6 +106,8 @@ def broker(
 
     try:
         settings = load_settings()
+        keep_private()
+        make_private(settings.state_dir / "broker")
         running = LocalBroker.start(settings.state_dir / "broker", port=port, progress=say)
     except LockstreamError as error:
         raise fail(error) from error

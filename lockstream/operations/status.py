@@ -11,9 +11,14 @@ from lockstream.eventlog.groups import Member, Progress, group_members, group_pr
 from lockstream.eventlog.kafka import beginnings, connected
 from lockstream.eventlog.registry import read_registry
 from lockstream.operations.console import print_json, print_table, show
-from lockstream.operations.installation import Installation, open_installation, run_verb
+from lockstream.operations.installation import (
+    Installation,
+    open_installation,
+    require_place,
+    run_verb,
+)
 from lockstream.operations.probes import PageStatus, ask
-from lockstream.runtime.errors import ReadModelUnavailable
+from lockstream.runtime.errors import ConfigurationError, ReadModelUnavailable
 from lockstream.runtime.settings import Settings
 from lockstream.schemas.registry import Partner
 
@@ -71,7 +76,10 @@ async def read_status(here: Installation) -> Status:
     """
     Raises:
         KafkaUnavailable: the broker can't be reached in time.
+        KafkaRefused: the installation's topics are not there, or may not be read.
+        ConfigurationError: it is not known where the read model is.
     """
+    await require_place(here)
     pages = await asyncio.gather(
         *(asyncio.to_thread(ask, page) for page in page_addresses(here.settings))
     )
@@ -132,8 +140,9 @@ def _state(owned: Collection[int], unowned: Collection[int]) -> str:
 
 async def _count_parked(here: Installation) -> int | None:
     try:
+        await here.read_model.require()
         return await here.read_model.count_parked()
-    except ReadModelUnavailable:
+    except (ReadModelUnavailable, ConfigurationError):
         return None
 
 

@@ -25,8 +25,9 @@ from lockstream.operations.services import TlsCert, TlsKey, with_tls
 from lockstream.operations.signing import ensure_signing_key, local_issuer
 from lockstream.operations.supervisor import Command, Supervised
 from lockstream.read_model.database import read_model_url
+from lockstream.runtime.addresses import in_url, reachable
 from lockstream.runtime.errors import ConfigurationError, Unavailable
-from lockstream.runtime.files import locked, write_atomically
+from lockstream.runtime.files import keep_private, locked, make_private, write_atomically
 from lockstream.runtime.ports import PortClaims
 from lockstream.runtime.process import until_stopped
 from lockstream.runtime.settings import Settings, read_settings, variable_of
@@ -63,7 +64,13 @@ async def _up(demo: bool, tls_cert: str | None, tls_key: str | None) -> None:
             "KAFKA_BOOTSTRAP_SERVERS": settings.kafka_bootstrap_servers,
         }
     )
-    settings.state_dir.mkdir(parents=True, exist_ok=True)
+    keep_private()
+    try:
+        make_private(settings.state_dir)
+    except OSError as error:
+        raise ConfigurationError(
+            f"LOCKSTREAM_STATE_DIR: {settings.state_dir}: {error.strerror}"
+        ) from error
     taken = ConfigurationError(
         f"another `lockstream up` runs on {settings.state_dir.absolute()}; stop it first"
     )
@@ -211,16 +218,17 @@ class _System:
     @property
     def _health_pages(self) -> dict[str, str]:
         settings = self._settings
+        health = in_url(reachable(settings.health_host))
         return {
             "api": self._base_url,
-            "projector": f"http://{settings.health_host}:{settings.projector_health_port}",
-            "fanout": f"http://{settings.health_host}:{settings.fanout_health_port}",
+            "projector": f"http://{health}:{settings.projector_health_port}",
+            "fanout": f"http://{health}:{settings.fanout_health_port}",
         }
 
     @property
     def _base_url(self) -> str:
         scheme = "https" if self._settings.tls_cert else "http"
-        return f"{scheme}://{self._settings.api_host}:{self._settings.api_port}"
+        return f"{scheme}://{in_url(reachable(self._settings.api_host))}:{self._settings.api_port}"
 
     # -- the demo ------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ import typer
 
 from lockstream.audit.violations import Violation
 from lockstream.operations.console import print_json, progress_bar, say, show
-from lockstream.operations.installation import open_installation, run_verb
+from lockstream.operations.installation import open_installation, require_read_model, run_verb
 
 if TYPE_CHECKING:
     from lockstream.audit.auditor import Counted
@@ -58,7 +58,7 @@ async def _verify() -> Report:
     from lockstream.audit.auditor import Auditor
 
     async with open_installation() as here:
-        await here.read_model.prepare()
+        await require_read_model(here)
         auditor = Auditor(here.kafka, here.settings, here.read_model)
         plan = await auditor.plan()
         shown: list[Violation] = []

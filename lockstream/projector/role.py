@@ -95,6 +95,7 @@ async def _run(settings: Settings, stop: asyncio.Event, tracing: Tracing) -> Non
                     details,
                     metrics,
                     stage_ended,
+                    "LOCKSTREAM_PROJECTOR_HEALTH_PORT",
                 )
             )
             tasks.create_task(work())

@@ -5,21 +5,20 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 from typing import Protocol, TypeVar
 
-from sqlalchemy import URL, Connection, inspect, make_url, text
-from sqlalchemy.exc import ArgumentError, DataError, IntegrityError, SQLAlchemyError
+from sqlalchemy import URL, Connection, inspect, text
+from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 
 from lockstream.read_model.postgresql import PostgresqlConnections
 from lockstream.read_model.sqlite import SqliteConnections
 from lockstream.read_model.tables import EMPTIED, metadata
+from lockstream.read_model.urls import check_file, make_place, read_url
 from lockstream.runtime.errors import ConfigurationError, ReadModelUnavailable, StreamViolation
 from lockstream.runtime.settings import Settings
 
 T = TypeVar("T")
 
-_DRIVERS = {"sqlite": "sqlite+pysqlite", "postgresql": "postgresql+asyncpg"}
 SCHEMA_ATTEMPTS = 5
 _HOLD = text(f"LOCK TABLE {', '.join(table.name for table in EMPTIED)} IN ACCESS SHARE MODE")
 
@@ -30,22 +29,10 @@ def read_model_url(settings: Settings) -> URL:
     Raises:
         ConfigurationError: not a URL, or another kind of database.
     """
-    given = settings.read_model_url
-    if not given:
-        file = (settings.state_dir / "read_model.db").absolute()
-        return URL.create(_DRIVERS["sqlite"], database=str(file))
-    try:
-        url = make_url(given)
-    except ArgumentError as error:
-        raise ConfigurationError(
-            "READ_MODEL_URL: not a URL; give sqlite:///file or postgresql://user:password@host/name"
-        ) from error
-    driver = _DRIVERS.get(url.get_backend_name())
-    if driver is None:
-        raise ConfigurationError(
-            f"READ_MODEL_URL: {url.get_backend_name()} is not supported; use sqlite or postgresql"
-        )
-    return url.set(drivername=driver)
+    if settings.read_model_url:
+        return read_url(settings.read_model_url)
+    file = (settings.state_dir / "read_model.db").absolute()
+    return URL.create("sqlite+pysqlite", database=str(file))
 
 
 class Connections(Protocol):
@@ -92,13 +79,35 @@ class Database:
 
         Raises:
             ReadModelUnavailable: the database can't be reached.
+            ConfigurationError: there can be none at its place.
         """
-        if self.is_sqlite and self._url.database not in (None, "", ":memory:"):
-            folder = Path(str(self._url.database)).parent
-            await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
+        if self.is_sqlite:
+            await asyncio.to_thread(make_place, self._url)
         # Looked at first: another replica may be paused with the lock on writing.
         if not await self._read(_has_tables):
             await self._create_tables()
+        if self.is_sqlite:
+            self._file = await asyncio.to_thread(self._identify_file)
+
+    async def require(self) -> None:
+        """Looks whether there is a read model, and makes nothing.
+
+        Raises:
+            ReadModelUnavailable: the database can't be reached.
+            ConfigurationError: there is none at its place.
+        """
+        if self.is_sqlite:
+            await asyncio.to_thread(check_file, self._url)
+            if await asyncio.to_thread(self._identify_file) is None:
+                raise ConfigurationError(
+                    f"READ_MODEL_URL: there is no read model at {self._url.database}; name the one "
+                    "that the projector writes"
+                )
+        if not await self._read(_has_tables):
+            raise ConfigurationError(
+                "READ_MODEL_URL: that database holds no read model; name the one that the "
+                "projector writes"
+            )
         if self.is_sqlite:
             self._file = await asyncio.to_thread(self._identify_file)
 

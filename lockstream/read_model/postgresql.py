@@ -6,6 +6,8 @@ from typing import TypeVar
 from sqlalchemy import URL, Connection
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from lockstream.read_model.urls import postgresql_options
+
 T = TypeVar("T")
 
 
@@ -15,23 +17,28 @@ class PostgresqlConnections:
     def __init__(self, url: URL, timeout_s: float) -> None:
         self._url = url
         self._timeout_s = timeout_s
+        self._options = postgresql_options(url)
         self._writer = self._engine(1, "READ COMMITTED")
         self._readers = self._engine(4, "REPEATABLE READ")
 
     def _engine(self, connections: int, isolation: str) -> AsyncEngine:
         timeout_ms = str(int(self._timeout_s * 1000))
+        options = self._options
+        chosen = {"ssl": options.tls, "target_session_attrs": options.session}
         return create_async_engine(
-            self._url,
+            self._url.set(query={}),
             isolation_level=isolation,
             pool_size=connections,
             max_overflow=0,
             pool_timeout=self._timeout_s,
             pool_pre_ping=True,
             connect_args={
-                "timeout": self._timeout_s,
+                **{name: value for name, value in chosen.items() if value is not None},
+                "timeout": options.connect_timeout_s or self._timeout_s,
                 "command_timeout": self._timeout_s,
                 # A process that is paused inside a transaction must not hold up its successor.
                 "server_settings": {
+                    **options.server_settings,
                     "idle_in_transaction_session_timeout": timeout_ms,
                     "lock_timeout": timeout_ms,
                 },

@@ -29,6 +29,15 @@ class ReadModel:
         self._queries = Queries(keys)
         self._changes = Changes(keys, is_sqlite=database.is_sqlite)
 
+    async def require(self) -> None:
+        """Looks whether there is a read model, and makes nothing.
+
+        Raises:
+            ReadModelUnavailable: the database can't be reached.
+            ConfigurationError: there is none at its place.
+        """
+        await self._database.require()
+
     async def prepare(self) -> None:
         """Makes tables and position rows where they are missing.
 

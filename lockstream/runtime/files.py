@@ -2,9 +2,10 @@
 
 import fcntl
 import os
+import stat
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -25,6 +26,27 @@ def write_atomically(file: Path, content: bytes, mode: int = 0o644) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+PRIVATE_UMASK = 0o077
+
+
+def keep_private() -> None:
+    """What this process and its children write from now on is for this user only: it holds who
+    opened which lock, and keys."""
+    os.umask(PRIVATE_UMASK)
+
+
+def make_private(folder: Path) -> None:
+    """Makes the folder where it is missing, and takes from others what they may do with what is
+    in it already. What is somebody else's file, or goes meanwhile, is left as it is."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for parent, _, names in os.walk(folder):
+        for path in (Path(parent), *(Path(parent, name) for name in names)):
+            with suppress(FileNotFoundError, PermissionError):
+                mode = stat.S_IMODE(path.lstat().st_mode)
+                if mode & PRIVATE_UMASK and not path.is_symlink():
+                    path.chmod(mode & ~PRIVATE_UMASK)
 
 
 @contextmanager

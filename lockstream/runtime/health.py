@@ -1,6 +1,7 @@
 """The health page of a role: ``/livez``, ``/readyz`` and ``/metrics``, without credentials."""
 
 import asyncio
+import socket
 from collections.abc import Callable
 from ipaddress import ip_address
 
@@ -14,9 +15,11 @@ from starlette.routing import Route
 from lockstream.runtime.metrics import RoleMetrics
 from lockstream.runtime.process import first_of
 from lockstream.runtime.readiness import Readiness
+from lockstream.runtime.sockets import listening_sockets
 
 Details = Callable[[], dict[str, object]]
 Admits = Callable[[Request], bool]
+HOST_VARIABLE = "LOCKSTREAM_HEALTH_HOST"
 FORWARDED = ("forwarded", "via", "x-forwarded-for", "x-real-ip")
 
 
@@ -62,14 +65,10 @@ def metrics_route(metrics: RoleMetrics, admits: Admits = everybody) -> Route:
 class QuietServer(uvicorn.Server):
     """A uvicorn server that leaves signals to the role it is part of."""
 
-    async def serve_until(self, stop: asyncio.Event) -> None:
-        """Serves until ``stop`` is set, then drains.
-
-        Raises:
-            SystemExit: the port can't be bound (uvicorn has logged why).
-        """
+    async def serve_until(self, stop: asyncio.Event, sockets: list[socket.socket]) -> None:
+        """Serves on sockets that listen already until ``stop`` is set, then drains."""
         ended = asyncio.Event()
-        serving = asyncio.create_task(self._serve(None))
+        serving = asyncio.create_task(self._serve(sockets))
         serving.add_done_callback(lambda _: ended.set())
         try:
             await first_of(ended, stop)
@@ -86,16 +85,20 @@ async def serve_health(
     details: Details,
     metrics: RoleMetrics,
     stop: asyncio.Event,
+    port_variable: str,
 ) -> None:
-    """Serves the health page until ``stop`` is set."""
+    """Serves the health page until ``stop`` is set.
+
+    Raises:
+        ConfigurationError: the port can't be listened on.
+    """
+    sockets = await asyncio.to_thread(listening_sockets, host, port, HOST_VARIABLE, port_variable)
     config = uvicorn.Config(
         Starlette(routes=[*health_routes(readiness, details), metrics_route(metrics)]),
-        host=host,
-        port=port,
         log_config=None,
         access_log=False,
         server_header=False,
         lifespan="off",
         timeout_graceful_shutdown=2,
     )
-    await QuietServer(config).serve_until(stop)
+    await QuietServer(config).serve_until(stop, sockets)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from lockstream.runtime.errors import Unavailable
 from lockstream.runtime.files import locked
+from lockstream.runtime.sockets import addresses_of
 
 TRIES = 10
 
@@ -53,8 +54,9 @@ def free_port(wish: int, *, host: str = "127.0.0.1", but_not: int = 0) -> int:
     if wish not in (0, but_not) and is_free(wish, host):
         return wish
     for _ in range(TRIES):
-        with socket.socket() as probe:
-            probe.bind((host, 0))
+        family, address = addresses_of(host, 0, "the host")[0]
+        with socket.socket(family) as probe:
+            probe.bind(address)
             found: int = probe.getsockname()[1]
         if found != but_not:
             return found
@@ -63,11 +65,12 @@ def free_port(wish: int, *, host: str = "127.0.0.1", but_not: int = 0) -> int:
 
 def is_free(port: int, host: str = "127.0.0.1") -> bool:
     """Whether a server could listen there now."""
-    with socket.socket() as probe:
-        # As servers do it: a port in TIME_WAIT is free.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError:
-            return False
-        return True
+    for family, address in addresses_of(host, port, "the host"):
+        with socket.socket(family) as probe:
+            # As servers do it: a port in TIME_WAIT is free.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(address)
+            except OSError:
+                return False
+    return True

@@ -1,0 +1,78 @@
+"""Listening in the host's own family, and one line about what can't be listened on."""
+
+import contextlib
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from lockstream.runtime.addresses import in_url, reachable
+from lockstream.runtime.errors import ConfigurationError
+from lockstream.runtime.ports import free_port, is_free
+from lockstream.runtime.sockets import check_host, listening_sockets
+
+NAMES = ("LOCKSTREAM_API_HOST", "LOCKSTREAM_API_PORT")
+
+
+def has_ipv6() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
+needs_ipv6 = pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
+
+
+@contextlib.contextmanager
+def listening(host: str, port: int) -> Iterator[None]:
+    sockets = listening_sockets(host, port, *NAMES)
+    try:
+        yield
+    finally:
+        for each in sockets:
+            each.close()
+
+
+def reaches(host: str, port: int) -> bool:
+    try:
+        socket.create_connection((host, port), 2).close()
+    except OSError:
+        return False
+    return True
+
+
+@needs_ipv6
+@pytest.mark.parametrize(
+    ("host", "reached"),
+    [("::1", ("::1",)), ("::", ("::1", "127.0.0.1")), ("localhost", ("127.0.0.1",))],
+)
+def test_a_host_is_listened_on_in_its_own_family(host: str, reached: tuple[str, ...]) -> None:
+    port = free_port(0, host=host)
+    assert is_free(port, host)
+    with listening(host, port):
+        assert all(reaches(each, port) for each in reached)
+        assert not is_free(port, host)
+
+
+def test_a_taken_port_is_named_before_anything_is_served() -> None:
+    port = free_port(0)
+    named = pytest.raises(ConfigurationError, match=f"LOCKSTREAM_API_PORT: .*127.0.0.1:{port};")
+    with listening("127.0.0.1", port), named:
+        listening_sockets("127.0.0.1", port, *NAMES)
+
+
+@pytest.mark.parametrize(
+    "host", ["no-such-host.invalid", "192.0.2.7", "2001:db8::7", "a..b", "x y"]
+)
+def test_a_host_that_is_not_this_machine_is_named(host: str) -> None:
+    with pytest.raises(ConfigurationError, match="LOCKSTREAM_API_HOST: ") as refused:
+        check_host(host, "LOCKSTREAM_API_HOST")
+    assert "\n" not in str(refused.value)
+
+
+def test_an_address_stands_in_a_url_as_clients_take_it() -> None:
+    assert [in_url(h) for h in ("::1", "127.0.0.1", "[::1]")] == ["[::1]", "127.0.0.1", "[::1]"]
+    assert [reachable(h) for h in ("::", "0.0.0.0", "::1")] == ["::1", "127.0.0.1", "::1"]
