@@ -17,6 +17,7 @@ from lockstream.runtime.settings import Settings
 from lockstream.schemas.lock_facts import Fact, decode_fact
 from lockstream.schemas.parked_facts import ParkedHeaders
 from lockstream.schemas.partner_events import PartnerPosition
+from lockstream.schemas.undecodable import Undecodable
 
 FETCH_BYTES = 256 * 1024
 """Of each topic: every partner has one."""
@@ -79,7 +80,7 @@ class PartitionAudit:
                 events.advance()
                 try:
                     read = read_event(record)
-                except (ValueError, UnicodeDecodeError) as error:
+                except ValueError as error:
                     yield checks.unreadable(record, str(error))
                     continue
                 self._ids.add(read.headers.event_id)
@@ -115,7 +116,7 @@ class PartitionAudit:
         entry, stretch = self._plan.entries[partner_id], self._plan.partners[partner_id]
         topic = self._settings.topics.partner_events(partner_id)
         cursor = await self._cursor(stack, topic, stretch)
-        begin, sequence = entry.start_offsets[self._partition], 0
+        begin, sequence = entry.begins(self._settings.partitions)[self._partition], 0
         first = await cursor.peek()
         if first is not None and stretch.begin[self._partition] > 0:
             # Retention has deleted the beginning: it is audited from what is left.
@@ -224,19 +225,19 @@ class _FactMerge:
 def _position(record: Record) -> PartnerPosition | None:
     try:
         return PartnerPosition.from_kafka(record.headers)
-    except (ValueError, UnicodeDecodeError):
+    except ValueError:
         return None
 
 
 def _parked_source(record: Record) -> int | None:
     try:
         return ParkedHeaders.from_kafka(record.headers).source_offset
-    except (ValueError, UnicodeDecodeError):
+    except ValueError:
         return None
 
 
 def _read_fact(record: Record) -> Fact | None:
     try:
         return decode_fact(record.value or b"")
-    except msgspec.DecodeError:
+    except Undecodable:
         return None

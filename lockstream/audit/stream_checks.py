@@ -140,7 +140,7 @@ class PartnerChecks:
         self._last_offset = record.offset
         try:
             position = PartnerPosition.from_kafka(record.headers)
-        except (ValueError, UnicodeDecodeError) as error:
+        except ValueError as error:
             yield self._violation("partner-event-foreign", str(error))
             return
         if position.sequence != self._sequence + 1:

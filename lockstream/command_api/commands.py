@@ -164,7 +164,7 @@ class UseTempKeyHandler:
         expected = self._recent.expect(str(event_id))
         try:
             with self._metrics.publish_wait.time():
-                published = await self._publisher.publish(fact, command.traceparent)
+                published = await self._publisher.publish(fact, command.trace)
             self._metrics.published(fact_type(fact))
             with self._metrics.version_wait.time():
                 async with asyncio.timeout(self._answer_timeout_s):

@@ -13,11 +13,13 @@ from lockstream.command_api.credentials import API_KEY
 from lockstream.command_api.door import PROBES
 from lockstream.command_api.metrics import ApiMetrics
 from lockstream.runtime.logs import AccessLine, AccessLog, RequestIds, request_ids
-from lockstream.runtime.tracing import Span, Tracing, is_traceparent
+from lockstream.runtime.tracing import Span, Tracing
 from lockstream.schemas.registry import ApiKey
+from lockstream.schemas.trace_context import read_traceparent
 
 REQUEST_ID = b"x-request-id"
 TRACEPARENT = b"traceparent"
+TRACESTATE = b"tracestate"
 REPLAYED = (b"idempotent-replayed", b"true")
 _HARMLESS = re.compile(rb"^[A-Za-z0-9._-]{1,128}\Z")
 """A caller's request id that may stand in answers, logs and pages as it came."""
@@ -102,7 +104,9 @@ class Observed:
             "url.scheme": scope["scheme"],
         }
         span = self._tracing.start(method, "server", parent, attributes)
-        scope["headers"] = [h for h in scope["headers"] if h[0] != TRACEPARENT]
+        # Without the caller's trace, what tracing systems said of it means nothing.
+        replaced = (TRACEPARENT,) if parent is not None else (TRACEPARENT, TRACESTATE)
+        scope["headers"] = [h for h in scope["headers"] if h[0] not in replaced]
         if span.traceparent is not None:
             scope["headers"].append((TRACEPARENT, span.traceparent))
         return span
@@ -171,8 +175,8 @@ def _read_headers(scope: Scope) -> tuple[str, bytes | None]:
             traceparent = value
     if request_id is None or not _HARMLESS.match(request_id):
         request_id = uuid_utils.uuid4().hex.encode()
-    if traceparent is not None and not is_traceparent(traceparent):
-        traceparent = None
+    if traceparent is not None:
+        traceparent = read_traceparent(traceparent)
     return request_id.decode(), traceparent
 
 

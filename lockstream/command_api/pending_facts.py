@@ -4,12 +4,11 @@ import asyncio
 from collections.abc import Mapping
 from uuid import UUID
 
-import msgspec
-
 from lockstream.eventlog.kafka import Kafka, beginnings, connected, high_watermarks
 from lockstream.eventlog.log_reader import LogReader
 from lockstream.runtime.errors import KafkaUnavailable
 from lockstream.schemas.lock_facts import Fact, decode_fact
+from lockstream.schemas.undecodable import Undecodable
 
 
 class PendingFacts:
@@ -54,5 +53,5 @@ class PendingFacts:
 def _read(value: bytes) -> Fact | None:
     try:
         return decode_fact(value)
-    except msgspec.DecodeError:
+    except Undecodable:
         return None

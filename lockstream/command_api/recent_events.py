@@ -14,10 +14,12 @@ from uuid import UUID
 import msgspec
 
 from lockstream.eventlog.kafka import Record
+from lockstream.runtime.errors import KafkaUnavailable
 from lockstream.runtime.readiness import Readiness
 from lockstream.schemas.lock_events import Event, EventHeaders, decode_event
 from lockstream.schemas.parked_facts import ParkedHeaders
 from lockstream.schemas.topics import TopicNames
+from lockstream.schemas.undecodable import Undecodable
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +38,15 @@ class SeenEvent(msgspec.Struct, frozen=True, gc=False):
     value: bytes
 
     def event(self) -> Event:
-        return decode_event(self.value)
+        """
+        Raises:
+            KafkaUnavailable: a foreign record, whose headers only look like an event's.
+        """
+        try:
+            return decode_event(self.value)
+        except Undecodable as error:
+            where = f"partition {self.partition} offset {self.offset}"
+            raise KafkaUnavailable(f"lock-events {where} can't be read: {error}") from error
 
 
 class SeenParked(msgspec.Struct, frozen=True, gc=False):
@@ -85,7 +95,7 @@ class RecentEvents:
         for record in records:
             try:
                 read(record)
-            except (ValueError, UnicodeDecodeError) as error:
+            except (ValueError, KafkaUnavailable) as error:
                 where = f"{topic}[{record.partition}] offset {record.offset}"
                 self._readiness.block("lock-events", f"{where} can't be read: {error}")
         if records and topic == self._topics.lock_events:

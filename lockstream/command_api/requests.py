@@ -2,16 +2,16 @@
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
 import msgspec
 
 from lockstream.command_api.errors import BadField, InvalidRequest, UnsupportedMediaType
-from lockstream.runtime.tracing import is_traceparent
 from lockstream.schemas.lock_facts import TempKeyUse
 from lockstream.schemas.primitives import MAX_LOCK_ID
+from lockstream.schemas.trace_context import TraceContext
 
 MAX_BODY_BYTES = 16 * 1024
 MAX_TEXT = 128
@@ -31,12 +31,12 @@ _UUID = re.compile(r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
 
 
 class UseTempKey(msgspec.Struct, frozen=True):
-    """The command, read and valid. ``traceparent``: W3C Trace Context, if it came with one."""
+    """The command, read and valid. ``trace``: W3C Trace Context, if it came with one."""
 
     lock_id: int
     use: TempKeyUse
     idempotency_key: str | None
-    traceparent: bytes | None
+    trace: TraceContext
 
 
 _strict_body = msgspec.json.Decoder(TempKeyUse)
@@ -65,8 +65,8 @@ def read_use_temp_key(raw_lock_id: str, query: Pairs, headers: Pairs, body: byte
     use = _read_body(bad, body)
     if bad or lock_id is None or use is None:
         raise InvalidRequest(tuple(bad))
-    traces = given.get("traceparent", [])
-    return UseTempKey(lock_id, use, key, read_traceparent(traces[0]) if len(traces) == 1 else None)
+    trace = read_trace(given.get("traceparent", []), given.get("tracestate", []))
+    return UseTempKey(lock_id, use, key, trace)
 
 
 def _grouped(pairs: Pairs) -> dict[str, list[str]]:
@@ -120,10 +120,11 @@ def read_idempotency_key(text: str | None) -> str | BadField | None:
     return BadField("Idempotency-Key", f"must be 1 to {MAX_KEY} printable ASCII characters")
 
 
-def read_traceparent(text: str | None) -> bytes | None:
-    """A malformed one is ignored, as W3C Trace Context asks (section 4.3)."""
-    value = text.encode() if text is not None else b""
-    return value if is_traceparent(value) else None
+def read_trace(traceparents: Sequence[str], tracestates: Sequence[str]) -> TraceContext:
+    """What is malformed is ignored, as W3C Trace Context asks (section 4.3). ``tracestate`` may
+    come in several lines, which are one list (section 3.3.1.1)."""
+    parent = traceparents[0].encode() if len(traceparents) == 1 else None
+    return TraceContext.read(parent, ",".join(tracestates).encode() or None)
 
 
 def _read_body(bad: list[BadField], body: bytes) -> TempKeyUse | None:

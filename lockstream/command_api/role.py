@@ -46,7 +46,8 @@ from lockstream.runtime.tracing import Tracing, tracing_of
 
 log = logging.getLogger(__name__)
 
-CATCHING_UP = "lock-events"
+CATCHING_UP = "catching up"
+"""Not the name under which a record that can't be read stays: that is never cleared."""
 SEARCH_S = 2.0
 
 

@@ -24,6 +24,7 @@ from lockstream.schemas.lock_facts import (
 from lockstream.schemas.parked_facts import ParkedHeaders
 from lockstream.schemas.partner_events import Envelope, PartnerHeaders, envelope
 from lockstream.schemas.registry import ApiKey, ApiKeyUse, Organization, Partner
+from lockstream.schemas.trace_context import TraceContext
 
 _LOCK_ID = 123
 _LOCK_UUID = UUID("4f6b8e6e-1f0a-5c52-9d1e-0a6f4b9f0c11")
@@ -34,7 +35,9 @@ _OCCURRED = "2026-11-23T10:00:00.123Z"
 _RECORDED = "2026-11-23T10:00:00.130Z"
 _OPERATOR = Actor(kind="operator", subject="import")
 _USER = Actor(kind="user", subject="alice", org_id=_ORG, key_id="abcDEF123456")
-_TRACEPARENT = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+_TRACE = TraceContext(
+    b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", b"congo=t61rcWkgMzE"
+)
 _CREATION = LockCreation(lock_uuid=_LOCK_UUID, org_id=_ORG)
 _CHANGE = OrganizationChange(org_id=_ORG)
 
@@ -51,7 +54,7 @@ TEMP_KEY_USED = TempKeyUsed(
     actor=_USER,
     data=TempKeyUse(temp_key_uuid="example_string", user_id="example_string"),
 )
-FACT_HEADERS = FactHeaders(_TRACEPARENT)
+FACT_HEADERS = FactHeaders(_TRACE.traceparent, _TRACE.tracestate)
 
 LOCK_CREATED_EVENT = LockCreatedEvent(
     event_id=_EVENT_ID,
@@ -122,9 +125,10 @@ def event_headers(event: Event) -> EventHeaders:
         org_id=event.org_id,
         version=event.version,
         source_offset=41,
-        traceparent=_TRACEPARENT,
+        traceparent=_TRACE.traceparent,
+        tracestate=_TRACE.tracestate,
     )
 
 
 def partner_headers(record: Envelope) -> PartnerHeaders:
-    return PartnerHeaders.of(record, source_offset=97, sequence=5, traceparent=_TRACEPARENT)
+    return PartnerHeaders.of(record, source_offset=97, sequence=5, trace=_TRACE)

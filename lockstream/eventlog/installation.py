@@ -13,10 +13,11 @@ from aiokafka.errors import (
 
 from lockstream.eventlog.kafka import REQUEST_TIMEOUT_S, Kafka, connected
 from lockstream.eventlog.kafka_errors import error_of, kafka_errors, ours
+from lockstream.eventlog.topic_room import LARGEST, make_room
 from lockstream.runtime.errors import KafkaUnavailable, PartitionsChanged
 from lockstream.runtime.process import within
 from lockstream.runtime.settings import Settings
-from lockstream.schemas.topics import DAY_MS, MAX_RECORD_BYTES
+from lockstream.schemas.topics import DAY_MS, MAX_OUTPUT_BYTES
 
 
 class Topic(msgspec.Struct, frozen=True):
@@ -26,6 +27,7 @@ class Topic(msgspec.Struct, frozen=True):
 
 
 _NOT_YET = (LeaderNotAvailableError, UnknownTopicOrPartitionError)
+OUTPUT = {LARGEST: str(MAX_OUTPUT_BYTES)}
 FOREVER = {"retention.ms": "-1", "retention.bytes": "-1"}
 REGISTRY = {
     "cleanup.policy": "compact",
@@ -40,15 +42,11 @@ def lock_topics(settings: Settings) -> list[Topic]:
     names, partitions = settings.topics, settings.partitions
     return [
         Topic(names.lock_facts, partitions, {"retention.ms": str(7 * DAY_MS)}),
-        Topic(names.lock_events, partitions, FOREVER),
+        Topic(names.lock_events, partitions, {**FOREVER, **OUTPUT}),
         Topic(
             names.parked_facts,
             partitions,
-            {
-                "retention.ms": str(30 * DAY_MS),
-                # The largest fact that Kafka takes must still fit with our headers added.
-                "max.message.bytes": str(2 * MAX_RECORD_BYTES),
-            },
+            {"retention.ms": str(30 * DAY_MS), **OUTPUT},
         ),
         Topic(names.registry, 1, REGISTRY),
     ]
@@ -58,7 +56,7 @@ def partner_topic(settings: Settings, partner_id: str) -> Topic:
     return Topic(
         settings.topics.partner_events(partner_id),
         settings.partitions,
-        {"retention.ms": str(30 * DAY_MS)},
+        {"retention.ms": str(30 * DAY_MS), **OUTPUT},
     )
 
 
@@ -78,6 +76,9 @@ async def ensure_topics(kafka: Kafka, settings: Settings, topics: list[Topic]) -
     async with connected(kafka.admin()) as admin:
         await _create_missing(admin, settings, topics)
         await _check_partitions(admin, topics)
+        await make_room(
+            admin, {t.name: int(t.config[LARGEST]) for t in topics if LARGEST in t.config}
+        )
 
 
 async def list_topics(kafka: Kafka) -> set[str]:

@@ -16,12 +16,14 @@ from aiokafka.errors import KafkaConnectionError, KafkaError
 from aiokafka.helpers import create_ssl_context
 from aiokafka.producer import sender as aiokafka_sender
 
+from lockstream.eventlog.any_headers import bear_any_headers
 from lockstream.eventlog.kafka_errors import kafka_errors
 from lockstream.eventlog.refusals import look_into_refusal, require_topics
 from lockstream.runtime.errors import ConfigurationError
 from lockstream.runtime.process import within
 from lockstream.runtime.settings import Settings
 from lockstream.schemas.lock_events import Headers
+from lockstream.schemas.topics import MAX_OUTPUT_BYTES
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +37,8 @@ READER_FETCH_BYTES = 2 * 1024 * 1024
 FETCH_BYTES = 1024 * 1024
 """What one answer of the broker holds, of all partitions together. A batch that is larger comes all
 the same, alone."""
+MAX_REQUEST_BYTES = MAX_OUTPUT_BYTES + 64 * 1024
+"""The largest record fits, with what stands around it."""
 
 
 class Record(msgspec.Struct, frozen=True, gc=False):
@@ -78,6 +82,7 @@ class Kafka:
     """Makes the clients of one process. Opens no connection by itself."""
 
     def __init__(self, settings: Settings, client_id: str) -> None:
+        bear_any_headers()
         self._client_id = client_id
         self._session_timeout_ms = int(settings.session_timeout * 1000)
         self._options: dict[str, Any] = {
@@ -99,7 +104,11 @@ class Kafka:
         """acks=all, no duplicates from its own retries. Sends never expire by themselves: the
         caller puts a deadline on each."""
         return AIOKafkaProducer(
-            **self._options, enable_idempotence=True, acks="all", max_batch_size=MAX_BATCH_BYTES
+            **self._options,
+            enable_idempotence=True,
+            acks="all",
+            max_batch_size=MAX_BATCH_BYTES,
+            max_request_size=MAX_REQUEST_BYTES,
         )
 
     def transactional_producer(self, transactional_id: str, topic: str = "") -> Any:
@@ -113,6 +122,7 @@ class Kafka:
             transactional_id=transactional_id,
             transaction_timeout_ms=TRANSACTION_TIMEOUT_MS,
             max_batch_size=MAX_BATCH_BYTES,
+            max_request_size=MAX_REQUEST_BYTES,
         )
         return _interested_in(topic, producer, producer.client)
 

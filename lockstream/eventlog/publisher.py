@@ -12,8 +12,9 @@ from lockstream.eventlog.refusals import require_topics
 from lockstream.runtime.errors import KafkaRefused, KafkaUnavailable, OutcomeUnknown
 from lockstream.runtime.tracing import Attributes, Tracing, ended_on_error, messaging
 from lockstream.schemas.lock_events import Headers
-from lockstream.schemas.lock_facts import Fact, FactHeaders, encode_fact
+from lockstream.schemas.lock_facts import Fact, encode_fact
 from lockstream.schemas.topics import lock_key, partition_of
+from lockstream.schemas.trace_context import NO_TRACE, TraceContext
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +54,7 @@ class FactPublisher:
             await stop_client(self._producer, timeout_s=5.0)
             self._producer = None
 
-    async def publish(self, fact: Fact, traceparent: bytes | None = None) -> Published:
+    async def publish(self, fact: Fact, trace: TraceContext = NO_TRACE) -> Published:
         """Makes the fact durable; returns where it stands.
 
         Raises:
@@ -63,10 +64,11 @@ class FactPublisher:
         """
         partition = partition_of(fact.lock_id, self._partitions)
         span = self._tracing.start(
-            f"send {self._topic}", "producer", traceparent, self._attributes(partition)
+            f"send {self._topic}", "producer", trace.traceparent, self._attributes(partition)
         )
         with ended_on_error(span):
-            offset = await self._publish(fact, partition, FactHeaders(span.traceparent).to_kafka())
+            carried = TraceContext(span.traceparent, trace.tracestate)
+            offset = await self._publish(fact, partition, carried.to_kafka())
         span.end({"messaging.kafka.offset": offset})
         return Published(partition, offset)
 

@@ -6,8 +6,6 @@ import random
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-import msgspec
-
 from lockstream.eventlog.kafka import (
     REQUEST_TIMEOUT_S,
     Kafka,
@@ -33,6 +31,7 @@ from lockstream.schemas.registry import (
     encode_entry,
     entry_key,
 )
+from lockstream.schemas.undecodable import Undecodable
 
 log = logging.getLogger(__name__)
 
@@ -57,8 +56,8 @@ class Registry:
                 self._entries.pop(key, None)
                 continue
             try:
-                self._entries[key] = decode_entry(record.value)
-            except msgspec.DecodeError as error:
+                self._entries[key] = _read_entry(key, record.value)
+            except Undecodable as error:
                 # A newer writer's entry must not lock everybody out: the others stay valid.
                 log.error("%s offset %s is not an entry: %s", topic, record.offset, error)
         self._changed.set()
@@ -87,6 +86,17 @@ class Registry:
     def all(self, kind: type[E]) -> list[E]:
         """All entries of one kind, by key."""
         return [e for _, e in sorted(self._entries.items()) if isinstance(e, kind)]
+
+
+def _read_entry(key: bytes, value: bytes) -> Entry:
+    """
+    Raises:
+        Undecodable: it is no entry, or stands under another one's key.
+    """
+    entry = decode_entry(value)
+    if entry_key(entry) != key:
+        raise Undecodable(f"its key is not {entry_key(entry).decode()}")
+    return entry
 
 
 def registry_tail(kafka: Kafka, topic: str, registry: Registry) -> Tail:

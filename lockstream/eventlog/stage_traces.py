@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from types import TracebackType
 
 from lockstream.eventlog.kafka import Output
-from lockstream.runtime.tracing import Attributes, Span, Tracing, is_traceparent, messaging
+from lockstream.runtime.tracing import Attributes, Span, Tracing, messaging
 from lockstream.schemas.lock_events import Headers
-from lockstream.schemas.lock_facts import TRACEPARENT
+from lockstream.schemas.trace_context import TRACEPARENT, TraceContext
 
 SAMPLED = 1
 
@@ -105,10 +105,8 @@ class TracedTransaction:
 
 
 def _sampled_parent(headers: Headers) -> bytes | None:
-    value = dict(headers).get(TRACEPARENT)
-    if value is None or not is_traceparent(value) or not int(value[53:55], 16) & SAMPLED:
-        return None
-    return value
+    parent = TraceContext.of(headers).traceparent
+    return parent if parent is not None and int(parent[53:55], 16) & SAMPLED else None
 
 
 def _carrying(output: Output, traceparent: bytes | None) -> Output:

@@ -40,9 +40,14 @@ class FanoutPartition:
         """
         Raises:
             StreamViolation: the output holds what no fan-out wrote, or retention has emptied it
-                and no checkpoint says how far it had come.
+                and no checkpoint says how far it had come, or the registration lacks a partition.
         """
         self._last_fact_offset = -1
+        if self._partition >= len(self._partner.start_offsets):
+            raise StreamViolation(
+                f"partner {self._partner.id}: its registration has no start offset for partition "
+                f"{self._partition}"
+            )
         last = await output.last(self._topic)
         start = self._partner.start_offsets[self._partition]
         checkpoint = output.checkpoint
@@ -77,7 +82,7 @@ class FanoutPartition:
     def _read_position(self, record: Record) -> PartnerPosition:
         try:
             return PartnerPosition.from_kafka(record.headers)
-        except (ValueError, UnicodeDecodeError) as error:
+        except ValueError as error:
             raise StreamViolation(
                 f"{self._topic}[{self._partition}] offset {record.offset}: {error}"
             ) from error
@@ -95,6 +100,8 @@ class FanoutPartition:
                 headers = self._check(record)
                 if delivers(headers, self._partner):
                     outputs.append(self._deliver(record, headers))
+                # Only now: a record that goes to nobody is looked at again, and must fail alike.
+                self._last_fact_offset = headers.source_offset
             except StreamViolation:
                 if taken == 0:
                     raise
@@ -104,14 +111,13 @@ class FanoutPartition:
     def _check(self, record: Record) -> EventHeaders:
         try:
             headers = EventHeaders.from_kafka(record.headers)
-        except (ValueError, UnicodeDecodeError) as error:
+        except ValueError as error:
             raise StreamViolation(f"{self._where(record)}: {error}") from error
         if headers.source_offset <= self._last_fact_offset:
             raise StreamViolation(
                 f"{self._where(record)}: its source-offset {headers.source_offset} does not follow "
                 f"{self._last_fact_offset}"
             )
-        self._last_fact_offset = headers.source_offset
         return headers
 
     def _deliver(self, record: Record, headers: EventHeaders) -> Output:
@@ -128,7 +134,7 @@ class FanoutPartition:
                 delivered,
                 source_offset=record.offset,
                 sequence=self._sequence,
-                traceparent=headers.traceparent,
+                trace=headers.trace,
             ),
         )
 

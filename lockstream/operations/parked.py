@@ -21,8 +21,10 @@ from lockstream.operations.installation import (
 )
 from lockstream.runtime.errors import ConfigurationError, LockstreamError, Unavailable
 from lockstream.runtime.tracing import NoTracing
-from lockstream.schemas.lock_facts import TRACEPARENT, Fact, decode_fact
+from lockstream.schemas.lock_facts import Fact, decode_fact
 from lockstream.schemas.parked_facts import ParkedHeaders, original_headers
+from lockstream.schemas.trace_context import TraceContext
+from lockstream.schemas.undecodable import Undecodable
 
 parked = typer.Typer(no_args_is_help=True, help="Facts that could not become events.")
 
@@ -153,7 +155,7 @@ async def _retry(here: Installation, place: Place, repaired: bytes | None) -> in
     record = await _find(here, place)
     try:
         fact = decode_fact(repaired if repaired is not None else record.value or b"")
-    except msgspec.DecodeError as error:
+    except Undecodable as error:
         raise ConfigurationError(
             f"{place} can't be read ({error}); write a repaired fact to a file and name it by "
             "--value"
@@ -161,7 +163,7 @@ async def _retry(here: Installation, place: Place, repaired: bytes | None) -> in
     before = await here.read_model.event(fact.event_id)
     if before is not None:
         return before.version
-    trace = dict(original_headers(record.headers)).get(TRACEPARENT)
+    trace = TraceContext.of(original_headers(record.headers))
     publisher = FactPublisher(
         here.kafka,
         here.settings.topics.lock_facts,

@@ -193,7 +193,7 @@ def show_lag(as_json: Json = False) -> None:
                     here.kafka,
                     topics.fanout_group(entry.id),
                     topics.lock_events,
-                    dict(enumerate(entry.start_offsets)),
+                    entry.begins(here.settings.partitions),
                 )
                 lag = sum(p.lag for p in progress.values())
                 rows.append({"id": entry.id, "status": entry.status, "lag": lag})

@@ -106,7 +106,7 @@ async def _projector(here: Installation) -> StageStatus:
 
 async def _fanout(here: Installation, partner: Partner) -> StageStatus:
     topics = here.settings.topics
-    begin = dict(enumerate(partner.start_offsets))
+    begin = partner.begins(here.settings.partitions)
     group = topics.fanout_group(partner.id)
     stage = await _stage(here, f"partner {partner.id}", group, topics.lock_events, begin)
     if partner.status == "paused":

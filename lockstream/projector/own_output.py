@@ -31,7 +31,7 @@ def _read_event(record: Record, previous_source: int, where: str) -> CommittedEv
     try:
         headers = EventHeaders.from_kafka(record.headers)
         event = decode_event(value)
-    except (ValueError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise StreamViolation(f"{where}: {error}") from error
     if headers.source_offset <= previous_source:
         raise StreamViolation(
@@ -47,6 +47,6 @@ def read_parked(topic: str, record: Record) -> ParkedFact:
     """
     try:
         return ParkedFact(record.offset, ParkedHeaders.from_kafka(record.headers))
-    except (ValueError, UnicodeDecodeError) as error:
+    except ValueError as error:
         where = f"{topic}[{record.partition}] offset {record.offset}"
         raise StreamViolation(f"{where}: {error}") from error

@@ -12,6 +12,7 @@ from lockstream.projector.fold_queue import FoldQueue, Pending
 from lockstream.projector.lock_states import LockStates
 from lockstream.projector.metrics import Decisions, ProjectorMetrics
 from lockstream.projector.own_output import read_parked, read_stretch
+from lockstream.projector.parking import parked_record
 from lockstream.read_model.fold import CommittedEvent, ParkedFact, Stretch
 from lockstream.read_model.rows import Position
 from lockstream.read_model.store import ReadModel, ReadModelMoved
@@ -24,7 +25,6 @@ from lockstream.schemas.lock_events import (
     event_type,
 )
 from lockstream.schemas.lock_facts import (
-    TRACEPARENT,
     Fact,
     TempKeyUsed,
     decode_fact,
@@ -33,6 +33,8 @@ from lockstream.schemas.lock_facts import (
 from lockstream.schemas.parked_facts import ParkedHeaders
 from lockstream.schemas.primitives import printable, write_time
 from lockstream.schemas.topics import TopicNames, lock_key, partition_of
+from lockstream.schemas.trace_context import TraceContext
+from lockstream.schemas.undecodable import Undecodable
 
 
 class ProjectorPartition:
@@ -199,7 +201,7 @@ class ProjectorPartition:
             return Parked("undecodable", "the record has no value")
         try:
             fact = decode_fact(record.value)
-        except msgspec.DecodeError as error:
+        except Undecodable as error:
             return Parked("undecodable", printable(str(error))[:500])
         if record.key != lock_key(fact.lock_id):
             return Parked("key-mismatch", f"the record's key is not the lock id {fact.lock_id}")
@@ -226,13 +228,15 @@ class ProjectorPartition:
         )
 
     def _publish(self, record: Record, event: Event) -> Output:
+        trace = TraceContext.of(record.headers)
         headers = EventHeaders(
             event_id=str(event.event_id),
             event_type=event_type(event),
             org_id=event.org_id,
             version=event.version,
             source_offset=record.offset,
-            traceparent=dict(record.headers).get(TRACEPARENT),
+            traceparent=trace.traceparent,
+            tracestate=trace.tracestate,
         )
         value = encode_event(event)
         self._written.append(CommittedEvent(-1, record.offset, event, value))
@@ -249,13 +253,9 @@ class ProjectorPartition:
             lock_id=fact.lock_id if fact is not None else None,
             org_id=fact.actor.org_id if fact is not None else None,
         )
-        self._written.append(headers)
-        return Output(
-            self._topics.parked_facts,
-            record.key,
-            record.value,
-            record.headers + headers.to_kafka(),
-        )
+        output = parked_record(self._topics.parked_facts, record, headers)
+        self._written.append(ParkedHeaders.from_kafka(output.headers))
+        return output
 
     async def committed(self, offsets: Sequence[int]) -> None:
         """Hands what was committed to the fold. Waits while the fold is too far behind."""

@@ -21,6 +21,8 @@ T = TypeVar("T")
 
 SCHEMA_ATTEMPTS = 5
 _HOLD = text(f"LOCK TABLE {', '.join(table.name for table in EMPTIED)} IN ACCESS SHARE MODE")
+BAD_DATA = ("22", "23")
+"""SQLSTATE classes: data exception, integrity constraint violation."""
 
 
 def read_model_url(settings: Settings) -> URL:
@@ -168,11 +170,19 @@ def _read_model_errors() -> Iterator[None]:
     """Turns the drivers' errors and time-outs into ``ReadModelUnavailable``."""
     try:
         yield
-    except (DataError, IntegrityError) as error:
+    except (DataError, IntegrityError, OverflowError, UnicodeError) as error:
         # To try again is no use: what is to be written does not fit.
         raise StreamViolation(f"the read model refuses a row: {_first_line(error)}") from error
     except (SQLAlchemyError, OSError, TimeoutError) as error:
+        if _sql_state(error).startswith(BAD_DATA):
+            # asyncpg's data errors come as errors of no kind: a null character in a text, say.
+            raise StreamViolation(f"the read model refuses a row: {_first_line(error)}") from error
         raise ReadModelUnavailable(f"the read model: {_first_line(error)}") from error
+
+
+def _sql_state(error: Exception) -> str:
+    """PostgreSQL's, or nothing."""
+    return str(getattr(getattr(error, "orig", None), "sqlstate", None) or "")
 
 
 def _first_line(error: Exception) -> str:

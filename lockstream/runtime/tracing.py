@@ -1,11 +1,11 @@
 """Traces: one span for each hop of a command, from its request to the partner's record.
 
-Context travels as ``traceparent`` (W3C Trace Context, level 1) in HTTP and Kafka headers. Where an
+Context travels as ``traceparent`` and ``tracestate`` (W3C Trace Context, level 1; see
+``schemas.trace_context``) in HTTP and Kafka headers. Where an
 OTLP endpoint is configured each hop writes its own span into it; where none is, it is passed on as
 it came, and nothing of OpenTelemetry is imported or started.
 """
 
-import re
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from typing import Literal, Protocol
@@ -14,14 +14,6 @@ from lockstream.runtime.settings import Settings
 
 Attributes = Mapping[str, str | int]
 Kind = Literal["server", "producer", "consumer"]
-_TRACEPARENT = re.compile(
-    rb"^(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}\Z"
-)
-
-
-def is_traceparent(value: bytes) -> bool:
-    """W3C Trace Context, section 3.2."""
-    return _TRACEPARENT.match(value) is not None
 
 
 def messaging(operation: str, topic: str, partition: int) -> dict[str, str | int]:

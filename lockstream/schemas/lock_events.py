@@ -10,15 +10,17 @@ from typing import Annotated, Literal
 import msgspec
 
 from lockstream.schemas.lock_facts import (
-    TRACEPARENT,
     Actor,
     LockCreation,
     OrganizationChange,
     Traceparent,
+    Tracestate,
 )
 from lockstream.schemas.primitives import EventId, LockId, LockUuid, Name, OpaqueText, WrittenTime
+from lockstream.schemas.trace_context import TRACEPARENT, TRACESTATE, TraceContext
+from lockstream.schemas.undecodable import MAX_NUMBER, NamedHeaders, Undecodable, decode
+from lockstream.schemas.undecodable import Headers as Headers
 
-Headers = tuple[tuple[str, bytes], ...]
 Version = Annotated[int, msgspec.Meta(ge=1, description="1, 2, 3 … per lock, without a gap")]
 
 UsedCount = Annotated[
@@ -78,9 +80,15 @@ def decode_event(value: bytes) -> Event:
     """Reads one ``lock-events`` value.
 
     Raises:
-        msgspec.DecodeError: not UTF-8 JSON, or not an event of a known type.
+        Undecodable: not UTF-8 JSON, not an event of a known type, or with a number that no
+            database holds.
     """
-    return _decoder.decode(value)
+    event = decode(_decoder, value)
+    if event.version > MAX_NUMBER:
+        raise Undecodable(f"Expected `int` <= {MAX_NUMBER} - at `$.version`")
+    if isinstance(event, TempKeyUsedEvent) and event.data.used_count > MAX_NUMBER:
+        raise Undecodable(f"Expected `int` <= {MAX_NUMBER} - at `$.data.usedCount`")
+    return event
 
 
 def encode_event(event: Event) -> bytes:
@@ -96,6 +104,12 @@ class EventHeaders(msgspec.Struct, frozen=True, omit_defaults=True, rename="keba
     version: int
     source_offset: int
     traceparent: Traceparent | None = None
+    tracestate: Tracestate | None = None
+
+    @property
+    def trace(self) -> TraceContext:
+        """As far as it is well-formed."""
+        return TraceContext.read(self.traceparent, self.tracestate)
 
     def to_kafka(self) -> Headers:
         headers: Headers = (
@@ -105,25 +119,21 @@ class EventHeaders(msgspec.Struct, frozen=True, omit_defaults=True, rename="keba
             ("version", b"%d" % self.version),
             ("source-offset", b"%d" % self.source_offset),
         )
-        if self.traceparent is not None:
-            headers += ((TRACEPARENT, self.traceparent),)
-        return headers
+        return headers + TraceContext(self.traceparent, self.tracestate).to_kafka()
 
     @classmethod
     def from_kafka(cls, headers: Headers) -> "EventHeaders":
         """
         Raises:
-            ValueError: a header is missing or is not what it should be.
+            Undecodable: a header is missing or is not what it should be.
         """
-        named = dict(headers)
-        try:
-            return cls(
-                event_id=named["event-id"].decode(),
-                event_type=named["event-type"].decode(),
-                org_id=named["org-id"].decode(),
-                version=int(named["version"]),
-                source_offset=int(named["source-offset"]),
-                traceparent=named.get(TRACEPARENT),
-            )
-        except KeyError as missing:
-            raise ValueError(f"the header {missing} is missing") from missing
+        named = NamedHeaders(headers)
+        return cls(
+            event_id=named.text("event-id"),
+            event_type=named.text("event-type"),
+            org_id=named.text("org-id"),
+            version=named.number("version"),
+            source_offset=named.number("source-offset"),
+            traceparent=named.value(TRACEPARENT),
+            tracestate=named.value(TRACESTATE),
+        )

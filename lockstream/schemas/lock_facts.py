@@ -20,16 +20,29 @@ from lockstream.schemas.primitives import (
     read_time,
     write_time,
 )
+from lockstream.schemas.trace_context import TraceContext
+from lockstream.schemas.undecodable import Headers, Undecodable, decode
 
-TRACEPARENT = "traceparent"
-Traceparent = Annotated[bytes, msgspec.Meta(description="W3C Trace Context of the command")]
+Traceparent = Annotated[
+    bytes, msgspec.Meta(description="W3C Trace Context of the command; ignored if malformed")
+]
+Tracestate = Annotated[
+    bytes,
+    msgspec.Meta(
+        description="W3C Trace Context: what tracing systems add, up to 512 characters; ignored "
+        "if malformed or without `traceparent`"
+    ),
+]
+
+MAX_KEY_ID = 64
 
 
 class FactHeaders(msgspec.Struct, frozen=True, omit_defaults=True):
     traceparent: Traceparent | None = None
+    tracestate: Tracestate | None = None
 
-    def to_kafka(self) -> tuple[tuple[str, bytes], ...]:
-        return () if self.traceparent is None else ((TRACEPARENT, self.traceparent),)
+    def to_kafka(self) -> Headers:
+        return TraceContext(self.traceparent, self.tracestate).to_kafka()
 
 
 class Actor(
@@ -40,7 +53,12 @@ class Actor(
     kind: Literal["user", "service", "operator"]
     subject: Subject
     org_id: Name | None = None
-    key_id: str | None = None
+    key_id: (
+        Annotated[
+            str, msgspec.Meta(description="The API key's id: at most 64 characters in a new fact")
+        ]
+        | None
+    ) = None
 
 
 class TempKeyUse(
@@ -95,13 +113,16 @@ def decode_fact(value: bytes) -> Fact:
     """Reads one ``lock-facts`` value.
 
     Raises:
-        msgspec.DecodeError: not UTF-8 JSON, not of a known type, or not of that type's shape.
+        Undecodable: not UTF-8 JSON, not of a known type, or not of that type's shape.
     """
-    fact = _decoder.decode(value)
+    fact = decode(_decoder, value)
     try:
         write_time(read_time(fact.occurred_at))
     except (ValueError, OverflowError) as error:
-        raise msgspec.ValidationError(f"{error} - at `$.occurredAt`") from error
+        raise Undecodable(f"{error} - at `$.occurredAt`") from error
+    # Not in the type, which events share: what was recorded stays readable.
+    if fact.actor.key_id is not None and len(fact.actor.key_id) > MAX_KEY_ID:
+        raise Undecodable(f"Expected `str` of length <= {MAX_KEY_ID} - at `$.actor.keyId`")
     return fact
 
 

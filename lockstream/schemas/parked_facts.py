@@ -4,12 +4,15 @@ Key and value: the original record's, byte for byte. Headers: the original's, th
 ``ParkedHeaders``, which say why and where from.
 """
 
+import re
 from typing import Annotated, Literal
+from uuid import UUID
 
 import msgspec
 
 from lockstream.schemas.lock_events import Headers
-from lockstream.schemas.primitives import WrittenTime
+from lockstream.schemas.primitives import NAME_PATTERN, WrittenTime
+from lockstream.schemas.undecodable import NamedHeaders, Undecodable
 
 Reason = Literal[
     "undecodable",
@@ -61,18 +64,36 @@ class ParkedHeaders(msgspec.Struct, frozen=True, omit_defaults=True, rename=_hea
         """Ours come last: what stands before ``parked-reason`` is the original record's.
 
         Raises:
-            ValueError: a header is missing or is not what it should be.
+            Undecodable: a header is missing or is not what it should be.
         """
-        begin = _own_begin(headers)
-        own = {name: value.decode() for name, value in headers[begin:]}
-        return msgspec.convert(own, cls, strict=False)
+        own = headers[_own_begin(headers) :]
+        named, given = NamedHeaders(own), {name for name, _ in own}
+        try:
+            parked = cls(
+                reason=msgspec.convert(named.text("parked-reason"), Reason),
+                detail=named.text("parked-detail"),
+                source_topic=named.text("source-topic"),
+                source_offset=named.number("source-offset"),
+                parked_at=named.text("parked-at"),
+                event_id=str(UUID(named.text("event-id"))) if "event-id" in given else None,
+                lock_id=named.number("lock-id") if "lock-id" in given else None,
+                org_id=named.text("org-id") if "org-id" in given else None,
+            )
+        except ValueError as error:
+            raise Undecodable(str(error)) from error
+        # What no projector writes, and no database holds.
+        if "\0" in parked.detail:
+            raise Undecodable("the header 'parked-detail' holds a null character")
+        if parked.org_id is not None and re.match(NAME_PATTERN, parked.org_id) is None:
+            raise Undecodable("the header 'org-id' is no organisation's id")
+        return parked
 
 
 def original_headers(headers: Headers) -> Headers:
     """The headers that the fact had before it was parked.
 
     Raises:
-        ValueError: this is no parked record.
+        Undecodable: this is no parked record.
     """
     return headers[: _own_begin(headers)]
 
@@ -80,5 +101,5 @@ def original_headers(headers: Headers) -> Headers:
 def _own_begin(headers: Headers) -> int:
     names = [name for name, _ in headers]
     if "parked-reason" not in names:
-        raise ValueError("the header 'parked-reason' is missing")
+        raise Undecodable("the header 'parked-reason' is missing")
     return len(names) - 1 - names[::-1].index("parked-reason")

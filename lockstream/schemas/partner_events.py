@@ -20,7 +20,7 @@ from lockstream.schemas.lock_events import (
     Version,
     event_type,
 )
-from lockstream.schemas.lock_facts import TRACEPARENT, Traceparent
+from lockstream.schemas.lock_facts import Traceparent, Tracestate
 from lockstream.schemas.primitives import (
     EventId,
     LockId,
@@ -30,6 +30,8 @@ from lockstream.schemas.primitives import (
     epoch_ms,
     read_time,
 )
+from lockstream.schemas.trace_context import NO_TRACE, TraceContext
+from lockstream.schemas.undecodable import NamedHeaders, decode
 
 SOURCE = "spk.api"
 
@@ -144,9 +146,9 @@ def encode_envelope(record: Envelope) -> bytes:
 def decode_envelope(value: bytes) -> Envelope:
     """
     Raises:
-        msgspec.DecodeError: not an envelope.
+        Undecodable: not an envelope.
     """
-    return _decoder.decode(value)
+    return decode(_decoder, value)
 
 
 class PartnerHeaders(
@@ -172,10 +174,16 @@ class PartnerHeaders(
         msgspec.Meta(ge=1, description="1, 2, 3 … per partition of this topic, without a gap"),
     ]
     traceparent: Traceparent | None = None
+    tracestate: Tracestate | None = None
 
     @classmethod
     def of(
-        cls, record: Envelope, *, source_offset: int, sequence: int, traceparent: bytes | None
+        cls,
+        record: Envelope,
+        *,
+        source_offset: int,
+        sequence: int,
+        trace: TraceContext = NO_TRACE,
     ) -> "PartnerHeaders":
         return cls(
             ce_specversion="1.0",
@@ -187,7 +195,8 @@ class PartnerHeaders(
             content_type="application/json",
             source_offset=source_offset,
             sequence=sequence,
-            traceparent=traceparent,
+            traceparent=trace.traceparent,
+            tracestate=trace.tracestate,
         )
 
     def to_kafka(self) -> Headers:
@@ -202,17 +211,15 @@ class PartnerHeaders(
             ("source-offset", b"%d" % self.source_offset),
             ("sequence", b"%d" % self.sequence),
         )
-        if self.traceparent is not None:
-            headers += ((TRACEPARENT, self.traceparent),)
-        return headers
+        return headers + TraceContext(self.traceparent, self.tracestate).to_kafka()
 
 
 def partner_headers(
-    record: Envelope, *, source_offset: int, sequence: int, traceparent: bytes | None
+    record: Envelope, *, source_offset: int, sequence: int, trace: TraceContext = NO_TRACE
 ) -> Headers:
     """``source_offset``: of the event in ``lock-events``; ``sequence``: in this partition."""
     return PartnerHeaders.of(
-        record, source_offset=source_offset, sequence=sequence, traceparent=traceparent
+        record, source_offset=source_offset, sequence=sequence, trace=trace
     ).to_kafka()
 
 
@@ -226,10 +233,7 @@ class PartnerPosition(msgspec.Struct, frozen=True):
     def from_kafka(cls, headers: Headers) -> "PartnerPosition":
         """
         Raises:
-            ValueError: a header is missing or is not a number.
+            Undecodable: a header is missing or is not a number.
         """
-        named = dict(headers)
-        try:
-            return cls(source_offset=int(named["source-offset"]), sequence=int(named["sequence"]))
-        except KeyError as missing:
-            raise ValueError(f"the header {missing} is missing") from missing
+        named = NamedHeaders(headers)
+        return cls(source_offset=named.number("source-offset"), sequence=named.number("sequence"))

@@ -9,7 +9,11 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from lockstream.schemas.primitives import Name, Timestamp
+from lockstream.schemas.lock_facts import MAX_KEY_ID
+from lockstream.schemas.primitives import Name, Timestamp, read_time, write_time
+from lockstream.schemas.undecodable import MAX_NUMBER, Undecodable, decode
+
+MAX_TIME = 64
 
 
 class _Kind(
@@ -64,6 +68,11 @@ class Partner(_Entry, frozen=True, kw_only=True, tag="partner"):
     ]
     status: Literal["active", "paused", "removed"] = "active"
 
+    def begins(self, partitions: int) -> dict[int, int]:
+        """Where its events begin in each partition: at 0 where the registration names none."""
+        offsets = self.start_offsets
+        return {p: offsets[p] if p < len(offsets) else 0 for p in range(partitions)}
+
 
 Entry = Organization | ApiKey | ApiKeyUse | Partner
 
@@ -86,9 +95,44 @@ def entry_key(entry: Entry) -> bytes:
 def decode_entry(value: bytes) -> Entry:
     """
     Raises:
-        msgspec.DecodeError: not an entry of a known kind.
+        Undecodable: not an entry of a known kind, or what it says can't be so.
     """
-    return _decoder.decode(value)
+    entry = decode(_decoder, value)
+    wrong = _wrong(entry)
+    if wrong is not None:
+        raise Undecodable(wrong)
+    return entry
+
+
+def _wrong(entry: Entry) -> str | None:
+    """What would stop whoever uses the entry. Not in the types: these were published without."""
+    times: list[str | None]
+    match entry:
+        case Organization():
+            times = [entry.created_at]
+        case ApiKeyUse():
+            times = [entry.last_used_at]
+        case ApiKey():
+            times = [entry.created_at, entry.not_after, entry.revoked_at]
+            if not entry.sha256.isascii():
+                return "its sha256 is no hex digest"
+        case Partner():
+            times = [entry.created_at]
+            if not all(0 <= offset <= MAX_NUMBER for offset in entry.start_offsets):
+                return "one of its start offsets is none"
+    if isinstance(entry, ApiKey | ApiKeyUse) and len(entry.key_id) > MAX_KEY_ID:
+        return f"its key id is longer than {MAX_KEY_ID} characters"
+    if not all(time is None or _is_time(time) for time in times):
+        return "one of its times is none"
+    return None
+
+
+def _is_time(text: str) -> bool:
+    try:
+        write_time(read_time(text))
+    except (ValueError, OverflowError):
+        return False
+    return len(text) <= MAX_TIME
 
 
 def encode_entry(entry: Entry) -> bytes:

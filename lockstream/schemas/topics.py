@@ -13,6 +13,9 @@ MAX_RECORD_BYTES = 1_048_588
 """Kafka's own default for ``max.message.bytes``."""
 MAX_TOPIC_NAME = 249
 """Source: ``org.apache.kafka.common.internals.Topic``."""
+MAX_OUTPUT_BYTES = 2 * MAX_RECORD_BYTES
+"""Of the topics that a stage writes: the largest record that Kafka takes into their input must
+still fit with our headers added."""
 
 
 class TopicNames(msgspec.Struct, frozen=True):

@@ -43,8 +43,8 @@ def read_command(data: bytes) -> None:
     again = [JSON_TYPE]
     if command.idempotency_key is not None:
         again.append(("idempotency-key", _quoted(command.idempotency_key)))
-    if command.traceparent is not None:
-        again.append(("traceparent", command.traceparent.decode()))
+    if command.trace.traceparent is not None:
+        again.append(("traceparent", command.trace.traceparent.decode()))
     use = msgspec.json.encode(command.use)
     assert _command_or_refusal(str(command.lock_id), again, use) == command
 

@@ -21,7 +21,6 @@ from lockstream.schemas.lock_events import (
     event_type,
 )
 from lockstream.schemas.lock_facts import (
-    TRACEPARENT,
     Actor,
     Fact,
     FactHeaders,
@@ -53,12 +52,14 @@ from lockstream.schemas.registry import (
     entry_key,
 )
 from lockstream.schemas.topics import lock_key
+from lockstream.schemas.trace_context import NO_TRACE, TraceContext
 
 LOCK_ID = 123
 LOCK_UUID = UUID("4f6b8e6e-1f0a-5c52-9d1e-0a6f4b9f0c11")
 EVENT_ID = UUID("01a20943-063b-7611-93e4-06cdc29e2571")
 TIME, LATER = "2026-11-23T10:00:00.123Z", "2026-11-23T10:00:00.130Z"
-TRACE = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+TRACE = TraceContext(b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
+WHOLE_TRACE = TraceContext(TRACE.traceparent, b"congo=t61rcWkgMzE,rojo=00f067aa0ba902b7")
 OPERATOR = Actor(kind="operator", subject="import")
 SERVICE = Actor(kind="service", subject="open-flow", org_id="acme", key_id="abcDEF123456")
 
@@ -71,25 +72,27 @@ class Record(msgspec.Struct, frozen=True):
     headers: Headers = ()
 
 
-def _fact(fact: Fact, traceparent: bytes | None = None) -> Record:
-    return Record(lock_key(fact.lock_id), encode_fact(fact), FactHeaders(traceparent).to_kafka())
+def _fact(fact: Fact, trace: TraceContext = NO_TRACE) -> Record:
+    headers = FactHeaders(trace.traceparent, trace.tracestate)
+    return Record(lock_key(fact.lock_id), encode_fact(fact), headers.to_kafka())
 
 
-def _event(event: Event, traceparent: bytes | None = None) -> Record:
+def _event(event: Event, trace: TraceContext = NO_TRACE) -> Record:
     headers = EventHeaders(
         event_id=str(event.event_id),
         event_type=event_type(event),
         org_id=event.org_id,
         version=event.version,
         source_offset=41,
-        traceparent=traceparent,
+        traceparent=trace.traceparent,
+        tracestate=trace.tracestate,
     )
     return Record(lock_key(event.lock_id), encode_event(event), headers.to_kafka())
 
 
-def _partner_event(event: Event, traceparent: bytes | None = None) -> Record:
+def _partner_event(event: Event, trace: TraceContext = NO_TRACE) -> Record:
     record = envelope(event, "acme-crm")
-    headers = partner_headers(record, source_offset=97, sequence=5, traceparent=traceparent)
+    headers = partner_headers(record, source_offset=97, sequence=5, trace=trace)
     return Record(lock_key(event.lock_id), encode_envelope(record), headers)
 
 
@@ -167,18 +170,21 @@ def samples() -> dict[str, Record]:
         "lock-facts.LockCreated": _fact(created),
         "lock-facts.OrganizationSet": _fact(moved),
         "lock-facts.TempKeyUsed": _fact(used, TRACE),
+        "lock-facts.TempKeyUsed.traced": _fact(used, WHOLE_TRACE),
         "lock-facts.TempKeyUsed.without-user": _fact(used_without_user),
         "lock-events.LockCreated": _event(created_event),
         "lock-events.OrganizationSet": _event(moved_event),
         "lock-events.TempKeyUsed": _event(used_event, TRACE),
+        "lock-events.TempKeyUsed.traced": _event(used_event, WHOLE_TRACE),
         "lock-events.TempKeyUsed.without-user": _event(used_event_without_user),
         "lock-facts.parked": Record(
-            lock_key(LOCK_ID), encode_fact(used), ((TRACEPARENT, TRACE), *parked.to_kafka())
+            lock_key(LOCK_ID), encode_fact(used), (*TRACE.to_kafka(), *parked.to_kafka())
         ),
         "lock-facts.parked.unreadable": Record(b"123", b"{", unreadable.to_kafka()),
         "partner.lock-events.LockCreated": _partner_event(created_event),
         "partner.lock-events.OrganizationSet": _partner_event(moved_event),
         "partner.lock-events.TempKeyUsed": _partner_event(used_event, TRACE),
+        "partner.lock-events.TempKeyUsed.traced": _partner_event(used_event, WHOLE_TRACE),
         "partner.lock-events.TempKeyUsed.without-user": _partner_event(used_event_without_user),
         "registry.organization": _entry(Organization(id="acme", created_at=TIME)),
         "registry.apiKey": _entry(
@@ -224,10 +230,10 @@ def meaning(name: str, record: Record) -> dict[str, Any]:
             "original headers": [[k, v.decode()] for k, v in original_headers(record.headers)],
         }
     if name.startswith("lock-facts"):
-        traceparent = dict(record.headers).get(TRACEPARENT)
+        trace = TraceContext.of(record.headers)
         return {
             "value": _fields(decode_fact(record.value)),
-            "headers": _fields(FactHeaders(traceparent)),
+            "headers": _fields(FactHeaders(trace.traceparent, trace.tracestate)),
         }
     if name.startswith("lock-events"):
         return {

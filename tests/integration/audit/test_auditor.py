@@ -84,9 +84,7 @@ class Audited:
             self.home,
             b"7",
             encode_envelope(record),
-            partner_headers(
-                record, source_offset=source_offset, sequence=sequence, traceparent=None
-            ),
+            partner_headers(record, source_offset=source_offset, sequence=sequence),
         )
 
 

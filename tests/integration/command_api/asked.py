@@ -31,6 +31,7 @@ from lockstream.schemas.lock_events import Event, EventHeaders, encode_event, ev
 from lockstream.schemas.lock_facts import Actor, Fact
 from lockstream.schemas.parked_facts import ParkedHeaders
 from lockstream.schemas.topics import lock_key, partition_of
+from lockstream.schemas.trace_context import NO_TRACE, TraceContext
 from tests.examples_of import TIME
 
 Step = Callable[[], Awaitable[None]]
@@ -81,10 +82,10 @@ class SteppedPublisher(FactPublisher):
     install: Step
     last = Published(-1, -1)
 
-    async def publish(self, fact: Fact, traceparent: bytes | None = None) -> Published:
+    async def publish(self, fact: Fact, trace: TraceContext = NO_TRACE) -> Published:
         if self.last.offset < 0:
             await self.install()
-        self.last = await super().publish(fact, traceparent)
+        self.last = await super().publish(fact, trace)
         await self.steps.take("published")
         return self.last
 

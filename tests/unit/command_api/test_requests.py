@@ -14,7 +14,7 @@ from lockstream.command_api.requests import (
     read_list_events,
     read_lock_id,
     read_show_lock,
-    read_traceparent,
+    read_trace,
     read_use_temp_key,
 )
 
@@ -209,9 +209,10 @@ def test_spellings_of_the_media_type_are_taken(value: str) -> None:
 
 def test_a_malformed_trace_is_ignored() -> None:
     good = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-    assert read_traceparent(good) == good.encode()
-    assert read_traceparent(good.replace("0af7651916cd43dd8448eb211c80319c", "0" * 32)) is None
-    assert read_traceparent("nonsense") is None
+    assert read_trace([good], []).traceparent == good.encode()
+    bad = good.replace("0af7651916cd43dd8448eb211c80319c", "0" * 32)
+    assert read_trace([bad], []).traceparent is None
+    assert read_trace(["nonsense"], []).traceparent is None
 
 
 @pytest.mark.parametrize(
@@ -254,8 +255,8 @@ def test_a_header_that_counts_may_come_once_only(name: str) -> None:
 def test_two_traces_are_none() -> None:
     trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
     headers = [*JSON.items(), ("traceparent", trace)]
-    assert read_use_temp_key("1", [], headers, BODY).traceparent == trace.encode()
-    assert read_use_temp_key("1", [], [*headers, headers[-1]], BODY).traceparent is None
+    assert read_use_temp_key("1", [], headers, BODY).trace.traceparent == trace.encode()
+    assert read_use_temp_key("1", [], [*headers, headers[-1]], BODY).trace.traceparent is None
 
 
 def test_a_query_that_nobody_knows_is_refused_wherever_it_stands() -> None:

@@ -5,7 +5,7 @@ import pytest
 
 from lockstream.runtime.errors import ConfigurationError
 from lockstream.runtime.settings import read_settings
-from lockstream.runtime.tracing import is_traceparent
+from lockstream.schemas.trace_context import read_traceparent
 
 GOOD = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
@@ -70,5 +70,5 @@ def test_a_variable_of_opentelemetry_that_cannot_be_is_named(variable: str, valu
      GOOD.replace(b"00f067aa0ba902b7", b"0" * 16)],
 )  # fmt: skip
 def test_only_a_well_formed_traceparent_counts(value: bytes) -> None:
-    assert is_traceparent(GOOD)
-    assert not is_traceparent(value)
+    assert read_traceparent(GOOD) == GOOD
+    assert read_traceparent(value) is None

@@ -120,7 +120,7 @@ def test_the_partner_record_is_the_envelope_that_partners_know() -> None:
             },
         },
     }
-    headers = partner_headers(record, source_offset=41, sequence=9, traceparent=None)
+    headers = partner_headers(record, source_offset=41, sequence=9)
     assert dict(headers) == {
         "ce_specversion": b"1.0",
         "ce_id": EVENT_ID.encode(),

@@ -1,0 +1,64 @@
+"""Batches of records as another client may write them: with header keys that are any bytes."""
+
+import struct
+from collections.abc import Sequence
+
+import msgspec
+from aiokafka import TopicPartition
+from aiokafka.protocol.produce import ProduceRequest
+from aiokafka.record.util import calc_crc32c_py, encode_varint
+
+from lockstream.eventlog.kafka import Kafka, connected
+
+
+class RawRecord(msgspec.Struct, frozen=True):
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[bytes, bytes | None]] = ()
+
+
+def _varint(number: int) -> bytes:
+    out = bytearray()
+    encode_varint(number, out.append)
+    return bytes(out)
+
+
+def _text(value: bytes | None) -> bytes:
+    return _varint(-1) if value is None else _varint(len(value)) + value
+
+
+def raw_batch(records: Sequence[RawRecord]) -> bytes:
+    """Record batch, version 2, by no producer in particular."""
+    body = bytearray()
+    for delta, record in enumerate(records):
+        inner = b"\x00" + _varint(0) + _varint(delta) + _text(record.key) + _text(record.value)
+        inner += _varint(len(record.headers))
+        inner += b"".join(_text(name) + _text(value) for name, value in record.headers)
+        body += _varint(len(inner)) + inner
+    time_ms = 1_795_441_973_073
+    after_crc = (
+        struct.pack(">hiqqqhii", 0, len(records) - 1, time_ms, time_ms, -1, -1, -1, len(records))
+        + body
+    )
+    crc = struct.pack(">I", calc_crc32c_py(after_crc))
+    rest = struct.pack(">ib", -1, 2) + crc + after_crc
+    return struct.pack(">qi", 0, len(rest)) + rest
+
+
+async def write_batch(
+    kafka: Kafka, topic: str, partition: int, records: Sequence[RawRecord]
+) -> int:
+    """Returns the offset of the first record."""
+    async with connected(kafka.idempotent_producer()) as producer:
+        await producer.client._wait_on_metadata(topic)
+        leader = producer.client.cluster.leader_for_partition(TopicPartition(topic, partition))
+        request = ProduceRequest(
+            transactional_id=None,
+            required_acks=-1,
+            timeout=10_000,
+            topics=[(topic, [(partition, raw_batch(records))])],
+        )
+        answer = await producer.client.send(leader, request)
+        ((_, ((_, code, offset, *_),)),) = answer.topics
+        assert code == 0, code
+        return int(offset)
