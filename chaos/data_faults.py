@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from uuid import UUID, uuid4
@@ -11,6 +11,7 @@ import msgspec
 
 from chaos.databases import PostgresUnderTest, SqliteUnderTest
 from chaos.history import Attempt, Operation
+from chaos.raw_batches import RawRecord, write_batch
 from chaos.scene import AT_ONCE_S, Fault, Scene
 from chaos.system import PARTITIONS, System
 from lockstream.eventlog.kafka import Record, connected, high_watermarks, stable_ends
@@ -100,11 +101,21 @@ class Poison(msgspec.Struct, frozen=True):
     key: bytes | None
     value: bytes | None
     reason: Reason
+    headers: Sequence[tuple[bytes, bytes | None]] = ()
 
 
 def poison_faults() -> list[Fault]:
     makers: dict[str, Callable[[int], Poison]] = {
         "not JSON": lambda lock: Poison(lock_key(lock), b"\x00\xff{not json", "undecodable"),
+        "invalid UTF-8 inside a string": lambda lock: Poison(
+            lock_key(lock), _fact(lock).replace(b'"poison"', b'"\xff"'), "undecodable"
+        ),
+        "a header key that is not UTF-8": lambda lock: Poison(
+            lock_key(lock), b"{", "undecodable", ((b"\xff\xfe", b"value"),)
+        ),
+        "a fact near the size limit": lambda lock: Poison(
+            lock_key(lock), _large(lock), "undecodable"
+        ),
         "unknown type": lambda lock: Poison(
             lock_key(lock), _fact(lock).replace(b'"TempKeyUsed"', b'"LockMelted"'), "undecodable"
         ),
@@ -139,12 +150,22 @@ def _fact(lock_id: int, temp_key: str = "poison", event_id: str | None = None) -
     )
 
 
+def _large(lock_id: int) -> bytes:
+    """As large as Kafka takes it, and its event would be larger: if its key id were taken."""
+    bare = _fact(lock_id)
+    fill = MAX_RECORD_BYTES - BATCH_OVERHEAD - len(bare)
+    return bare.replace(b'"kind"', b'"keyId":"%b","kind"' % (b"k" * fill))
+
+
 async def _poison(make: Callable[[int], Poison], scene: Scene) -> None:
     lock = scene.rng.choice(list(scene.system.locks))
     poison = make(lock)
     partition = partition_of(UNKNOWN_LOCK if poison.reason == "unknown-lock" else lock, PARTITIONS)
     begin = await _parked_end(scene.system, partition)
-    offset = await _write(scene.system, partition, poison.key, poison.value)
+    facts = scene.system.settings.topics.lock_facts
+    record = RawRecord(poison.key, poison.value, poison.headers)
+    async with asyncio.timeout(PARKED_WITHIN_S):
+        offset = await write_batch(scene.system.kafka, facts, partition, [record])
     parked = await _parked(scene.system, partition, begin, offset)
     if parked is None:
         scene.broke("what can't become an event is parked", f"fact {partition}:{offset} is not")

@@ -6,6 +6,7 @@ import random
 
 import pytest
 
+from chaos.raw_batches import RawRecord, raw_batch, write_batch
 from lockstream.audit.auditor import Auditor
 from lockstream.command_api.recent_events import RecentEvents
 from lockstream.eventlog.kafka import Kafka, Record
@@ -23,7 +24,6 @@ from lockstream.schemas.topics import MAX_RECORD_BYTES, lock_key, partition_of
 from tests.examples_of import TIME, lock_created, temp_key_used
 from tests.integration.conftest import open_read_model
 from tests.integration.kafka_tools import eventually, read_all, write_facts, write_raw
-from tests.integration.raw_batches import RawRecord, raw_batch, write_batch
 from tests.integration.roles import add_partner, install, running
 
 ANY_KEY = (b"\xff\xfe", b"v")

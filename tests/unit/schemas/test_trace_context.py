@@ -1,0 +1,72 @@
+"""W3C Trace Context: what is well-formed is carried from hop to hop, and nothing else."""
+
+import pytest
+
+from lockstream.schemas.lock_events import EventHeaders
+from lockstream.schemas.trace_context import TraceContext, read_traceparent, read_tracestate
+
+IDS = b"4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7"
+GOOD = b"00-" + IDS + b"-01"
+
+
+@pytest.mark.parametrize(
+    ("given", "carried"),
+    [
+        (GOOD, GOOD),
+        (b"cc-" + IDS + b"-01", GOOD),
+        (b"cc-" + IDS + b"-01-what-the-future-will-be-like", GOOD),
+        (b"01-" + IDS + b"-fe-x", b"00-" + IDS + b"-00"),
+        (GOOD + b"-more", None),
+        (b"cc-" + IDS + b"-01.more", None),
+        (b"ff-" + IDS + b"-01", None),
+        (GOOD.upper(), None),
+        (GOOD + b"\n", None),
+        (b"x" * 1_000_000, None),
+    ],
+)
+def test_of_a_later_version_the_first_four_fields_are_taken(
+    given: bytes, carried: bytes | None
+) -> None:
+    assert read_traceparent(given) == carried
+
+
+@pytest.mark.parametrize(
+    ("given", "carried"),
+    [
+        (
+            b"rojo=00f067aa0ba902b7 ,\t congo=t61",
+            b"rojo=00f067aa0ba902b7,congo=t61",
+        ),
+        (b"fw529a3039@dt=1,,", b"fw529a3039@dt=1"),
+        (b"", None),
+        (b"a=1,a=2", None),
+        (b"A=1", None),
+        (b"a", None),
+        (b"a=\xc3\xa9", None),
+        (b"a=" + b"x" * 257, None),
+        (b",".join(b"k%d=1" % n for n in range(33)), None),
+        (b"a=" + b"x" * 200 + b",b=" + b"y" * 200 + b",c=1,d=" + b"z" * 200, b"c=1"),
+    ],
+)
+def test_a_tracestate_is_valid_and_bounded_or_left_out(given: bytes, carried: bytes | None) -> None:
+    assert read_tracestate(given) == carried
+
+
+def test_from_an_over_long_tracestate_the_last_members_are_left_out() -> None:
+    members = [b"k%d=%b" % (n, b"v" * 100) for n in range(8)]
+    carried = read_tracestate(b",".join(members))
+    assert carried == b",".join(members[:4])
+
+
+def test_a_trace_goes_with_its_state_or_not_at_all() -> None:
+    whole = TraceContext(GOOD, b"a=1")
+    assert TraceContext.of(whole.to_kafka()) == whole
+    assert TraceContext.of((("tracestate", b"a=1"),)) == TraceContext()
+    assert TraceContext.of((("traceparent", b"x"), ("tracestate", b"a=1"))) == TraceContext()
+    assert TraceContext.of((*whole.to_kafka(), ("traceparent", GOOD))) == TraceContext()
+    assert TraceContext.read(GOOD, b"=") == TraceContext(GOOD)
+
+
+def test_an_event_of_before_gives_no_malformed_trace_on() -> None:
+    huge = EventHeaders("e", "TempKeyUsed", "acme", 1, 1, b"x" * 900_000)
+    assert EventHeaders.from_kafka(huge.to_kafka()).trace == TraceContext()
