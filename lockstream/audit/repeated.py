@@ -22,7 +22,7 @@ class Repeated:
     def look_at(self, record: Record) -> Iterator[Violation]:
         try:
             read = read_event(record)
-        except (ValueError, UnicodeDecodeError):
+        except ValueError:
             return
         place = f"{self._topic}[{record.partition}] offset {record.offset}"
         yield from self._look_at_id(record, read.headers.event_id, place)

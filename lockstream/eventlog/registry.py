@@ -6,6 +6,8 @@ import random
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
+import msgspec
+
 from lockstream.eventlog.kafka import (
     REQUEST_TIMEOUT_S,
     Kafka,
