@@ -90,7 +90,9 @@ async def _import(plan: ImportPlan, force: bool) -> Imported:
     imported = Imported()
     async with open_installation() as here:
         await ensure_installation(here.kafka, here.settings)
-        await require_read_model(here)
+        # An installation is set up by an import of no locks, before there is a read model.
+        if plan.lock_count:
+            await require_read_model(here)
         registry = await read_registry(here.kafka, here.settings.topics.registry)
         with progress_bar("importing", plan.lock_count, "locks") as advance:
             async with fact_publisher(here) as publisher:
