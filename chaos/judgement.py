@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Mapping
 
 import msgspec
 
@@ -15,6 +16,9 @@ from lockstream.schemas.lock_events import TempKeyUsedEvent, decode_event
 SETTLED_S = 60.0
 VERIFY_S = 600.0
 MOST_MEMORY_MIB = 512
+MAY_BE_LAG = {"read-model-differs", "read-model-empty"}
+"""What `verify` may find while the read model is still being mended, and no longer afterwards. What
+it finds in the log can't become right: it is broken, even if it were not seen again."""
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -67,20 +71,32 @@ def _too_large(system: System) -> list[Broken]:
 async def _audited(system: System) -> list[Broken]:
     """What `lockstream verify` finds once everything is delivered and folded."""
     deadline = time.monotonic() + SETTLED_S
+    lasting: dict[str, Broken] = {}
     while True:
         code, output = await system.lockstream("verify", "--json", timeout_s=VERIFY_S)
         audit = _read_audit(output)
         if audit is None:
             return [Broken("verify gives a verdict", f"exit code {code}: {output[-500:]}")]
+        lasting.update({str(v): _found(v) for v in audit.shown if lasts(v)})
         behind = {name: lag for name, lag in audit.partner_lag.items() if lag}
         if audit.ok and not behind:
-            return []
+            return list(lasting.values())
         if time.monotonic() > deadline:
-            broken = [Broken("verify finds nothing", str(shown)) for shown in audit.shown]
+            lasting.update({str(v): _found(v) for v in audit.shown})
+            broken = list(lasting.values())
             if behind:
                 broken.append(Broken("every partner has everything", f"still missing: {behind}"))
             return broken
         await asyncio.sleep(1.0)
+
+
+def lasts(violation: Mapping[str, object]) -> bool:
+    """Whether it stays broken though it were not found again."""
+    return violation["kind"] not in MAY_BE_LAG
+
+
+def _found(violation: Mapping[str, object]) -> Broken:
+    return Broken("verify finds nothing", str(violation))
 
 
 def _read_audit(output: str) -> _Audit | None:
