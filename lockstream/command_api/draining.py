@@ -21,7 +21,7 @@ LOOK_EVERY_S = 0.02
 
 class DrainingServer(QuietServer):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        await self._stop_listening()
+        await self._stop_listening(sockets or [])
         loop = asyncio.get_running_loop()
         end = loop.time() + IDLE_S
         while self._connections() and loop.time() < end:
@@ -46,7 +46,7 @@ class DrainingServer(QuietServer):
                 return
             await asyncio.sleep(0)
 
-    async def _stop_listening(self) -> None:
+    async def _stop_listening(self, sockets: list[socket.socket]) -> None:
         """Closes the sockets, but takes those in that the kernel has connected already: it would
         reset them, with what they have sent."""
         accepting = [
@@ -56,6 +56,10 @@ class DrainingServer(QuietServer):
         ]
         for server in self.servers:
             server.close()
+        for bound in sockets:
+            bound.close()
+        for _ in range(3):
+            await asyncio.sleep(0)  # the loop lets go of them in its own time
         connected: list[socket.socket] = []
         for listener in accepting:
             listener.setblocking(False)
