@@ -22,6 +22,8 @@ from lockstream.schemas.primitives import write_time
 from lockstream.schemas.topics import MAX_RECORD_BYTES, lock_key, partition_of
 
 AWAY_S = (4.0, 9.0)
+REBUILDS = (3, 5)
+REBUILT_WITHIN_S = 120.0
 PARKED_WITHIN_S = 60.0
 UNKNOWN_LOCK = 999_999_937
 BATCH_OVERHEAD = 200
@@ -32,6 +34,7 @@ def sqlite_faults() -> list[Fault]:
     touches = frozenset({"read model"})
     return [
         Fault("read model: file deleted", touches, _delete),
+        Fault("read model: rebuilt under load", touches, _rebuild),
         Fault("read model: locked by another writer", touches, _lock),
         Fault("read model: disk full", touches, _fill),
     ]
@@ -41,8 +44,19 @@ def postgres_faults() -> list[Fault]:
     touches = frozenset({"read model"})
     return [
         Fault("read model: PostgreSQL stopped", touches, _stop_postgres),
+        Fault("read model: rebuilt under load", touches, _rebuild),
         Fault("read model: PostgreSQL paused", touches, _pause_postgres),
     ]
+
+
+async def _rebuild(scene: Scene) -> None:
+    """Several times, one right after the other, beside projectors that decide from it and fold."""
+    for _ in range(scene.rng.randint(*REBUILDS)):
+        code, output = await scene.system.lockstream("rebuild", timeout_s=REBUILT_WITHIN_S)
+        if code and scene.alone:
+            scene.broke("the read model can be rebuilt under load", output[-300:])
+            return
+    await scene.recovers("rebuilt", AT_ONCE_S)
 
 
 async def _delete(scene: Scene) -> None:

@@ -31,9 +31,13 @@ class Feed:
         self._ended = False
         self._changed = asyncio.Event()
 
+    def begin(self) -> None:
+        """A new attempt, to which the failure of the one before means nothing. What fails from now
+        on, though the feed may not be open yet, will be raised."""
+        self._failure = None
+
     def open(self) -> None:
         self._clear()
-        self._failure = None
         self._open = True
 
     def close(self) -> None:

@@ -20,7 +20,7 @@ from lockstream.eventlog.kafka import Record, beginnings, high_watermarks, to_re
 from lockstream.eventlog.kafka_errors import kafka_errors
 from lockstream.eventlog.log_reader import LogReader
 from lockstream.eventlog.stage_metrics import PartitionLag
-from lockstream.eventlog.stage_partition import Decided, OutputLog, StagePartition
+from lockstream.eventlog.stage_partition import Decided, Fail, OutputLog, StagePartition
 from lockstream.eventlog.stage_setup import StageClients, StageSetup
 from lockstream.eventlog.transactional_writer import TransactionalWriter
 from lockstream.runtime.errors import (
@@ -59,6 +59,7 @@ class PartitionOwner:
         self._stopped: str | None = None
         self._in_work: Sequence[Record] = ()
         self._rests_until = 0.0
+        self._writer: TransactionalWriter | None = None
 
     async def run(self) -> None:
         """Keeps the partition going until it is revoked. Any error means: fence and restore."""
@@ -189,7 +190,7 @@ class PartitionOwner:
             self.tp.topic,
         )
         try:
-            state = setup.make_partition(partition, self._feed.fail)
+            state = setup.make_partition(partition, self._fail_of(writer))
             position = await self._restore(state)
             self.checkpoint = Checkpoint(position, state.note)
             self._feed.open()
@@ -202,6 +203,7 @@ class PartitionOwner:
             await taking.aclose()
             await self._consume(writer, state)
         finally:
+            self._writer = None
             self._feed.close()
             self._in_work = ()
             with suppress(KafkaError):
@@ -209,6 +211,17 @@ class PartitionOwner:
             closing = asyncio.create_task(writer.discard())
             self._clients.closing.add(closing)
             closing.add_done_callback(self._clients.closing.discard)
+
+    def _fail_of(self, writer: TransactionalWriter) -> Fail:
+        """What is told of an attempt once it has ended says nothing to the next one."""
+        self._feed.begin()
+        self._writer = writer
+
+        def fail(error: Exception) -> None:
+            if self._writer is writer:
+                self._feed.fail(error)
+
+        return fail
 
     async def _restore(self, state: StagePartition) -> int:
         checkpoint = await self._clients.checkpoints.read(self.tp)

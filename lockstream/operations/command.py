@@ -12,7 +12,8 @@ from lockstream.operations.locks import lock
 from lockstream.operations.organizations import org, token
 from lockstream.operations.parked import parked
 from lockstream.operations.partners import partner
-from lockstream.operations.replay import rebuild, replay
+from lockstream.operations.rebuild import rebuild
+from lockstream.operations.replay import replay
 from lockstream.operations.schemas import schemas
 from lockstream.operations.services import api, broker, fanout, projector
 from lockstream.operations.status import status

@@ -1,7 +1,6 @@
-"""``lockstream replay`` and ``rebuild``: the whole stream, read again."""
+"""``lockstream replay``: the whole stream, read again."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Literal
@@ -14,15 +13,13 @@ from lockstream.eventlog.kafka import (
     Record,
     connected,
     last_stable_offsets,
-    stable_ends,
 )
 from lockstream.eventlog.log_reader import LogReader
-from lockstream.operations.console import print_json, progress_bar, say
+from lockstream.operations.console import progress_bar, say
 from lockstream.operations.event_files import NdjsonSink, Sink
 from lockstream.operations.installation import (
     Installation,
     open_installation,
-    require_place,
     run_verb,
 )
 from lockstream.operations.output_files import STDOUT, whole
@@ -33,13 +30,8 @@ from lockstream.operations.start_points import (
     read_start,
     start_offsets,
 )
-from lockstream.projector.own_output import read_stretch
-from lockstream.read_model.fold import Stretch
 from lockstream.runtime.errors import ConfigurationError
-from lockstream.runtime.process import prefetched
 
-TRANSACTION_EVENTS = 10_000
-"""At least as many are folded in at once by ``rebuild``."""
 FROM = "--from"
 
 
@@ -136,65 +128,3 @@ def _progress(reached: dict[int, int], records: Sequence[Record | FetchedRecord]
     advanced = last.offset + 1 - reached[last.partition]
     reached[last.partition] = last.offset + 1
     return advanced
-
-
-def rebuild(
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")] = False,
-) -> None:
-    """Empty the read model and fold the lock event stream into it again.
-
-    Services may run meanwhile: they answer 503 for what is not folded in yet."""
-
-    async def verb() -> int:
-        async with open_installation() as here:
-            await require_place(here)
-            await here.read_model.prepare()
-            await here.read_model.reset()
-            return await _refold(here)
-
-    folded = run_verb(verb)
-    if as_json:
-        print_json({"events": folded})
-    else:
-        say(f"the read model is rebuilt from {folded:,} events")
-
-
-async def _refold(here: Installation) -> int:
-    """The projector may be folding too: whoever comes second to an event passes it over."""
-    topic = here.settings.topics.lock_events
-    ends = await stable_ends(here.kafka, topic, list(range(here.settings.partitions)))
-    begins = dict.fromkeys(ends, 0)
-    stretches = Stretches(begins, ends)
-    folded = 0
-    with progress_bar("folding", stretches.offsets, "offsets") as advance:
-        async with LogReader.open(here.kafka) as reader:
-            batches = _batches(reader.read(topic, begins, ends), topic, begins)
-            async with aclosing(prefetched(batches)) as prepared:
-                async for batch in prepared:
-                    await here.read_model.apply(batch)
-                    folded += sum(len(stretch.events) for stretch in batch)
-                    advance(sum(stretch.end - stretch.begin for stretch in batch))
-    return folded
-
-
-async def _batches(
-    read: AsyncIterator[list[Record]], topic: str, begins: Mapping[int, int]
-) -> AsyncIterator[list[Stretch]]:
-    """What is folded in at once."""
-    reached = dict(begins)
-    sources = dict.fromkeys(begins, -1)
-    batch: list[Stretch] = []
-    size = 0
-    async for records in read:
-        partition = records[0].partition
-        stretch, sources[partition] = read_stretch(
-            topic, records, reached[partition], sources[partition]
-        )
-        reached[partition] = stretch.end
-        batch.append(stretch)
-        size += len(records)
-        if size >= TRANSACTION_EVENTS:
-            yield batch
-            batch, size = [], 0
-    if batch:
-        yield batch

@@ -13,7 +13,6 @@ import msgspec
 from lockstream.projector.metrics import ProjectorMetrics
 from lockstream.read_model.fold import Stretch
 from lockstream.read_model.store import ReadModel, ReadModelMoved
-from lockstream.read_model.tables import LOCK_EVENTS
 from lockstream.runtime.errors import LockstreamError, ReadModelUnavailable, StreamViolation
 from lockstream.runtime.process import first_of
 from lockstream.runtime.readiness import Readiness
@@ -57,6 +56,14 @@ class Pending(msgspec.Struct, frozen=True):
         return sum(len(event.value) for event in self.stretch.events)
 
 
+class Watched(msgspec.Struct, frozen=True):
+    """What the model held of a partition when it was last looked at or folded into."""
+
+    owner: Owner
+    generation: int
+    next_offset: int
+
+
 class FoldQueue:
     def __init__(
         self, read_model: ReadModel, readiness: Readiness, metrics: ProjectorMetrics
@@ -71,7 +78,7 @@ class FoldQueue:
         self._plenty = asyncio.Event()
         self._room = asyncio.Event()
         self._room.set()
-        self._reached: dict[int, tuple[Owner, int]] = {}
+        self._watched: dict[int, Watched] = {}
         self._watched_at = 0.0
 
     @property
@@ -93,6 +100,7 @@ class FoldQueue:
 
     def drop(self, partition: int) -> None:
         """Forgets what waits of this partition: its new owner reads it again from the log."""
+        self._watched.pop(partition, None)
         dropped = [p for p in self._pending if p.stretch.partition == partition]
         self._remove(dropped)
 
@@ -106,9 +114,10 @@ class FoldQueue:
         if self._size < PENDING_EVENTS // 2 and self._bytes < PENDING_BYTES // 2:
             self._room.set()
 
-    def watch(self, partition: int, owner: Owner, folded_to: int) -> None:
-        """From now on the owner is told if the model no longer holds what it held up to here."""
-        self._reached[partition] = (owner, folded_to)
+    def watch(self, partition: int, owner: Owner, generation: int, folded_to: int) -> None:
+        """From now on the owner is told if the model no longer holds what it held up to here, or
+        is of another generation: emptied and filled again, however quickly."""
+        self._watched[partition] = Watched(owner, generation, folded_to)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Folds until ``stop`` is set and the queue is empty, or the read model is away then."""
@@ -163,35 +172,52 @@ class FoldQueue:
                 await self._apply([pending])
             except (ReadModelMoved, StreamViolation) as error:
                 failed.add(pending.stretch.partition)
-                self._reached.pop(pending.stretch.partition, None)
+                self._forget(pending.stretch.partition, pending.owner)
                 pending.owner.fold_failed(error)
 
     async def _apply(self, taken: list[Pending]) -> None:
         with_events = [p.stretch for p in taken if p.stretch.events]
         with_parked = [p.stretch for p in taken if p.stretch.parked]
         with self._metrics.fold.time():
-            if with_events:
-                await self._read_model.apply(with_events)
+            # Parked facts first: whoever does not find one may rely on the position of the events.
             if with_parked:
                 await self._read_model.apply_parked(with_parked)
+            if with_events:
+                await self._read_model.apply(with_events)
         for pending in taken:
             pending.owner.folded(pending.batch, pending.stretch)
             if pending.stretch.events:
-                self._reached[pending.stretch.partition] = (pending.owner, pending.stretch.end)
+                self._advance(pending)
+
+    def _advance(self, folded: Pending) -> None:
+        """An owner of before, whose fold ends late, says nothing of what is watched now."""
+        watched = self._watched.get(folded.stretch.partition)
+        if watched is not None and watched.owner is folded.owner:
+            self._watched[folded.stretch.partition] = msgspec.structs.replace(
+                watched, next_offset=max(watched.next_offset, folded.stretch.end)
+            )
+
+    def _forget(self, partition: int, owner: Owner) -> None:
+        watched = self._watched.get(partition)
+        if watched is not None and watched.owner is owner:
+            del self._watched[partition]
 
     async def _watch(self) -> None:
         """Notices that the model has been emptied or replaced while nothing was to be folded."""
         try:
             await self._read_model.notice_replaced_file()
-            positions = await self._read_model.positions(LOCK_EVENTS)
+            progress = await self._read_model.progress()
         except ReadModelUnavailable as error:
             self._readiness.block(OBSTACLE, str(error))
             return
         self._readiness.clear(OBSTACLE)
-        for partition, (owner, end) in list(self._reached.items()):
-            at = positions.get(partition)
-            if at is None or at.next_offset < end:
-                del self._reached[partition]
-                owner.fold_failed(
-                    ReadModelMoved(f"the read model has lost events of partition {partition}")
+        for partition, watched in list(self._watched.items()):
+            at = progress.events.get(partition)
+            same = progress.generation == watched.generation
+            if not same or at is None or at.next_offset < watched.next_offset:
+                self._forget(partition, watched.owner)
+                watched.owner.fold_failed(
+                    ReadModelMoved(
+                        f"the read model of partition {partition} was emptied or replaced"
+                    )
                 )

@@ -14,9 +14,8 @@ from lockstream.projector.metrics import Decisions, ProjectorMetrics
 from lockstream.projector.own_output import read_parked, read_stretch
 from lockstream.projector.parking import parked_record
 from lockstream.read_model.fold import CommittedEvent, ParkedFact, Stretch
-from lockstream.read_model.rows import Position
+from lockstream.read_model.rows import Known, Position
 from lockstream.read_model.store import ReadModel, ReadModelMoved
-from lockstream.read_model.tables import LOCK_EVENTS, PARKED_FACTS
 from lockstream.runtime.errors import LockstreamError, StreamViolation
 from lockstream.schemas.lock_events import (
     Event,
@@ -63,6 +62,7 @@ class ProjectorPartition:
         self._batch = 0
         self._next_event_offset = 0
         self._next_parked_offset = 0
+        self._generation = 0
         self._folded_to = 0
         self._written: list[CommittedEvent | ParkedHeaders] = []
         self._decisions = Decisions()
@@ -84,12 +84,17 @@ class ProjectorPartition:
             ReadModelUnavailable: the read model can't be read.
         """
         self._fold_queue.drop(self._partition)
-        events_at = (await self._read_model.positions(LOCK_EVENTS)).get(self._partition, Position())
+        progress = await self._read_model.progress()
+        self._generation = progress.generation
+        events_at = progress.events.get(self._partition, Position())
+        parked_at = progress.parked.get(self._partition, Position())
         self._states = LockStates(events_at.newest_id_ms)
         self._folded_to = events_at.next_offset
+        # Parked facts first, here as everywhere: what the model's position among the events says
+        # to be done with is then there to be found, whichever it became.
+        parked_source = await self._restore_parked(output, parked_at)
         events_source = await self._restore_events(output, events_at)
-        parked_source = await self._restore_parked(output)
-        self._fold_queue.watch(self._partition, self, self._folded_to)
+        self._fold_queue.watch(self._partition, self, self._generation, self._folded_to)
         return max(events_source, parked_source) + 1
 
     async def _restore_events(self, output: OutputLog, at: Position) -> int:
@@ -114,6 +119,7 @@ class ProjectorPartition:
         if unknown.locks:
             folded_to = self._folded_to
             known = await self._read_model.known(self._partition, unknown.locks, (), ())
+            self._check_generation(known)
             if not folded_to <= known.position.next_offset <= stretch.begin:
                 raise ReadModelMoved(
                     f"the read model of partition {self._partition} is at "
@@ -126,7 +132,17 @@ class ProjectorPartition:
             self._check_version(record)
             self._states.record(record.event)
         self._next_event_offset = stretch.end
-        await self._fold_queue.submit(Pending(self, batch, stretch))
+        await self._submit(batch, stretch)
+
+    async def _submit(self, batch: int, stretch: Stretch) -> None:
+        follows = msgspec.structs.replace(stretch, generation=self._generation)
+        await self._fold_queue.submit(Pending(self, batch, follows))
+
+    def _check_generation(self, known: Known) -> None:
+        if known.generation != self._generation:
+            raise ReadModelMoved(
+                f"the read model of partition {self._partition} was emptied or replaced"
+            )
 
     def _check_version(self, record: CommittedEvent) -> None:
         event = record.event
@@ -138,18 +154,17 @@ class ProjectorPartition:
                 f"{event.lock_id} is at version {before}, and the next event says {event.version}"
             )
 
-    async def _restore_parked(self, output: OutputLog) -> int:
+    async def _restore_parked(self, output: OutputLog, at: Position) -> int:
         """The largest ``source-offset`` in ``lock-facts.parked``."""
         topic, partition = self._topics.parked_facts, self._partition
         end = await output.high_watermark(topic)
-        at = (await self._read_model.positions(PARKED_FACTS)).get(partition, Position())
         begin = max(at.next_offset, await output.beginning(topic))
         source = at.source_offset
         async for records in output.read(topic, begin, end):
             parked = [read_parked(topic, record) for record in records]
             source = parked[-1].headers.source_offset
             stretch = Stretch(partition, begin, records[-1].offset + 1, parked=parked)
-            await self._fold_queue.submit(Pending(self, self._states.begin_batch(), stretch))
+            await self._submit(self._states.begin_batch(), stretch)
             begin = stretch.end
         self._next_parked_offset = begin
         return source
@@ -168,6 +183,7 @@ class ProjectorPartition:
             known = await self._read_model.known(
                 self._partition, asked.locks, asked.temp_keys, asked.event_ids
             )
+            self._check_generation(known)
             if known.position.next_offset < folded_to:
                 raise ReadModelMoved(
                     f"the read model of partition {self._partition} has gone back to "
@@ -267,22 +283,23 @@ class ProjectorPartition:
                 parked.append(ParkedFact(offset, written))
             else:
                 events.append(msgspec.structs.replace(written, offset=offset))
-        if events:
-            end = events[-1].offset + 1
-            stretch = Stretch(self._partition, self._next_event_offset, end, events=events)
-            self._next_event_offset = end
-            await self._fold_queue.submit(Pending(self, self._batch, stretch))
         if parked:
             end = parked[-1].offset + 1
             stretch = Stretch(self._partition, self._next_parked_offset, end, parked=parked)
             self._next_parked_offset = end
-            await self._fold_queue.submit(Pending(self, self._batch, stretch))
+            await self._submit(self._batch, stretch)
+        if events:
+            end = events[-1].offset + 1
+            stretch = Stretch(self._partition, self._next_event_offset, end, events=events)
+            self._next_event_offset = end
+            await self._submit(self._batch, stretch)
 
     # -- fold_queue.Owner ------------------------------------------------------------------------
 
     def folded(self, batch: int, stretch: Stretch) -> None:
-        self._states.folded(batch)
+        # A batch's parked facts are folded before its events: they say nothing of those.
         if stretch.events:
+            self._states.folded(batch)
             self._folded_to = max(self._folded_to, stretch.end)
 
     def fold_failed(self, error: LockstreamError) -> None:

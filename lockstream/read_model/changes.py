@@ -11,7 +11,15 @@ from lockstream.read_model.fold import Row, Rows
 from lockstream.read_model.key_lists import KeyLists
 from lockstream.read_model.queries import to_position
 from lockstream.read_model.rows import Position
-from lockstream.read_model.tables import EMPTIED, events, locks, parked, positions, temp_keys
+from lockstream.read_model.tables import (
+    EMPTIED,
+    events,
+    generations,
+    locks,
+    parked,
+    positions,
+    temp_keys,
+)
 
 
 class Changes:
@@ -28,6 +36,7 @@ class Changes:
         self._insert_events = _bulk(events.insert(), is_sqlite=is_sqlite)
         self._add_parked = _upsert(parked, is_sqlite=is_sqlite, replace=False)
         self._add_positions = _upsert(positions, is_sqlite=is_sqlite, replace=False)
+        self._begin_generation = _upsert(generations, is_sqlite=is_sqlite, replace=False)
         in_order = select(positions).order_by(positions.c.stream, positions.c.partition)
         self._lock_all = in_order.with_for_update()
         self._lock_some = in_order.where(
@@ -79,12 +88,17 @@ class Changes:
     def add_positions(self, connection: Connection, rows: list[Row]) -> None:
         _execute(connection, self._add_positions, rows)
 
-    def empty(self, connection: Connection) -> None:
+    def begin_generation(self, connection: Connection, number: int) -> None:
+        """The first of a database; one that is there stays."""
+        _execute(connection, self._begin_generation, [{"only": 1, "number": number}])
+
+    def empty(self, connection: Connection, generation: int) -> None:
         # The positions first of all, so that nobody folds anything in between.
         connection.execute(self._lock_all)
         for statement in self._empty:
             connection.execute(statement)
         connection.execute(self._begin_anew)
+        connection.execute(update(generations).values(number=generation))
 
 
 def _execute(connection: Connection, statement: Executable | str, rows: list[Row]) -> None:

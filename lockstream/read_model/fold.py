@@ -29,13 +29,15 @@ class ParkedFact(msgspec.Struct, frozen=True, gc=False):
 
 
 class Stretch(msgspec.Struct, frozen=True):
-    """The committed records of ``[begin, end)`` of one partition, with none left out."""
+    """The committed records of ``[begin, end)`` of one partition, with none left out.
+    ``generation``: of the model that they follow on; None if any will do."""
 
     partition: int
     begin: int
     end: int
     events: Sequence[CommittedEvent] = ()
     parked: Sequence[ParkedFact] = ()
+    generation: int | None = None
 
 
 class Rows(msgspec.Struct, frozen=True):

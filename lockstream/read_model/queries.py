@@ -9,7 +9,15 @@ from sqlalchemy import Connection, Row, bindparam, func, select
 
 from lockstream.read_model.key_lists import KeyLists
 from lockstream.read_model.rows import EventRow, LockRow, ParkedRow, Position
-from lockstream.read_model.tables import Bytes, events, locks, parked, positions, temp_keys
+from lockstream.read_model.tables import (
+    Bytes,
+    events,
+    generations,
+    locks,
+    parked,
+    positions,
+    temp_keys,
+)
 
 CHUNK = 400
 """Values in one IN list; below every driver's limit on bound parameters."""
@@ -20,6 +28,7 @@ class Queries:
 
     def __init__(self, keys: KeyLists) -> None:
         self._keys = keys
+        self._generation = select(generations.c.number).where(generations.c.only == 1)
         of_stream = select(positions).where(positions.c.stream == bindparam("stream"))
         self._positions = of_stream
         self._position = of_stream.where(positions.c.partition == bindparam("partition"))
@@ -72,6 +81,10 @@ class Queries:
             .order_by(parked.c.offset.desc())
             .limit(1)
         )
+
+    def generation(self, connection: Connection) -> int:
+        """0 before the first."""
+        return int(connection.scalar(self._generation) or 0)
 
     def positions(self, connection: Connection, stream: str) -> dict[int, Position]:
         rows = connection.execute(self._positions, {"stream": stream})

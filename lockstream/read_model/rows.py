@@ -48,10 +48,20 @@ class Fate(msgspec.Struct, frozen=True):
     positions: dict[int, Position]
 
 
+class Progress(msgspec.Struct, frozen=True):
+    """How far the model has come. ``generation``: another after each emptying, and in each new
+    database; by partition, how far events and parked facts are folded in."""
+
+    generation: int
+    events: dict[int, Position]
+    parked: dict[int, Position]
+
+
 class Known(msgspec.Struct, frozen=True):
     """What the model knows of the locks, temp keys and event ids that it was asked for, and how
-    far the partition was folded in then."""
+    far the partition was folded in then, of which generation of the model."""
 
+    generation: int
     position: Position
     locks: dict[int, LockRow]
     used_counts: dict[tuple[int, str], int]

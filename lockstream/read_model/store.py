@@ -1,5 +1,6 @@
 """The read model as others use it: the one way to write, and the queries."""
 
+import secrets
 from collections.abc import Iterable, Sequence
 from uuid import UUID
 
@@ -11,7 +12,15 @@ from lockstream.read_model.database import Database
 from lockstream.read_model.fold import Row, Stretch, fold, id_time_ms
 from lockstream.read_model.key_lists import PostgresqlKeyLists, SqliteKeyLists
 from lockstream.read_model.queries import Queries
-from lockstream.read_model.rows import EventRow, Fate, Known, LockRow, ParkedRow, Position
+from lockstream.read_model.rows import (
+    EventRow,
+    Fate,
+    Known,
+    LockRow,
+    ParkedRow,
+    Position,
+    Progress,
+)
 from lockstream.read_model.tables import LOCK_EVENTS, PARKED_FACTS
 from lockstream.runtime.errors import ReadModelUnavailable
 from lockstream.schemas.primitives import printable
@@ -45,13 +54,19 @@ class ReadModel:
             ReadModelUnavailable: the database can't be reached.
         """
         await self._database.prepare()
+        progress = await self.progress()
+        folded = {LOCK_EVENTS: progress.events, PARKED_FACTS: progress.parked}
         rows: list[Row] = [
             {"stream": stream, "partition": p, **msgspec.structs.asdict(Position())}
             for stream in (LOCK_EVENTS, PARKED_FACTS)
-            for p in set(range(self._partitions)) - (await self.positions(stream)).keys()
+            for p in set(range(self._partitions)) - folded[stream].keys()
         ]
-        if rows:
-            await self._database.write(lambda c: self._changes.add_positions(c, rows))
+        if rows or not progress.generation:
+            await self._database.write(lambda c: self._begin(c, rows))
+
+    def _begin(self, connection: Connection, rows: list[Row]) -> None:
+        self._changes.add_positions(connection, rows)
+        self._changes.begin_generation(connection, _new_generation())
 
     async def close(self) -> None:
         await self._database.close()
@@ -73,7 +88,8 @@ class ReadModel:
         already folded in is passed over, so applying a stretch again changes nothing.
 
         Raises:
-            ReadModelMoved: a stretch begins after the position: something between is missing.
+            ReadModelMoved: a stretch begins after the position: something between is missing; or
+                the model is of another generation.
             ReadModelUnavailable: the database can't be reached, is locked or full.
             StreamViolation: a version does not follow its predecessor.
         """
@@ -103,6 +119,7 @@ class ReadModel:
         deletes old parked facts.
 
         Raises:
+            ReadModelMoved: the model is of another generation.
             ReadModelUnavailable: the database can't be reached, is locked or full.
         """
         await self._database.write(lambda c: self._fold_parked_in(c, stretches))
@@ -135,13 +152,16 @@ class ReadModel:
         self._changes.add_parked(connection, rows)
         self._changes.write_positions(connection, PARKED_FACTS, current)
 
-    async def reset(self) -> None:
-        """Empties everything; running projectors notice and fold the log in again.
+    async def reset(self) -> int:
+        """Empties everything, and returns the generation that begins. Running projectors notice
+        and fold the log in again.
 
         Raises:
             ReadModelUnavailable: the database can't be reached or is locked.
         """
-        await self._database.write(self._changes.empty)
+        generation = _new_generation()
+        await self._database.write(lambda c: self._changes.empty(c, generation))
+        return generation
 
     def _lock_positions(
         self,
@@ -153,10 +173,14 @@ class ReadModel:
     ) -> dict[int, Position]:
         wanted = sorted({stretch.partition for stretch in stretches})
         current = self._changes.lock_positions(connection, stream, wanted)
+        # Only now: whoever empties the model has all positions first.
+        generation = self._queries.generation(connection)
         reached = {p: at.next_offset for p, at in current.items()}
         for stretch in stretches:
             if stretch.partition not in current:
                 raise ReadModelMoved(f"the read model has no partition {stretch.partition}")
+            if stretch.generation not in (None, generation):
+                raise ReadModelMoved("the read model was emptied or replaced meanwhile")
             if stretch.begin > reached[stretch.partition] and not gaps:
                 raise ReadModelMoved(
                     f"the read model is at {reached[stretch.partition]} of partition "
@@ -174,6 +198,21 @@ class ReadModel:
             ReadModelUnavailable: the database can't be reached or is too slow.
         """
         return await self._database.read(lambda c: self._queries.positions(c, stream))
+
+    async def progress(self) -> Progress:
+        """
+        Raises:
+            ReadModelUnavailable: the database can't be reached or is too slow.
+        """
+
+        def ask(connection: Connection) -> Progress:
+            return Progress(
+                generation=self._queries.generation(connection),
+                events=self._queries.positions(connection, LOCK_EVENTS),
+                parked=self._queries.positions(connection, PARKED_FACTS),
+            )
+
+        return await self._database.read(ask)
 
     async def lock(self, lock_id: int, partition: int) -> tuple[LockRow | None, Position]:
         """A lock, and how far its partition was folded in when it was looked up.
@@ -335,6 +374,7 @@ class ReadModel:
 
         def ask(connection: Connection) -> Known:
             return Known(
+                generation=self._queries.generation(connection),
                 position=self._queries.position(connection, LOCK_EVENTS, partition),
                 locks=self._queries.locks(connection, lock_ids),
                 used_counts=self._queries.used_counts(connection, temp_keys_used),
@@ -342,3 +382,8 @@ class ReadModel:
             )
 
         return await self._database.read(ask)
+
+
+def _new_generation() -> int:
+    """Random: a new file in an old one's place has to have another too."""
+    return 1 + secrets.randbits(62)

@@ -36,6 +36,13 @@ positions = Table(
     sqlite_with_rowid=False,
 )
 
+generations = Table(
+    "generations",
+    metadata,
+    Column("only", Integer, primary_key=True, autoincrement=False, comment="there is one row"),
+    Column("number", BigInteger, nullable=False, comment="another after each emptying"),
+)
+
 locks = Table(
     "locks",
     metadata,

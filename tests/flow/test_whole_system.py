@@ -70,7 +70,7 @@ async def test_a_command_reaches_the_partner_and_the_replay(
     later = own_system.lockstream("replay", "--from", replayed[3]["recordedAt"])
     assert [json.loads(line)["version"] for line in later.splitlines()] == [4]
 
-    assert "4 events" in own_system.try_lockstream("rebuild").stderr
+    assert "4 events and 0 parked facts" in own_system.try_lockstream("rebuild").stderr
     assert caller.get("/locks/123?minVersion=4").json()["version"] == 4
 
     assert own_system.stop() == 0

@@ -34,7 +34,7 @@ from lockstream.schemas.topics import lock_key, partition_of
 from lockstream.schemas.trace_context import NO_TRACE, TraceContext
 from tests.examples_of import TIME
 
-Step = Callable[[], Awaitable[None]]
+Step = Callable[[], Awaitable[object]]
 
 
 class Steps:

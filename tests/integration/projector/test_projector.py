@@ -440,6 +440,7 @@ async def test_a_fold_that_ends_during_a_look_up_is_not_taken_for_a_rebuild(
         fail=lambda error: pytest.fail(str(error)),
         metrics=metrics,
     )
+    partition._generation = (await model.progress()).generation
     folded = CommittedEvent(6, 3, used_event(1), b"")
     model.meanwhile(lambda: partition.folded(1, Stretch(number, 0, 7, events=[folded])))
     record = Record(number, 5, 0, lock_key(1), encode_fact(fact), ())

@@ -110,3 +110,22 @@ def test_a_record_counts_as_what_it_takes_in_memory() -> None:
     after, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert (after - before) / 1000 == pytest.approx(memory_of(kept[0]), rel=0.15)
+
+
+async def test_what_fails_before_the_feed_is_open_is_raised_once_it_is() -> None:
+    """A fold that began while the partition was restored may fail before the end of that."""
+    feed = Feed(Budget(10**9).share())
+    feed.begin()
+    feed.fail(PositionLost("gone"))
+    feed.open()
+    with pytest.raises(PositionLost, match="gone"):
+        await feed.take(1, 10**6)
+
+
+async def test_the_failure_of_one_attempt_does_not_end_the_next() -> None:
+    feed = opened()
+    feed.fail(PositionLost("gone"))
+    feed.begin()
+    feed.open()
+    feed.offer(records(0, 1))
+    assert offsets(await feed.take(1, 10**6)) == [0]

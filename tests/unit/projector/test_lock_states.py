@@ -11,7 +11,7 @@ from lockstream.read_model.fold import id_time_ms
 from lockstream.read_model.rows import Known, LockRow, Position
 from tests.examples_of import LOCK_UUID, TIME, temp_key_used, used_event
 
-NOTHING = Known(Position(), {}, {}, set())
+NOTHING = Known(1, Position(), {}, {}, set())
 
 
 def uuid7(time_ms: int, tail: int = 0) -> UUID:
@@ -46,7 +46,7 @@ def test_what_the_read_model_knows_is_known() -> None:
     asked = states.lookups([fact])
     use = (7, "key-1")
     known = Known(
-        Position(), {7: LockRow(7, LOCK_UUID, "acme", 4, TIME)}, {use: 3}, {fact.event_id}
+        1, Position(), {7: LockRow(7, LOCK_UUID, "acme", 4, TIME)}, {use: 3}, {fact.event_id}
     )
     states.learn(asked, known)
     lock = states.lock(7)
