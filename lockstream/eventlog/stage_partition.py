@@ -21,9 +21,10 @@ class OutputLog:
         self.partition = partition
         self.checkpoint = checkpoint
 
-    async def high_watermark(self, topic: str) -> int:
-        ends = await high_watermarks(self._offsets, topic, [self.partition])
-        return ends[self.partition]
+    async def high_watermark(self, topic: str, partition: int | None = None) -> int:
+        """``partition``: another than its own, of a topic that is not the output."""
+        asked = self.partition if partition is None else partition
+        return (await high_watermarks(self._offsets, topic, [asked]))[asked]
 
     async def beginning(self, topic: str) -> int:
         begins = await beginnings(self._offsets, topic, [self.partition])

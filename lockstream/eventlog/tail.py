@@ -15,7 +15,11 @@ from lockstream.eventlog.kafka import (
     to_record,
 )
 from lockstream.eventlog.kafka_errors import kafka_errors
-from lockstream.runtime.errors import PositionLost
+from lockstream.runtime.errors import KafkaUnavailable, PositionLost
+
+LOOK_AGAIN_S = 0.01
+IDLE_POLL_MS = 100
+"""How late ``until`` may learn that only markers were left."""
 
 OnRecords = Callable[[str, Sequence[Record]], None]
 """Called with a topic and committed records of one of its partitions, in order. Must not raise."""
@@ -32,6 +36,7 @@ class Tail:
         self._on_records = on_records
         self.caught_up = asyncio.Event()
         """Set once everything has been seen that was there when the tail began."""
+        self._positions: dict[Any, int] = {}
 
     async def run(self, stop: asyncio.Event) -> None:
         """Follows until ``stop`` is set. Waits out a broker that goes away.
@@ -56,6 +61,21 @@ class Tail:
                     await self._check_caught_up(consumer, ends)
                 await self._poll(consumer)
 
+    async def until(self, topic: str, partition: int, end: int, timeout_s: float) -> None:
+        """Returns once everything before ``end`` has been seen.
+
+        Raises:
+            KafkaUnavailable: not in time.
+        """
+        tp = TopicPartition(topic, partition)
+        deadline = asyncio.get_running_loop().time() + timeout_s
+        while self._positions.get(tp, -1) < end:
+            if asyncio.get_running_loop().time() > deadline:
+                raise KafkaUnavailable(
+                    f"{topic}[{partition}] is not read up to {end} after {timeout_s:.0f} s"
+                )
+            await asyncio.sleep(LOOK_AGAIN_S)
+
     async def _ends(self) -> dict[Any, int]:
         async with connected(self._kafka.offsets_client()) as client:
             return {
@@ -71,7 +91,7 @@ class Tail:
         self.caught_up.set()
 
     async def _poll(self, consumer: Any) -> None:
-        timeout_ms = 500 if self.caught_up.is_set() else 20
+        timeout_ms = IDLE_POLL_MS if self.caught_up.is_set() else 20
         with kafka_errors("following the log"):
             try:
                 batches = await consumer.getmany(timeout_ms=timeout_ms)
@@ -81,3 +101,6 @@ class Tail:
                 ) from error
         for tp, messages in batches.items():
             self._on_records(tp.topic, [to_record(m) for m in messages])
+        # A poll that brings records may leave markers to the next one, which then brings none.
+        for tp in batches or consumer.assignment():
+            self._positions[tp] = await consumer.position(tp)

@@ -1,7 +1,7 @@
 """One partition of one partner's fan-out."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from lockstream.eventlog.kafka import Output, Record
 from lockstream.eventlog.stage_partition import Decided, OutputLog
@@ -17,12 +17,19 @@ from lockstream.schemas.partner_events import (
 from lockstream.schemas.registry import Partner
 from lockstream.schemas.topics import TopicNames
 
+Confirm = Callable[[int], Awaitable[None]]
+"""Returns if the registry, read up to this offset, still has the partner as it is served; raises
+``Unavailable`` if not, or if that can't be known now."""
+
 
 class FanoutPartition:
     """Implements ``eventlog.stage_partition.StagePartition``. Its whole state is the last sequence,
     and the ``source-offset`` of the last input, which must increase."""
 
-    def __init__(self, topics: TopicNames, partner: Partner, partition: int) -> None:
+    def __init__(
+        self, topics: TopicNames, partner: Partner, partition: int, confirm: Confirm
+    ) -> None:
+        self._confirm = confirm
         self._topics = topics
         self._partner = partner
         self._partition = partition
@@ -41,7 +48,11 @@ class FanoutPartition:
         Raises:
             StreamViolation: the output holds what no fan-out wrote, or retention has emptied it
                 and no checkpoint says how far it had come, or the registration lacks a partition.
+            Unavailable: the partner's registration is another meanwhile, or can't be known.
         """
+        # After the fence: whoever removes the partner and adds another under its id has to take
+        # the fence over first, so an entry that is right now stays so for what we write.
+        await self._confirm(await output.high_watermark(self._topics.registry, 0))
         self._last_fact_offset = -1
         if self._partition >= len(self._partner.start_offsets):
             raise StreamViolation(

@@ -14,7 +14,9 @@ from lockstream.eventlog.stage_metrics import StageMetrics, StageSnapshot
 from lockstream.eventlog.stage_partition import Fail, StagePartition
 from lockstream.eventlog.stage_setup import Limits, StageName, StageSetup
 from lockstream.eventlog.stage_traces import StageTraces
+from lockstream.eventlog.tail import Tail
 from lockstream.fanout.partition import FanoutPartition
+from lockstream.fanout.registrations import Registrations
 from lockstream.runtime.errors import KafkaRefused, StageStopped, Unavailable
 from lockstream.runtime.health import serve_health
 from lockstream.runtime.process import first_of, stand_back
@@ -28,6 +30,7 @@ log = logging.getLogger(__name__)
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 10.0
 STOP_S = 30.0
+"""How long a stage may take to stop by itself."""
 REST_TIMES = 2.0
 """Commands go first: what a partner's transactions cost is missing to them."""
 
@@ -48,6 +51,7 @@ class Fanout:
         kafka: Kafka,
         settings: Settings,
         registry: Registry,
+        tail: Tail,
         readiness: Readiness,
         tracing: Tracing,
     ) -> None:
@@ -55,37 +59,62 @@ class Fanout:
         self._kafka = kafka
         self._settings = settings
         self._registry = registry
+        self._registrations = Registrations(registry, tail, settings.topics.registry)
         self._readiness = readiness
         self._tracing = tracing
         self._limits = Limits()
         self._running: dict[str, _Running] = {}
+        self._look = asyncio.Event()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Runs until ``stop`` is set, then drains every partner."""
         async with asyncio.TaskGroup() as stages:
-            watching = stages.create_task(self._follow(stages))
+            watching = stages.create_task(self._watch())
+            following = stages.create_task(self._follow(stages))
             await stop.wait()
             watching.cancel()
+            following.cancel()
             for running in self._running.values():
                 running.stop.set()
 
-    async def _follow(self, stages: asyncio.TaskGroup) -> None:
+    async def _watch(self) -> None:
         while True:
             await self._registry.changed()
+            self._look.set()
+
+    async def _follow(self, stages: asyncio.TaskGroup) -> None:
+        """A partner's stage begins when the one before it has ended. They end side by side, and
+        meanwhile the other partners' changes are followed."""
+        while True:
+            await self._look.wait()
+            self._look.clear()
             wanted = {p.id: p for p in self._registry.all(Partner) if p.status == "active"}
-            for partner_id, running in list(self._running.items()):
-                if wanted.get(partner_id) != running.partner:
+            for partner_id, running in self._running.items():
+                if wanted.get(partner_id) != running.partner and not running.stop.is_set():
                     log.info("partner %s: stopping", partner_id)
                     running.stop.set()
-                    if running.task is not None:
-                        await asyncio.wait((running.task,), timeout=STOP_S)
-                    del self._running[partner_id]
+                    stages.create_task(self._see_it_end(running))
             for partner_id, partner in wanted.items():
                 if partner_id not in self._running:
                     log.info("partner %s: starting", partner_id)
                     running = _Running(partner, asyncio.Event())
-                    running.task = stages.create_task(self._keep_running(running))
+                    running.task = stages.create_task(self._serve(running))
                     self._running[partner_id] = running
+
+    async def _serve(self, running: _Running) -> None:
+        try:
+            await self._keep_running(running)
+        finally:
+            del self._running[running.partner.id]
+            self._look.set()
+
+    async def _see_it_end(self, running: _Running) -> None:
+        """What is abandoned does no harm: the next owner of its partitions fences it."""
+        assert running.task is not None
+        await asyncio.wait((running.task,), timeout=STOP_S)
+        if not running.task.done():
+            log.warning("partner %s: abandoned, it did not stop in time", running.partner.id)
+            running.task.cancel()
 
     async def _keep_running(self, running: _Running) -> None:
         label = f"partner {running.partner.id}"
@@ -126,8 +155,11 @@ class Fanout:
             input_topic=topics.lock_events,
         )
 
+        async def confirm(end: int) -> None:
+            await self._registrations.confirm(partner, end)
+
         def make_partition(partition: int, fail: Fail) -> StagePartition:
-            return FanoutPartition(topics, partner, partition)
+            return FanoutPartition(topics, partner, partition, confirm)
 
         template = topics.partner_events("{partnerId}")
         traces = StageTraces(self._tracing, name.group, name.input_topic, template)
@@ -138,7 +170,7 @@ class Fanout:
         return Stage(self._kafka, setup, self._settings.instance_id or None)
 
     def _snapshots(self) -> Iterator[StageSnapshot]:
-        for partner_id, running in self._running.items():
+        for partner_id, running in list(self._running.items()):
             if running.stage is not None:
                 yield StageSnapshot("fanout", partner_id, running.stage.lag())
 
@@ -167,7 +199,7 @@ async def _run(settings: Settings, stop: asyncio.Event, tracing: Tracing) -> Non
     readiness = Readiness()
     registry = Registry()
     tail = registry_tail(kafka, settings.topics.registry, registry)
-    fanout = Fanout(kafka, settings, registry, readiness, tracing)
+    fanout = Fanout(kafka, settings, registry, tail, readiness, tracing)
     ended = asyncio.Event()
 
     async def work() -> None:

@@ -1,0 +1,142 @@
+"""A partner's stage and its registration: a replica that is behind delivers to nobody, and no
+partner waits for another's stage to end."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import msgspec
+import pytest
+
+from lockstream.eventlog.installation import delete_topic, topic_exists
+from lockstream.eventlog.kafka import Kafka
+from lockstream.eventlog.stage import Stage
+from lockstream.eventlog.tail import Tail
+from lockstream.eventlog.transactional_writer import TransactionalWriter
+from lockstream.fanout.role import run_fanout
+from lockstream.runtime.errors import KafkaUnavailable
+from lockstream.runtime.settings import Settings
+from lockstream.schemas.partner_events import decode_envelope
+from lockstream.schemas.topics import partition_of
+from tests.examples_of import created_event, used_event
+from tests.integration.fanout.test_fanout import Stream, _set, check_sequences
+from tests.integration.kafka_tools import eventually
+from tests.integration.roles import add_partner, install, running
+
+
+@pytest.fixture
+async def stream(kafka: Kafka, settings: Settings) -> Stream:
+    await install(kafka, settings)
+    return Stream(kafka, settings)
+
+
+@pytest.fixture
+async def link(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator["HeldLink"]:
+    """The way from the registry to the fan-out."""
+    held = HeldLink()
+    poll, until = Tail._poll, Tail.until
+
+    async def slow_poll(tail: Tail, consumer: Any) -> None:
+        await held.open.wait()
+        await poll(tail, consumer)
+        await held.open.wait()
+
+    async def told(tail: Tail, topic: str, partition: int, end: int, timeout_s: float) -> None:
+        held.asked.set()
+        await until(tail, topic, partition, end, timeout_s)
+
+    monkeypatch.setattr(Tail, "_poll", slow_poll)
+    monkeypatch.setattr(Tail, "until", told)
+    yield held
+    held.open.set()
+
+
+class HeldLink:
+    def __init__(self) -> None:
+        self.open, self.asked = asyncio.Event(), asyncio.Event()
+        self.open.set()
+
+
+async def test_a_replica_with_an_old_registration_delivers_nothing_to_the_new_partner(
+    stream: Stream, link: HeldLink
+) -> None:
+    """It slept through a removal, and an addition of the id for another organisation."""
+    first = await add_partner(stream.kafka, stream.settings, "a", "acme")
+    topic = stream.topics.partner_events("a")
+    home = partition_of(1, stream.settings.partitions)
+    async with running(run_fanout, stream.settings):
+        await stream.publish(created_event(1))
+        await stream.until_delivered("a", 1)
+        link.open.clear()
+        for partition in range(stream.settings.partitions):
+            name = f"{stream.topics.fanout_transactional_prefix('a')}.{partition}"
+            await (await TransactionalWriter.fence(stream.kafka, name, partition)).discard()
+        await delete_topic(stream.kafka, topic)
+
+        async def gone() -> bool:
+            return not await topic_exists(stream.kafka, topic)
+
+        await eventually(gone)
+        again = msgspec.structs.replace(first, org_id="bolt", created_at="2026-11-24T00:00:00.000Z")
+        await add_partner(stream.kafka, stream.settings, "a", "bolt")
+        await _set(stream, again)
+        link.asked.clear()
+        # The replica's write is refused; it takes the fence over again, and would write.
+        await stream.publish(used_event(1, 2))
+
+        async def has_asked_or_delivered() -> bool:
+            return link.asked.is_set() or bool(await stream.delivered("a"))
+
+        await eventually(has_asked_or_delivered)
+        assert await stream.delivered("a") == []
+        link.open.set()
+        other = next(n for n in range(2, 99) if partition_of(n, stream.settings.partitions) == home)
+        await stream.publish(created_event(other, "bolt"))
+        records = await stream.until_delivered("a", 1)
+    assert [decode_envelope(r.value or b"").detail.data.lock_id for r in records] == [other]
+    check_sequences(records)
+
+
+async def test_a_stage_that_is_slow_to_stop_delays_no_other_partner_and_is_alone(
+    stream: Stream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of one partner there are never two stages in a process."""
+    slow, stopping, at_work, most = asyncio.Event(), asyncio.Event(), [0], [0]
+    run = Stage.run
+
+    async def counted(stage: Stage, stop: asyncio.Event) -> None:
+        if stage._setup.name.label != "partner slow":
+            await run(stage, stop)
+            return
+        at_work[0] += 1
+        most[0] = max(most[0], at_work[0])
+        try:
+            await run(stage, stop)
+            stopping.set()
+            await slow.wait()
+        finally:
+            at_work[0] -= 1
+
+    monkeypatch.setattr(Stage, "run", counted)
+    partner = await add_partner(stream.kafka, stream.settings, "slow", "acme")
+    await stream.publish(created_event(1))
+    async with running(run_fanout, stream.settings):
+        await stream.until_delivered("slow", 1)
+        await _set(stream, msgspec.structs.replace(partner, status="paused"))
+        async with asyncio.timeout(30):
+            await stopping.wait()
+        await _set(stream, partner)
+        await add_partner(stream.kafka, stream.settings, "other", "acme")
+        await stream.until_delivered("other", 1)
+        await stream.publish(used_event(1, 2))
+        await stream.until_delivered("other", 2)
+        assert len(await stream.delivered("slow")) == 1
+        slow.set()
+        await stream.until_delivered("slow", 2)
+    assert most == [1]
+
+
+async def test_a_tail_that_can_not_reach_an_offset_says_so(stream: Stream) -> None:
+    tail = Tail(stream.kafka, {stream.topics.registry: {0: 0}}, lambda topic, records: None)
+    with pytest.raises(KafkaUnavailable, match=r"registry\[0\] is not read up to 7"):
+        await tail.until(stream.topics.registry, 0, 7, 0.05)
