@@ -34,6 +34,7 @@ CONCURRENT_TRANSACTIONS_BACKOFF_S = 0.002
 MAX_BATCH_BYTES = 900_000
 """Below the broker's limit on one record batch."""
 READER_FETCH_BYTES = 2 * 1024 * 1024
+READER_FETCH_WAIT_MS = 500
 FETCH_BYTES = 1024 * 1024
 """What one answer of the broker holds, of all partitions together. A batch that is larger comes all
 the same, alone."""
@@ -126,15 +127,18 @@ class Kafka:
         )
         return _interested_in(topic, producer, producer.client)
 
-    def reader(self, fetch_bytes: int = READER_FETCH_BYTES) -> Any:
+    def reader(
+        self, fetch_bytes: int = READER_FETCH_BYTES, fetch_wait_ms: int = READER_FETCH_WAIT_MS
+    ) -> Any:
         """A consumer without a group that sees committed records only. ``fetch_bytes``: of each
-        partition, at once."""
+        partition, at once. ``fetch_wait_ms``: how long a fetch stays at the broker that finds
+        nothing, and holds up the next one."""
         return AIOKafkaConsumer(
             **self._options,
             isolation_level="read_committed",
             auto_offset_reset="none",
             enable_auto_commit=False,
-            fetch_max_wait_ms=500,
+            fetch_max_wait_ms=fetch_wait_ms,
             max_partition_fetch_bytes=fetch_bytes,
         )
 

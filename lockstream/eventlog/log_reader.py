@@ -10,6 +10,7 @@ from aiokafka.errors import OffsetOutOfRangeError
 
 from lockstream.eventlog.kafka import (
     READER_FETCH_BYTES,
+    READER_FETCH_WAIT_MS,
     FetchedRecord,
     Kafka,
     Record,
@@ -36,14 +37,18 @@ class LogReader:
     @classmethod
     @asynccontextmanager
     async def open(
-        cls, kafka: Kafka, fetch_bytes: int = READER_FETCH_BYTES
+        cls,
+        kafka: Kafka,
+        fetch_bytes: int = READER_FETCH_BYTES,
+        fetch_wait_ms: int = READER_FETCH_WAIT_MS,
     ) -> AsyncIterator["LogReader"]:
-        """``fetch_bytes``: see ``Kafka.reader``; for one of many, less.
+        """``fetch_bytes``, ``fetch_wait_ms``: see ``Kafka.reader``; for one of many, and one
+        that reads many short stretches, less.
 
         Raises:
             KafkaUnavailable: the broker can't be reached in time.
         """
-        async with connected(kafka.reader(fetch_bytes)) as consumer:
+        async with connected(kafka.reader(fetch_bytes, fetch_wait_ms)) as consumer:
             yield cls(consumer)
 
     async def read(
@@ -78,8 +83,14 @@ class LogReader:
                 yield batch
 
     async def _read(
-        self, topic: str, begin: Mapping[int, int], end: Mapping[int, int], at_once: int
+        self,
+        topic: str,
+        begin: Mapping[int, int],
+        end: Mapping[int, int],
+        at_once: int,
+        first: bool = False,
     ) -> AsyncGenerator[list[FetchedRecord], None]:
+        """``first``: of each partition only what comes first."""
         left = {TopicPartition(topic, p): end[p] for p in begin if begin[p] < end[p]}
         if not left:
             return
@@ -104,6 +115,8 @@ class LogReader:
                     batch = [record for record in batch if record.offset < stop_at]
                 if batch:
                     yield batch
+                    if first:
+                        positions[tp] = stop_at
             for tp, position in positions.items():
                 if position >= left[tp]:
                     del left[tp]
@@ -116,6 +129,19 @@ class LogReader:
             elif loop.time() > deadline:
                 behind = {tp.partition: left[tp] for tp in left}
                 raise KafkaUnavailable(f"{topic}: no progress for {STALL_S:.0f} s towards {behind}")
+
+    async def firsts(
+        self, topic: str, begin: Mapping[int, int], end: Mapping[int, int]
+    ) -> dict[int, Record]:
+        """The first committed record of ``[begin, end)`` of each partition that has one, asked of
+        all at once.
+
+        Raises:
+            KafkaUnavailable: as ``read``.
+            PositionLost: as ``read``.
+        """
+        async with aclosing(self._read(topic, begin, end, FEW_AT_ONCE, first=True)) as batches:
+            return {batch[0].partition: to_record(batch[0]) async for batch in batches}
 
     async def last(self, topic: str, partition: int, end: int, beginning: int) -> Record | None:
         """The last committed record before ``end``, or None if there is none since ``beginning``.

@@ -85,6 +85,17 @@ class PartitionOwner:
                 await self._feed.wait_end()
         readiness.clear(where)
 
+    def pass_markers(self) -> None:
+        """Moves the checkpoint beyond what stands behind the last record: markers take offsets,
+        and a tool that compares offsets would see a lag that never ends."""
+        state = self._assigned_state()
+        if state is None or self.checkpoint is None or not self._feed.is_open:
+            return
+        if len(self._feed) or self._in_work:
+            return
+        if state.position > self.checkpoint.next_offset:
+            self.checkpoint = Checkpoint(state.position, self.checkpoint.note)
+
     def revoke(self) -> None:
         """It is somebody else's: ``run`` finishes the transaction that is under way and returns."""
         self._feed.end()
@@ -145,10 +156,8 @@ class PartitionOwner:
     def _lag_records(self) -> int | None:
         """Records fetched and not done with, and offsets not fetched yet. Of a partition that does
         not work now: offsets beyond the last one done with, markers included."""
-        subscription = self._clients.consumer._subscription.subscription
-        assignment = subscription.assignment if subscription is not None else None
-        state = assignment.state_value(self.tp) if assignment is not None else None
-        if state is None or state.highwater is None or not state.has_valid_position:
+        state = self._assigned_state()
+        if state is None or state.highwater is None:
             return None
         if not self._feed.is_open:
             if self.checkpoint is None:
@@ -156,6 +165,13 @@ class PartitionOwner:
             return max(0, int(state.highwater) - self.checkpoint.next_offset)
         unfetched: int = max(0, state.highwater - state.position)
         return unfetched + len(self._feed) + len(self._in_work)
+
+    def _assigned_state(self) -> Any:
+        """The consumer's: up to where it has handed records over; None if it has no position."""
+        subscription = self._clients.consumer._subscription.subscription
+        assignment = subscription.assignment if subscription is not None else None
+        state = assignment.state_value(self.tp) if assignment is not None else None
+        return state if state is not None and state.has_valid_position else None
 
     @property
     def _place(self) -> str:
@@ -257,6 +273,7 @@ class PartitionOwner:
                 await self._feed.wait_end(pause)
             waiting = await self._feed.wait()
             if not waiting:
+                self.pass_markers()
                 return
             async with self._clients.group_commit.turn(waiting):
                 most = max(LEAST_BATCH_BYTES, self._clients.memory.portion // IN_WORK_TIMES)

@@ -218,7 +218,10 @@ class Stage:
     async def _write_checkpoints(self) -> None:
         while True:
             await asyncio.sleep(CHECKPOINT_EVERY_S)
-            await self._write_checkpoints_of(self._owners())
+            owners = self._owners()
+            for owner in owners:
+                owner.pass_markers()
+            await self._write_checkpoints_of(owners)
 
     async def _write_checkpoints_of(self, owners: Collection[PartitionOwner]) -> None:
         await self._clients.checkpoints.write(

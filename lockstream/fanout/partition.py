@@ -14,7 +14,7 @@ from lockstream.schemas.partner_events import (
     envelope,
     partner_headers,
 )
-from lockstream.schemas.registry import Partner
+from lockstream.schemas.registry import Partner, PausedAt
 from lockstream.schemas.topics import TopicNames
 
 Confirm = Callable[[int], Awaitable[None]]
@@ -61,20 +61,43 @@ class FanoutPartition:
             )
         last = await output.last(self._topic)
         start = self._partner.start_offsets[self._partition]
-        checkpoint = output.checkpoint
+        paused = await self._paused_at(output)
         if last is not None:
             position = self._read_position(last)
             self._sequence = position.sequence
-            next_offset = position.source_offset + 1
+            start = max(start, position.source_offset + 1)
         elif await output.beginning(self._topic) == 0:
             # Retention has deleted nothing: there has never been a committed record.
             self._sequence = 0
-            next_offset = start
+        elif paused is not None:
+            self._sequence = paused.sequence
         else:
             return self._restore_emptied(output, start)
+        if paused is not None and paused.sequence == self._sequence:
+            start = max(start, paused.next_offset)
+        checkpoint = output.checkpoint
         if checkpoint is not None and checkpoint.note == self.note:
-            return max(next_offset, start, checkpoint.next_offset)
-        return max(next_offset, start)
+            return max(start, checkpoint.next_offset)
+        return start
+
+    async def _paused_at(self, output: OutputLog) -> PausedAt | None:
+        """Where it was paused, if nothing was written since: what retention and the expiry of
+        group offsets leave of the position."""
+        if self._partition >= len(self._partner.paused_at):
+            return None
+        paused = self._partner.paused_at[self._partition]
+        end = await output.high_watermark(self._topic)
+        return paused if paused.output_end == end else None
+
+    async def paused_at(self, output: OutputLog) -> PausedAt:
+        """How far it has come, to be kept while nobody serves the partner.
+
+        Raises:
+            StreamViolation: as ``restore``.
+            Unavailable: as ``restore``.
+        """
+        next_offset = await self.restore(output)
+        return PausedAt(next_offset, self._sequence, await output.high_watermark(self._topic))
 
     def _restore_emptied(self, output: OutputLog, start: int) -> int:
         """The output has held records (or markers), and none is left."""

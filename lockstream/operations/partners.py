@@ -6,14 +6,15 @@ from typing import Annotated, Literal
 import msgspec
 import typer
 
-from lockstream.eventlog.deletion import delete_output
-from lockstream.eventlog.groups import group_progress
-from lockstream.eventlog.installation import topic_exists
+from lockstream.eventlog.groups import delete_group, read_groups
+from lockstream.eventlog.installation import delete_topic, topic_exists
 from lockstream.eventlog.registry import Registry, edit_registry, read_registry
 from lockstream.operations.console import print_json, print_table, say
 from lockstream.operations.installation import Installation, open_installation, run_verb
+from lockstream.operations.partner_pause import end_fanout, keep_position
 from lockstream.operations.partner_registration import create_partner
 from lockstream.operations.start_points import EARLIEST, START_HELP
+from lockstream.operations.status import fanout_group
 from lockstream.runtime.errors import ConfigurationError
 from lockstream.schemas.lock_events import EVENT_TYPES
 from lockstream.schemas.registry import Partner
@@ -111,36 +112,43 @@ def remove_partner(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Stop serving a partner for good. Its topic stays to be read, unless it is to be deleted."""
+    """Stop serving a partner for good, and delete its fan-out's group. Its topic stays to be read,
+    unless it is to be deleted."""
 
     async def verb() -> None:
         async with open_installation() as here:
-            await _set_status(here, partner_id, "removed")
-            topics = here.settings.topics
-            topic = topics.partner_events(partner_id)
-            if with_topic and await topic_exists(here.kafka, topic):
-                await delete_output(
-                    here.kafka,
-                    topic,
-                    here.settings.partitions,
-                    topics.fanout_group(partner_id),
-                    topics.fanout_transactional_prefix(partner_id),
-                )
+            await _remove(here, partner_id, with_topic=with_topic)
 
     run_verb(verb)
     _report(partner_id, "removed", as_json)
 
 
+async def _remove(here: Installation, partner_id: str, *, with_topic: bool) -> None:
+    await _set_status(here, partner_id, "removed")
+    await end_fanout(here, partner_id)
+    topics = here.settings.topics
+    topic = topics.partner_events(partner_id)
+    if with_topic and await topic_exists(here.kafka, topic):
+        await delete_topic(here.kafka, topic)
+    await delete_group(here.kafka, topics.fanout_group(partner_id))
+
+
 @partner.command("pause")
 def pause_partner(partner_id: PartnerId, as_json: Json = False) -> None:
-    """Stop delivering to a partner until `partner resume`; nothing is lost meanwhile."""
+    """Stop delivering to a partner until `partner resume`, however late: nothing is lost
+    meanwhile. Waits until no fan-out serves it any more."""
 
     async def verb() -> None:
         async with open_installation() as here:
-            await _set_status(here, partner_id, "paused")
+            await _pause(here, partner_id)
 
     run_verb(verb)
     _report(partner_id, "paused", as_json)
+
+
+async def _pause(here: Installation, partner_id: str) -> None:
+    await _set_status(here, partner_id, "paused")
+    await keep_position(here, partner_id)
 
 
 @partner.command("resume")
@@ -155,15 +163,51 @@ def resume_partner(partner_id: PartnerId, as_json: Json = False) -> None:
     _report(partner_id, "active", as_json)
 
 
+@partner.command("set")
+def set_partner(
+    partner_id: PartnerId,
+    types: Annotated[
+        str, typer.Option(help=f"Comma-separated: {', '.join(EVENT_TYPES)}; '*' for all.")
+    ],
+    as_json: Json = False,
+) -> None:
+    """Change what types of events a partner gets, from where its fan-out is on."""
+
+    async def verb() -> Partner:
+        async with open_installation() as here:
+            return await _set_types(here, partner_id, read_types(types))
+
+    changed = run_verb(verb)
+    if as_json:
+        print_json(_shown(changed))
+    else:
+        say(f"partner {partner_id} gets {', '.join(changed.types)}")
+
+
+async def _set_types(here: Installation, partner_id: str, types: tuple[str, ...]) -> Partner:
+    def edit(registry: Registry) -> Sequence[Partner]:
+        entry = registry.partner(partner_id)
+        if entry is None or entry.status == "removed":
+            raise _no_such(partner_id)
+        return [msgspec.structs.replace(entry, types=types)]
+
+    (changed,) = await edit_registry(here.kafka, here.settings.topics.registry, edit)
+    return changed
+
+
+def _no_such(partner_id: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"there is no partner {partner_id}; `lockstream partner list` shows all"
+    )
+
+
 async def _set_status(
     here: Installation, partner_id: str, status: Literal["active", "paused", "removed"]
 ) -> None:
     def edit(registry: Registry) -> Sequence[Partner]:
         entry = registry.partner(partner_id)
         if entry is None or (entry.status == "removed" and status != "removed"):
-            raise ConfigurationError(
-                f"there is no partner {partner_id}; `lockstream partner list` shows all"
-            )
+            raise _no_such(partner_id)
         return [] if entry.status == status else [msgspec.structs.replace(entry, status=status)]
 
     await edit_registry(here.kafka, here.settings.topics.registry, edit)
@@ -183,21 +227,19 @@ def show_lag(as_json: Json = False) -> None:
 
     async def verb() -> list[dict[str, object]]:
         async with open_installation() as here:
-            topics = here.settings.topics
-            registry = await read_registry(here.kafka, topics.registry)
-            rows = []
-            for entry in registry.all(Partner):
-                if entry.status == "removed":
-                    continue
-                progress = await group_progress(
-                    here.kafka,
-                    topics.fanout_group(entry.id),
-                    topics.lock_events,
-                    entry.begins(here.settings.partitions),
-                )
-                lag = sum(p.lag for p in progress.values())
-                rows.append({"id": entry.id, "status": entry.status, "lag": lag})
-            return rows
+            registry = await read_registry(here.kafka, here.settings.topics.registry)
+            entries = [entry for entry in registry.all(Partner) if entry.status != "removed"]
+            groups = await read_groups(
+                here.kafka, [fanout_group(here.settings, e) for e in entries]
+            )
+        return [
+            {
+                "id": entry.id,
+                "status": entry.status,
+                "lag": sum(p.lag for p in group.progress.values()),
+            }
+            for entry, group in zip(entries, groups, strict=True)
+        ]
 
     rows = run_verb(verb)
     if as_json:

@@ -1,13 +1,13 @@
 """``lockstream status``: what runs, how far it is, and what holds it up, on one screen."""
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from typing import Annotated
 
 import msgspec
 import typer
 
-from lockstream.eventlog.groups import Member, Progress, group_members, group_progress
+from lockstream.eventlog.groups import GroupState, Member, Progress, Wanted, read_groups
 from lockstream.eventlog.kafka import beginnings, connected
 from lockstream.eventlog.registry import read_registry
 from lockstream.operations.console import print_json, print_table, show
@@ -83,11 +83,8 @@ async def read_status(here: Installation) -> Status:
     pages = await asyncio.gather(
         *(asyncio.to_thread(ask, page) for page in page_addresses(here.settings))
     )
-    stages = [await _projector(here)]
     registry = await read_registry(here.kafka, here.settings.topics.registry)
-    partners = [entry for entry in registry.all(Partner) if entry.status != "removed"]
-    for partner in sorted(partners, key=lambda entry: entry.id):
-        stages.append(await _fanout(here, partner))  # noqa: PERF401 - one after the other
+    stages = await _stages(here, registry.all(Partner))
     held_up = not all(page.ready for page in pages)
     missing = any(stage.unowned for stage in stages if stage.state != "paused")
     return Status(not held_up and not missing, pages, stages, await _count_parked(here))
@@ -97,33 +94,37 @@ def page_addresses(settings: Settings) -> list[str]:
     return [page.strip().rstrip("/") for page in settings.health_pages.split(",") if page.strip()]
 
 
-async def _projector(here: Installation) -> StageStatus:
+async def _stages(here: Installation, registered: Sequence[Partner]) -> list[StageStatus]:
+    """The projector and every partner's fan-out."""
     topics, numbers = here.settings.topics, list(range(here.settings.partitions))
+    partners = [entry for entry in registered if entry.status != "removed"]
     async with connected(here.kafka.offsets_client()) as client:
         begin = await beginnings(client, topics.lock_facts, numbers)
-    return await _stage(here, "projector", topics.group("projector"), topics.lock_facts, begin)
+    projector = Wanted(topics.group("projector"), topics.lock_facts, begin)
+    groups = await read_groups(
+        here.kafka, [projector, *(fanout_group(here.settings, entry) for entry in partners)]
+    )
+    return [
+        _stage("projector", groups[0], paused=False),
+        *(
+            _stage(f"partner {entry.id}", group, paused=entry.status == "paused")
+            for entry, group in zip(partners, groups[1:], strict=True)
+        ),
+    ]
 
 
-async def _fanout(here: Installation, partner: Partner) -> StageStatus:
-    topics = here.settings.topics
-    begin = partner.begins(here.settings.partitions)
-    group = topics.fanout_group(partner.id)
-    stage = await _stage(here, f"partner {partner.id}", group, topics.lock_events, begin)
-    if partner.status == "paused":
-        return msgspec.structs.replace(stage, state="paused")
-    return stage
+def fanout_group(settings: Settings, partner: Partner) -> Wanted:
+    topics, begin = settings.topics, partner.begins(settings.partitions)
+    return Wanted(topics.fanout_group(partner.id), topics.lock_events, begin)
 
 
-async def _stage(
-    here: Installation, name: str, group: str, topic: str, begin: Mapping[int, int]
-) -> StageStatus:
-    members = await group_members(here.kafka, group)
-    progress = await group_progress(here.kafka, group, topic, begin)
+def _stage(name: str, group: GroupState, *, paused: bool) -> StageStatus:
+    members, progress = group.members, group.progress
     owned = {partition for member in members for partition in member.partitions}
     unowned = [partition for partition in progress if partition not in owned]
     return StageStatus(
         name=name,
-        state=_state(owned, unowned),
+        state="paused" if paused else _state(owned, unowned),
         replicas=members,
         unowned=unowned,
         partitions=progress,

@@ -54,6 +54,14 @@ class ApiKeyUse(_Kind, frozen=True, kw_only=True, tag="apiKeyUse"):
     last_used_at: Timestamp
 
 
+class PausedAt(msgspec.Struct, frozen=True, rename="camel"):
+    """How far a partner's fan-out had come in one partition when it was paused."""
+
+    next_offset: Annotated[int, msgspec.Meta(description="The next of `lock-events` to be read")]
+    sequence: Annotated[int, msgspec.Meta(description="Of the last record that it was sent")]
+    output_end: Annotated[int, msgspec.Meta(description="Where the partner's topic ended")]
+
+
 class Partner(_Entry, frozen=True, kw_only=True, tag="partner"):
     """A removed partner keeps its entry, so that nobody else is given its topic."""
 
@@ -67,6 +75,10 @@ class Partner(_Entry, frozen=True, kw_only=True, tag="partner"):
         msgspec.Meta(description="Per partition of `lock-events`, where its events begin"),
     ]
     status: Literal["active", "paused", "removed"] = "active"
+    paused_at: Annotated[
+        tuple[PausedAt, ...],
+        msgspec.Meta(description="Per partition, since the last pause; empty if there was none"),
+    ] = ()
 
     def begins(self, partitions: int) -> dict[int, int]:
         """Where its events begin in each partition: at 0 where the registration names none."""

@@ -1,0 +1,188 @@
+"""Pausing, resuming and removing partners, and how far they are, as we and as others see it."""
+
+import time
+from collections.abc import AsyncIterator
+
+import msgspec
+import pytest
+from aiokafka import TopicPartition
+from aiokafka.admin import RecordsToDelete
+
+from lockstream.eventlog.groups import delete_group
+from lockstream.eventlog.installation import topic_exists
+from lockstream.eventlog.kafka import Kafka, connected, high_watermarks
+from lockstream.eventlog.registry import read_registry, write_entries
+from lockstream.fanout.role import run_fanout
+from lockstream.operations.installation import Installation
+from lockstream.operations.organizations import ensure_organization
+from lockstream.operations.partner_registration import create_partner
+from lockstream.operations.partners import _pause, _remove, _set_status, _set_types
+from lockstream.operations.status import read_status
+from lockstream.runtime.errors import ConfigurationError
+from lockstream.runtime.settings import Settings
+from lockstream.schemas.partner_events import PartnerPosition, decode_envelope
+from lockstream.schemas.registry import Partner
+from lockstream.schemas.topics import partition_of
+from tests.examples_of import TIME, created_event, used_event
+from tests.integration.conftest import open_read_model
+from tests.integration.fanout.test_fanout import Stream, check_sequences, versions
+from tests.integration.kafka_tools import eventually
+from tests.integration.roles import install, running
+
+
+@pytest.fixture
+async def here(kafka: Kafka, settings: Settings) -> AsyncIterator[Installation]:
+    await install(kafka, settings)
+    model = open_read_model(settings)
+    await model.prepare()
+    installation = Installation(settings, kafka, model)
+    await ensure_organization(installation, "acme")
+    yield installation
+    await model.close()
+
+
+@pytest.fixture
+def stream(here: Installation) -> Stream:
+    return Stream(here.kafka, here.settings)
+
+
+async def test_a_pause_longer_than_kafka_keeps_offsets_and_records_repeats_and_loses_nothing(
+    here: Installation, stream: Stream
+) -> None:
+    """After 7 days the group's offsets are gone, after 30 what the partner was sent."""
+    await create_partner(here, "a", "acme", ("*",), "earliest")
+    home = partition_of(1, here.settings.partitions)
+    await stream.publish(created_event(1), used_event(1, 2))
+    async with running(run_fanout, here.settings):
+        await stream.until_delivered("a", 2)
+        await _pause(here, "a")
+        await _pause(here, "a")
+    await delete_group(here.kafka, here.settings.topics.fanout_group("a"))
+    tp = TopicPartition(here.settings.topics.partner_events("a"), home)
+    async with connected(here.kafka.admin()) as admin:
+        await admin.delete_records({tp: RecordsToDelete(before_offset=-1)})
+    await stream.publish(used_event(1, 3))
+    async with running(run_fanout, here.settings):
+        await _set_status(here, "a", "active")
+
+        async def next_has_come() -> bool:
+            async with connected(here.kafka.reader()) as client:
+                client.assign([tp])
+                await client.seek_to_beginning(tp)
+                found = (await client.getmany(timeout_ms=300)).get(tp, [])
+            for message in found:
+                sequence = PartnerPosition.from_kafka(message.headers).sequence
+                assert (decode_envelope(message.value).detail.version, sequence) == (3, 3)
+            return len(found) == 1
+
+        await eventually(next_has_come)
+
+
+async def test_a_resumed_partner_goes_on_from_its_output_and_not_from_its_last_pause(
+    here: Installation, stream: Stream
+) -> None:
+    await create_partner(here, "a", "acme", ("*",), "earliest")
+    await stream.publish(created_event(1))
+    async with running(run_fanout, here.settings):
+        await stream.until_delivered("a", 1)
+        await _pause(here, "a")
+        await stream.publish(used_event(1, 2))
+        await _set_status(here, "a", "active")
+        await stream.until_delivered("a", 2)
+    await delete_group(here.kafka, here.settings.topics.fanout_group("a"))
+    await stream.publish(used_event(1, 3))
+    async with running(run_fanout, here.settings):
+        records = await stream.until_delivered("a", 3)
+    assert versions(records, 1) == [1, 2, 3]
+    check_sequences(records)
+
+
+async def lag_as_others_see_it(here: Installation, group: str, topic: str) -> dict[int, int]:
+    """Ends of partitions without committed offsets: what tools do that know only offsets."""
+    async with (
+        connected(here.kafka.offsets_client()) as client,
+        connected(here.kafka.admin()) as admin,
+    ):
+        ends = await high_watermarks(client, topic, list(range(here.settings.partitions)))
+        committed = await admin.list_consumer_group_offsets(group)
+    return {p: end - committed[TopicPartition(topic, p)].offset for p, end in ends.items()}
+
+
+async def test_others_tools_see_no_lag_when_all_is_delivered_and_no_group_of_who_is_removed(
+    here: Installation, stream: Stream
+) -> None:
+    topics = here.settings.topics
+    await create_partner(here, "a", "acme", ("*",), "earliest")
+    await stream.publish(*(created_event(n) for n in range(1, 9)))
+    group = topics.fanout_group("a")
+
+    async def no_lag() -> bool:
+        try:
+            lag = await lag_as_others_see_it(here, group, topics.lock_events)
+        except KeyError:
+            return False
+        assert min(lag.values()) >= 0
+        return not any(lag.values())
+
+    async def groups() -> set[str]:
+        async with connected(here.kafka.admin()) as admin:
+            return {name for name, *_ in await admin.list_consumer_groups()}
+
+    async with running(run_fanout, here.settings) as fanout:
+        await stream.until_delivered("a", 8)
+        await eventually(no_lag)
+        await fanout.stop()
+        assert await no_lag()
+    async with running(run_fanout, here.settings):
+        await stream.publish(used_event(1, 2))
+        await stream.until_delivered("a", 9)
+        assert group in await groups()
+        await _remove(here, "a", with_topic=False)
+        assert group not in await groups()
+        assert await topic_exists(here.kafka, topics.partner_events("a"))
+        await _remove(here, "a", with_topic=True)
+    assert not await topic_exists(here.kafka, topics.partner_events("a"))
+
+
+async def test_the_status_of_fifty_partners_is_asked_for_at_once(
+    here: Installation, stream: Stream
+) -> None:
+    """Each stands before a marker that nobody waits for; 3 s is the promise for an idle system on
+    a machine of its own, half a second for each marker was what it took before."""
+    await stream.publish(*(created_event(n) for n in range(1, 9)))
+    topics, numbers = here.settings.topics, list(range(here.settings.partitions))
+    async with connected(here.kafka.offsets_client()) as client:
+        ends = await high_watermarks(client, topics.lock_events, numbers)
+    behind = tuple(ends[p] - 1 for p in numbers)
+    entries = [
+        Partner(id=f"p{n}", org_id="acme", types=("*",), start_offsets=behind, created_at=TIME)
+        for n in range(49)
+    ]
+    late = msgspec.structs.replace(entries[0], id="late", start_offsets=(0,) * len(numbers))
+    await write_entries(here.kafka, topics.registry, [*entries, late])
+    begun = time.monotonic()
+    found = await read_status(here)
+    took = time.monotonic() - begun
+    print(f"status of 50 partners: {took:.2f} s")
+    lags = {stage.name: stage.lag for stage in found.stages}
+    assert lags.pop("partner late") == sum(ends.values())
+    assert set(lags.values()) == {0}
+    assert len(lags) == 50
+    assert took < 10
+
+
+async def test_what_types_a_partner_gets_can_be_changed(here: Installation, stream: Stream) -> None:
+    await create_partner(here, "a", "acme", ("LockCreated",), "earliest")
+    async with running(run_fanout, here.settings):
+        await stream.publish(created_event(1))
+        await stream.until_delivered("a", 1)
+        changed = await _set_types(here, "a", ("TempKeyUsed",))
+        assert (await read_registry(here.kafka, here.settings.topics.registry)).partner(
+            "a"
+        ) == changed
+        await stream.publish(used_event(1, 2), created_event(2))
+        records = await stream.until_delivered("a", 2)
+    assert versions(records, 1) == [1, 2]
+    check_sequences(records)
+    with pytest.raises(ConfigurationError, match="there is no partner nobody"):
+        await _set_types(here, "nobody", ("*",))
