@@ -26,7 +26,7 @@ from lockstream.schemas.topics import partition_of
 from tests.examples_of import TIME, created_event, used_event
 from tests.integration.conftest import open_read_model
 from tests.integration.fanout.test_fanout import Stream, check_sequences, versions
-from tests.integration.kafka_tools import eventually
+from tests.integration.kafka_tools import end_of, eventually
 from tests.integration.roles import install, running
 
 
@@ -97,6 +97,34 @@ async def test_a_resumed_partner_goes_on_from_its_output_and_not_from_its_last_p
     check_sequences(records)
 
 
+async def test_a_pause_is_not_believed_once_more_was_written(
+    here: Installation, stream: Stream, logged_errors: list[str]
+) -> None:
+    """Nobody knows then how far it has come, and going on from the pause would repeat."""
+    await create_partner(here, "a", "acme", ("*",), "earliest")
+    home = partition_of(1, here.settings.partitions)
+    await stream.publish(created_event(1))
+    async with running(run_fanout, here.settings):
+        await stream.until_delivered("a", 1)
+        await _pause(here, "a")
+        await stream.publish(used_event(1, 2))
+        await _set_status(here, "a", "active")
+        await stream.until_delivered("a", 2)
+    await delete_group(here.kafka, here.settings.topics.fanout_group("a"))
+    tp = TopicPartition(here.settings.topics.partner_events("a"), home)
+    async with connected(here.kafka.admin()) as admin:
+        await admin.delete_records({tp: RecordsToDelete(before_offset=-1)})
+    end = await end_of(here.kafka, tp.topic, home)
+
+    async def said() -> bool:
+        return any("holds no record any more" in line for line in logged_errors)
+
+    async with running(run_fanout, here.settings):
+        await eventually(said)
+    assert await end_of(here.kafka, tp.topic, home) == end
+    logged_errors.clear()
+
+
 async def lag_as_others_see_it(here: Installation, group: str, topic: str) -> dict[int, int]:
     """Ends of partitions without committed offsets: what tools do that know only offsets."""
     async with (
@@ -163,7 +191,6 @@ async def test_the_status_of_fifty_partners_is_asked_for_at_once(
     begun = time.monotonic()
     found = await read_status(here)
     took = time.monotonic() - begun
-    print(f"status of 50 partners: {took:.2f} s")
     lags = {stage.name: stage.lag for stage in found.stages}
     assert lags.pop("partner late") == sum(ends.values())
     assert set(lags.values()) == {0}
