@@ -20,7 +20,9 @@ async function main(tempKeyUuid = 'example-temp-key', userId = 'example-user') {
     } else {
       const answer = JSON.parse(text);
       if (answer.version !== undefined) {
-        console.log(JSON.stringify({ version: answer.version, event: answer.event }));
+        // As it came: a lockId may pass 2^53, where JSON.parse makes it another lock's. Where you
+        // keep what was parsed, name the lock by event.data.lockUuid.
+        console.log(text);
         return;
       }
       if (answer.status !== 'pending') return fail(`not recorded: ${text}`);

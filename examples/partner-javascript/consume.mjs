@@ -30,6 +30,8 @@ function take({ partition, message }) {
     const where = `${PARTNER_TOPIC}[${partition}] offset ${message.offset}`;
     return { failure: `${where}: sequence ${sequence} where ${expected} was due: ${kind}` };
   }
+  // As it came: a lockId may pass 2^53, where JSON.parse makes it another lock's. Where you parse
+  // it, name the lock by detail.data.lockUuid.
   console.log(message.value.toString());
   last.set(partition, sequence);
   seen += 1;

@@ -5,7 +5,8 @@ from uuid import UUID
 
 import msgspec
 
-from lockstream.schemas.partner_events import PartnerData
+from lockstream.schemas.partner_events import HappenedAt, PartnerData
+from lockstream.schemas.primitives import WrittenTime
 
 
 class EventBody(msgspec.Struct, frozen=True):
@@ -33,14 +34,14 @@ class LockBody(msgspec.Struct, frozen=True, rename="camel"):
     aggregate_id: UUID
     org_id: str
     version: int
-    updated_at: str
+    updated_at: WrittenTime
 
 
 class ListedEvent(msgspec.Struct, frozen=True):
     id: UUID
     type: str
     version: int
-    time: str
+    time: HappenedAt
     data: PartnerData
 
 

@@ -19,6 +19,7 @@ CommandRefused
 import re
 from collections.abc import Mapping
 from http import HTTPStatus
+from typing import Annotated
 
 import msgspec
 from starlette.datastructures import Headers
@@ -45,12 +46,15 @@ class BadField(msgspec.Struct, frozen=True):
     message: str
 
 
+HttpStatus = Annotated[int, msgspec.Meta(ge=100, le=599)]
+
+
 class ErrorBody(msgspec.Struct, frozen=True, omit_defaults=True):
     """The shape of every error. ``code`` is the HTTP status."""
 
     error: str
     message: str
-    code: int
+    code: HttpStatus
     details: tuple[BadField, ...] = ()
 
 
@@ -58,7 +62,7 @@ class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
     """The same as RFC 9457, for those that ask for it."""
 
     title: str
-    status: int
+    status: HttpStatus
     detail: str
     type: str = "about:blank"
     details: tuple[BadField, ...] = ()

@@ -15,7 +15,7 @@ from lockstream.command_api.openapi_answers import (
     refusals,
 )
 from lockstream.command_api.requests import DEFAULT_PAGE, MAX_KEY, MAX_PAGE
-from lockstream.schemas.json_schemas import Json
+from lockstream.schemas.json_schemas import Json, integer_format
 from lockstream.schemas.primitives import MAX_LOCK_ID
 
 COMMANDS, READING = "Commands", "Reading"
@@ -229,13 +229,23 @@ def _lock_id() -> Json:
         "in": "path",
         "required": True,
         "description": "Lock ID (numeric, without leading zeros)",
-        "schema": {"type": "integer", "minimum": 1, "maximum": MAX_LOCK_ID},
+        "schema": {
+            "type": "integer",
+            "format": integer_format(MAX_LOCK_ID),
+            "minimum": 1,
+            "maximum": MAX_LOCK_ID,
+        },
         "example": 123,
     }
 
 
 def _query(name: str, text: str, least: int, most: int, default: int | None = None) -> Json:
-    schema: Json = {"type": "integer", "minimum": least, "maximum": most}
+    schema: Json = {
+        "type": "integer",
+        "format": integer_format(most),
+        "minimum": least,
+        "maximum": most,
+    }
     if default is not None:
         schema["default"] = default
     return {"name": name, "in": "query", "description": text, "schema": schema}

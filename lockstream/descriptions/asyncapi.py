@@ -61,8 +61,9 @@ _PARTNER = _Channel(
 _REGISTRY = _Channel(
     "registry",
     "Registry",
-    "Organisations, API keys (hashes only) and partners; the latest record of a key counts.",
-    ("organization", "apiKey", "apiKeyUse", "partner"),
+    "Organisations, API keys (hashes only), partners, and what operators have decided about parked "
+    "facts; the latest record of a key counts.",
+    ("organization", "apiKey", "apiKeyUse", "partner", "parkedDiscard", "parkedRepair"),
 )
 
 

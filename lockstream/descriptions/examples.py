@@ -23,7 +23,14 @@ from lockstream.schemas.lock_facts import (
 )
 from lockstream.schemas.parked_facts import ParkedHeaders
 from lockstream.schemas.partner_events import Envelope, PartnerHeaders, envelope
-from lockstream.schemas.registry import ApiKey, ApiKeyUse, Organization, Partner
+from lockstream.schemas.registry import (
+    ApiKey,
+    ApiKeyUse,
+    Organization,
+    ParkedDiscard,
+    ParkedRepair,
+    Partner,
+)
 from lockstream.schemas.trace_context import TraceContext
 
 _LOCK_ID = 123
@@ -116,6 +123,15 @@ API_KEY_USE = ApiKeyUse(key_id="abcDEF123456", last_used_at=_RECORDED)
 PARTNER = Partner(
     id=_PARTNER, org_id=_ORG, types=("*",), start_offsets=(0, 0, 0), created_at=_OCCURRED
 )
+
+PARKED_DISCARD = ParkedDiscard(
+    id="3f1c2d7e0b6a4c58",
+    places=("3:17", "3:18"),
+    why="test data of a writer that is gone",
+    by="alice",
+    created_at=_RECORDED,
+)
+PARKED_REPAIR = ParkedRepair(place="3:19", event_id=_EVENT_ID, by="alice", created_at=_RECORDED)
 
 
 def event_headers(event: Event) -> EventHeaders:

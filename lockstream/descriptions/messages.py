@@ -77,4 +77,10 @@ MESSAGES: Mapping[str, Message] = {
     "apiKey": _entry(examples.API_KEY, "key", "An organisation's API key, without its secret"),
     "apiKeyUse": _entry(examples.API_KEY_USE, "key-use", "When an API key was last used"),
     "partner": _entry(examples.PARTNER, "partner", "A partner and its subscription"),
+    "parkedDiscard": _entry(
+        examples.PARKED_DISCARD, "parked-discard", "Parked facts that an operator has discarded"
+    ),
+    "parkedRepair": _entry(
+        examples.PARKED_REPAIR, "parked-repair", "A parked fact that was put back repaired"
+    ),
 }

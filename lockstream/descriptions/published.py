@@ -12,7 +12,14 @@ from lockstream.schemas.lock_events import (
 from lockstream.schemas.lock_facts import FactHeaders, LockCreated, OrganizationSet, TempKeyUsed
 from lockstream.schemas.parked_facts import ParkedHeaders
 from lockstream.schemas.partner_events import Envelope, PartnerHeaders
-from lockstream.schemas.registry import ApiKey, ApiKeyUse, Organization, Partner
+from lockstream.schemas.registry import (
+    ApiKey,
+    ApiKeyUse,
+    Organization,
+    ParkedDiscard,
+    ParkedRepair,
+    Partner,
+)
 
 
 class PublishedSchema(msgspec.Struct, frozen=True):
@@ -46,4 +53,6 @@ PUBLISHED: tuple[PublishedSchema, ...] = (
     PublishedSchema("registry.apiKey", ApiKey),
     PublishedSchema("registry.apiKeyUse", ApiKeyUse),
     PublishedSchema("registry.partner", Partner),
+    PublishedSchema("registry.parkedDiscard", ParkedDiscard),
+    PublishedSchema("registry.parkedRepair", ParkedRepair),
 )

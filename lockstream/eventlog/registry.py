@@ -28,6 +28,8 @@ from lockstream.schemas.registry import (
     ApiKeyUse,
     Entry,
     Organization,
+    ParkedDiscard,
+    ParkedRepair,
     Partner,
     decode_entry,
     encode_entry,
@@ -40,7 +42,7 @@ log = logging.getLogger(__name__)
 EDIT_ATTEMPTS = 5
 
 T = TypeVar("T", bound="Entry | Removal")
-E = TypeVar("E", Organization, ApiKey, Partner)
+E = TypeVar("E", Organization, ApiKey, Partner, ParkedDiscard, ParkedRepair)
 
 
 class Registry:

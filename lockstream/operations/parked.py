@@ -1,17 +1,14 @@
 """``lockstream parked …``: facts that could not become events, and their second chance."""
 
-import asyncio
-import re
-from collections.abc import AsyncIterator
+import base64
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, get_args
 
 import msgspec
 import typer
 
-from lockstream.eventlog.kafka import Record, beginnings, connected, stable_ends
-from lockstream.eventlog.log_reader import LogReader
-from lockstream.eventlog.publisher import FactPublisher
+from lockstream.eventlog.registry import read_registry
 from lockstream.operations.console import print_json, print_table, say
 from lockstream.operations.installation import (
     Installation,
@@ -19,78 +16,102 @@ from lockstream.operations.installation import (
     require_read_model,
     run_verb,
 )
-from lockstream.runtime.errors import ConfigurationError, LockstreamError, Unavailable
-from lockstream.runtime.tracing import NoTracing
-from lockstream.schemas.lock_facts import Fact, decode_fact
-from lockstream.schemas.parked_facts import ParkedHeaders, original_headers
-from lockstream.schemas.trace_context import TraceContext
-from lockstream.schemas.undecodable import Undecodable
+from lockstream.operations.parked_discards import discard_all, discard_places, operator_name
+from lockstream.operations.parked_retries import Retried, retry_all, retry_one
+from lockstream.operations.parked_states import (
+    Notes,
+    ParkedRecord,
+    Place,
+    StateName,
+    find_parked,
+    read_parked,
+    read_place,
+)
+from lockstream.schemas.parked_facts import Reason
 
-parked = typer.Typer(no_args_is_help=True, help="Facts that could not become events.")
+parked = typer.Typer(
+    no_args_is_help=True,
+    help="Facts that could not become events: why, and what became of them since.",
+)
 
-OUTCOME_S = 15.0
-PUBLISH_S = 10.0
+EVERY_STATE = "all"
+STATES = (*get_args(StateName), EVERY_STATE)
+SHOWN = 1000
+MAX_WHY = 500
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 PlaceArgument = Annotated[str, typer.Argument(help="PARTITION:OFFSET, as `parked list` shows it.")]
-
-
-class Place(msgspec.Struct, frozen=True):
-    """Where a parked record stands in ``lock-facts.parked``."""
-
-    partition: int
-    offset: int
-
-    def __str__(self) -> str:
-        return f"{self.partition}:{self.offset}"
-
-
-def read_place(text: str, partitions: int) -> Place:
-    """
-    Raises:
-        ConfigurationError: not ``PARTITION:OFFSET``.
-    """
-    match = re.fullmatch(r"(\d{1,4}):(\d{1,18})", text)
-    if match is None or int(match.group(1)) >= partitions:
-        raise ConfigurationError(f"{text!r} is no PARTITION:OFFSET; `lockstream parked list`")
-    return Place(int(match.group(1)), int(match.group(2)))
-
-
-class ParkedAgain(LockstreamError):
-    """A fact that was tried again could not become an event this time either."""
+WantedReason = Annotated[
+    str | None,
+    typer.Option("--reason", help=f"Only those parked for it: {', '.join(get_args(Reason))}."),
+]
+By = Annotated[
+    str | None, typer.Option("--by", help="Who decides, for the record. Default: your login.")
+]
 
 
 @parked.command("list")
-def list_parked(as_json: Json = False) -> None:
-    """List the parked facts that retention (30 days) has left."""
+def list_parked(
+    reason: WantedReason = None,
+    state: Annotated[
+        str, typer.Option("--state", help=f"Only those in this state: {', '.join(STATES)}.")
+    ] = "waiting",
+    limit: Annotated[int, typer.Option("--limit", min=1, help="Show so many at most.")] = SHOWN,
+    as_json: Json = False,
+) -> None:
+    """List parked facts that wait, or those of another `--state`, as far as retention (30 days)
+    has left them.
 
-    async def verb() -> list[dict[str, object]]:
+    A fact is *recorded* once an event of the stream has its id, *discarded* once `parked discard`
+    said so, *parked-again* where a later place holds the same fact; otherwise it is *waiting*."""
+    _check_one_of("--state", state, STATES)
+    _check_reason(reason)
+
+    async def verb() -> tuple[list[ParkedRecord], dict[str, int]]:
         async with open_installation() as here:
-            return [_row(record) async for record in _all(here)]
+            notes, shown, others = await _notes(here), list[ParkedRecord](), dict[str, int]()
+            async for chunk in read_parked(here, notes):
+                for found in chunk:
+                    if reason not in (None, found.headers.reason):
+                        continue
+                    if state not in (EVERY_STATE, found.state.name):
+                        others[found.state.name] = others.get(found.state.name, 0) + 1
+                    elif len(shown) < limit:
+                        shown.append(found)
+                    else:
+                        others["more"] = others.get("more", 0) + 1
+            return shown, others
 
-    rows = run_verb(verb)
+    shown, others = run_verb(verb)
     if as_json:
-        print_json(rows)
+        print_json([_row(found) for found in shown])
     else:
         columns = ("place", "parkedAt", "reason", "lockId", "detail")
-        print_table(columns, [[row[name] for name in columns] for row in rows])
+        rows = [(_row(found), str(found.state)) for found in shown]
+        print_table(
+            (*columns, "state"),
+            [[*(_cell(row[name]) for name in columns), text] for row, text in rows],
+        )
+    _say_what_is_not_shown(others)
 
 
-async def _all(here: Installation) -> AsyncIterator[Record]:
-    topic, numbers = here.settings.topics.parked_facts, list(range(here.settings.partitions))
-    ends = await stable_ends(here.kafka, topic, numbers)
-    async with connected(here.kafka.offsets_client()) as client:
-        begins = await beginnings(client, topic, numbers)
-    async with LogReader.open(here.kafka) as reader:
-        async for records in reader.read(topic, begins, ends):
-            for record in records:
-                yield record
+def _say_what_is_not_shown(others: dict[str, int]) -> None:
+    more = others.pop("more", 0)
+    if more:
+        say(f"{more} more; --limit shows them, --reason fewer")
+    if others:
+        counts = ", ".join(f"{count} {name}" for name, count in sorted(others.items()))
+        say(f"not shown: {counts} (--state)")
 
 
-def _row(record: Record) -> dict[str, object]:
-    headers = ParkedHeaders.from_kafka(record.headers)
-    return {
-        "place": str(Place(record.partition, record.offset)),
+def _cell(value: object) -> object:
+    return "" if value is None else value
+
+
+def _row(found: ParkedRecord) -> dict[str, object]:
+    headers, state = found.headers, found.state
+    row: dict[str, object] = {
+        "place": str(found.place),
         "parkedAt": headers.parked_at,
         "reason": headers.reason,
         "lockId": headers.lock_id,
@@ -98,51 +119,88 @@ def _row(record: Record) -> dict[str, object]:
         "eventId": headers.event_id,
         "detail": headers.detail,
         "sourceOffset": headers.source_offset,
+        "state": state.name,
     }
+    if state.version is not None:
+        row["version"] = state.version
+    if state.again is not None:
+        row["parkedAgainAs"] = str(Place(*state.again.place))
+    if state.discard is not None:
+        row["discarded"] = {
+            "at": state.discard.created_at,
+            "by": state.discard.by,
+            "why": state.discard.why,
+        }
+    return row
+
+
+async def _notes(here: Installation) -> Notes:
+    await require_read_model(here)
+    registry = await read_registry(here.kafka, here.settings.topics.registry)
+    return Notes(registry)
 
 
 @parked.command("show")
-def show_parked(place: PlaceArgument) -> None:
-    """Show a parked fact: why it is there on stderr, its value, byte for byte, on stdout."""
+def show_parked(place: PlaceArgument, as_json: Json = False) -> None:
+    """Show a parked fact: why it is there and what became of it on stderr, its value, byte for
+    byte, on stdout. With --json all of it on stdout, the value in Base64."""
 
-    async def verb() -> Record:
+    async def verb() -> ParkedRecord:
         async with open_installation() as here:
-            return await _find(here, read_place(place, here.settings.partitions))
+            where = read_place(place, here.settings.partitions)
+            return await find_parked(here, await _notes(here), where)
 
-    record = run_verb(verb)
-    for name, value in _row(record).items():
-        say(f"{name:12} {value}")
-    typer.get_binary_stream("stdout").write((record.value or b"") + b"\n")
-
-
-async def _find(here: Installation, place: Place) -> Record:
-    topic = here.settings.topics.parked_facts
-    begin, end = {place.partition: place.offset}, {place.partition: place.offset + 1}
-    if place.offset < (await stable_ends(here.kafka, topic, [place.partition]))[place.partition]:
-        async with LogReader.open(here.kafka) as reader:
-            async for records in reader.read(topic, begin, end):
-                return records[0]
-    raise ConfigurationError(f"there is no parked fact at {place}; `lockstream parked list`")
+    found = run_verb(verb)
+    value = found.record.value or b""
+    if as_json:
+        print_json({**_row(found), "valueBase64": base64.b64encode(value).decode()})
+        return
+    for name, text in {**_row(found), "state": str(found.state)}.items():
+        say(f"{name:13} {text}")
+    typer.get_binary_stream("stdout").write(value + b"\n")
 
 
 @parked.command("retry")
 def retry_parked(
-    place: PlaceArgument,
+    place: Annotated[
+        str | None, typer.Argument(help="PARTITION:OFFSET, as `parked list` shows it.")
+    ] = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Every fact that waits; --reason narrows it.")
+    ] = False,
+    reason: WantedReason = None,
     repaired: Annotated[
         Path | None,
         typer.Option("--value", help="A file with the repaired fact, to be used instead."),
     ] = None,
+    by: By = None,
     as_json: Json = False,
 ) -> None:
     """Put a parked fact back through `lock-facts`, and wait for what becomes of it. However often
-    it is retried, it becomes one event."""
-    value = repaired.read_bytes() if repaired is not None else None
+    it is retried, it becomes one event.
+
+    Exit code 1 if it, or one of all, was parked again; with --all also where one can't be read."""
+    _check_reason(reason)
+    if everything == (place is not None):
+        raise _usage("name one PARTITION:OFFSET, or --all")
+    if place is None:
+        if repaired is not None:
+            raise _usage("--value repairs one fact: name its PARTITION:OFFSET")
+        _retry_all(reason, as_json)
+        return
+    if reason is not None:
+        raise _usage("--reason goes with --all")
+    _retry_one(place, repaired, by or operator_name(), as_json)
+
+
+def _retry_one(place: str, repaired: Path | None, by: str, as_json: bool) -> None:
+    value = _read_file(repaired) if repaired is not None else None
 
     async def verb() -> int:
         async with open_installation() as here:
-            await require_read_model(here)
             where = read_place(place, here.settings.partitions)
-            return await _retry(here, where, value)
+            found = await find_parked(here, await _notes(here), where)
+            return await retry_one(here, found, value, by)
 
     version = run_verb(verb)
     if as_json:
@@ -151,47 +209,89 @@ def retry_parked(
         say(f"{place} is recorded as version {version} of its lock")
 
 
-async def _retry(here: Installation, place: Place, repaired: bytes | None) -> int:
-    record = await _find(here, place)
-    try:
-        fact = decode_fact(repaired if repaired is not None else record.value or b"")
-    except Undecodable as error:
-        raise ConfigurationError(
-            f"{place} can't be read ({error}); write a repaired fact to a file and name it by "
-            "--value"
-        ) from error
-    before = await here.read_model.event(fact.event_id)
-    if before is not None:
-        return before.version
-    trace = TraceContext.of(original_headers(record.headers))
-    publisher = FactPublisher(
-        here.kafka,
-        here.settings.topics.lock_facts,
-        here.settings.partitions,
-        PUBLISH_S,
-        NoTracing(),
-    )
-    try:
-        published = await publisher.publish(fact, trace)
-    finally:
-        await publisher.close()
-    return await _outcome(here, fact, published.offset)
+def _retry_all(reason: str | None, as_json: bool) -> None:
+    async def verb() -> Retried:
+        async with open_installation() as here:
+            return await retry_all(here, await _notes(here), reason)
+
+    outcome = run_verb(verb)
+    if as_json:
+        print_json(msgspec.to_builtins(outcome))
+    else:
+        say(
+            f"{outcome.recorded} recorded, {outcome.parked_again} parked again, "
+            f"{outcome.unreadable} can't be read"
+        )
+        for failure in outcome.failures:
+            say(f"{failure.place}: {failure.reason}: {failure.detail}")
+        untold = outcome.parked_again + outcome.unreadable - len(outcome.failures)
+        if untold:
+            say(f"… and {untold} more; `lockstream parked list`")
+    if outcome.parked_again or outcome.unreadable:
+        raise typer.Exit(1)
 
 
-async def _outcome(here: Installation, fact: Fact, source_offset: int) -> int:
-    """
-    Raises:
-        ParkedAgain: with the reason.
-        Unavailable: the projector does not get to it in time.
-    """
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + OUTCOME_S
-    while loop.time() < deadline:
-        event = await here.read_model.event(fact.event_id)
-        if event is not None:
-            return event.version
-        again = await here.read_model.parked_fact(fact.event_id)
-        if again is not None and again.source_offset >= source_offset:
-            raise ParkedAgain(f"it was parked again: {again.reason}: {again.detail}")
-        await asyncio.sleep(0.05)
-    raise Unavailable("the fact is recorded, but the projector has not got to it: is it running?")
+@parked.command("discard")
+def discard_parked(
+    places: Annotated[
+        list[str] | None, typer.Argument(help="PARTITION:OFFSET, as `parked list` shows it.")
+    ] = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Every fact that waits and was parked for --reason.")
+    ] = False,
+    reason: WantedReason = None,
+    why: Annotated[
+        str, typer.Option("--why", help="Why it is not to become an event; kept on record.")
+    ] = "",
+    by: By = None,
+    as_json: Json = False,
+) -> None:
+    """Say for good that parked facts are not to become events: all those named, or none.
+
+    Who said so, when and why stands in the registry for ever. The facts themselves stay where
+    they are until retention deletes them; they no longer wait, and can't be retried."""
+    _check_reason(reason)
+    if everything == bool(places):
+        raise _usage("name PARTITION:OFFSET, one or several, or --all")
+    if everything != (reason is not None):
+        raise _usage("--all and --reason go together: which facts are to be discarded?")
+    if not 0 < len(why.strip()) <= MAX_WHY:
+        raise _usage(f"--why is needed, with 1 to {MAX_WHY} characters: it is kept on record")
+    named, who = places or [], (by or operator_name())[:255]
+
+    async def verb() -> Sequence[Place]:
+        async with open_installation() as here:
+            notes = await _notes(here)
+            if reason is not None:
+                return await discard_all(here, notes, reason, why.strip(), who)
+            where = [read_place(place, here.settings.partitions) for place in named]
+            return await discard_places(here, notes, where, why.strip(), who)
+
+    discarded = run_verb(verb)
+    if as_json:
+        shown = [str(place) for place in discarded[:SHOWN]]
+        print_json({"discarded": len(discarded), "places": shown, "by": who, "why": why.strip()})
+    else:
+        say(f"{len(discarded)} discarded by {who}")
+
+
+def _read_file(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise _usage(f"--value {path}: {error.strerror}") from error
+
+
+def _check_reason(reason: str | None) -> None:
+    if reason is not None:
+        _check_one_of("--reason", reason, get_args(Reason))
+
+
+def _check_one_of(option: str, given: str, known: Sequence[str]) -> None:
+    if given not in known:
+        raise _usage(f"{option} {given!r} is none of {', '.join(known)}")
+
+
+def _usage(text: str) -> typer.Exit:
+    say(f"lockstream: {text}")
+    return typer.Exit(2)

@@ -9,7 +9,7 @@ import typer
 
 from lockstream.eventlog.groups import GroupState, Member, Progress, Wanted, read_groups
 from lockstream.eventlog.kafka import beginnings, connected
-from lockstream.eventlog.registry import read_registry
+from lockstream.eventlog.registry import Registry, read_registry
 from lockstream.operations.console import print_json, print_table, show
 from lockstream.operations.installation import (
     Installation,
@@ -17,6 +17,7 @@ from lockstream.operations.installation import (
     require_place,
     run_verb,
 )
+from lockstream.operations.parked_states import count_waiting
 from lockstream.operations.probes import PageStatus, ask
 from lockstream.runtime.errors import ConfigurationError, ReadModelUnavailable
 from lockstream.runtime.settings import Settings
@@ -41,7 +42,7 @@ class StageStatus(msgspec.Struct, frozen=True, rename="camel"):
 
 class Status(msgspec.Struct, frozen=True):
     """``ok``: every page is ready, every partition of every active stage has an owner. ``parked``:
-    how many facts, None where the read model can't tell."""
+    how many facts wait for an operator, None where the read model can't tell."""
 
     ok: bool
     pages: list[PageStatus]
@@ -87,7 +88,7 @@ async def read_status(here: Installation) -> Status:
     stages = await _stages(here, registry.all(Partner))
     held_up = not all(page.ready for page in pages)
     missing = any(stage.unowned for stage in stages if stage.state != "paused")
-    return Status(not held_up and not missing, pages, stages, await _count_parked(here))
+    return Status(not held_up and not missing, pages, stages, await _count_parked(here, registry))
 
 
 def page_addresses(settings: Settings) -> list[str]:
@@ -139,10 +140,10 @@ def _state(owned: Collection[int], unowned: Collection[int]) -> str:
     return "partly without owner" if owned else "nobody has it"
 
 
-async def _count_parked(here: Installation) -> int | None:
+async def _count_parked(here: Installation, registry: Registry) -> int | None:
     try:
         await here.read_model.require()
-        return await here.read_model.count_parked()
+        return await count_waiting(here, registry)
     except (ReadModelUnavailable, ConfigurationError):
         return None
 
@@ -159,7 +160,7 @@ def _show(found: Status, by_partition: bool) -> None:
         [_stage_row(stage) for stage in found.stages],
     )
     parked = "not known (no read model)" if found.parked is None else f"{found.parked:,}"
-    show(f"\nparked facts: {parked}")
+    show(f"\nparked facts that wait: {parked}")
     if by_partition:
         show("")
         print_table(

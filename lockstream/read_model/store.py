@@ -11,6 +11,7 @@ from lockstream.read_model.changes import Changes
 from lockstream.read_model.database import Database
 from lockstream.read_model.fold import Row, Stretch, fold, id_time_ms
 from lockstream.read_model.key_lists import PostgresqlKeyLists, SqliteKeyLists
+from lockstream.read_model.parked_questions import ParkedQuestions
 from lockstream.read_model.queries import Queries
 from lockstream.read_model.rows import (
     EventRow,
@@ -37,6 +38,7 @@ class ReadModel:
         keys = SqliteKeyLists() if database.is_sqlite else PostgresqlKeyLists()
         self._queries = Queries(keys)
         self._changes = Changes(keys, is_sqlite=database.is_sqlite)
+        self.parked = ParkedQuestions(database, partitions)
 
     async def require(self) -> None:
         """Looks whether there is a read model, and makes nothing.

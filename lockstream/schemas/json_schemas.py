@@ -9,6 +9,7 @@ Json = dict[str, Any]
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _END_IN_PYTHON = r"\Z"
+_MAX_INT32 = 2**31 - 1
 
 
 def json_schema(type_: Any) -> Json:
@@ -42,6 +43,7 @@ def schema_components(types: Sequence[Any]) -> dict[str, Json]:
 def _portable(schema: Any) -> Any:
     """As JSON would give it back, and with patterns in ECMA-262's dialect, as JSON Schema asks
     (2020-12, section 6.4): there ``\\Z`` is the letter Z, and ``$`` is what Python calls ``\\Z``.
+    Integers get the format that they need: without one, generated clients take 32 bits.
     """
     if isinstance(schema, list | tuple):
         return [_portable(part) for part in schema]
@@ -51,4 +53,11 @@ def _portable(schema: Any) -> Any:
     pattern = portable.get("pattern")
     if isinstance(pattern, str) and pattern.endswith(_END_IN_PYTHON):
         portable["pattern"] = pattern.removesuffix(_END_IN_PYTHON) + "$"
+    if portable.get("type") == "integer" and "format" not in portable:
+        portable["format"] = integer_format(portable.get("maximum"))
     return portable
+
+
+def integer_format(maximum: int | None) -> str:
+    """``int32`` where the integer is known to fit."""
+    return "int32" if maximum is not None and maximum <= _MAX_INT32 else "int64"

@@ -23,6 +23,7 @@ from lockstream.schemas.lock_events import (
 from lockstream.schemas.lock_facts import Traceparent, Tracestate
 from lockstream.schemas.primitives import (
     EventId,
+    EventIdText,
     LockId,
     LockUuid,
     Name,
@@ -36,7 +37,12 @@ from lockstream.schemas.undecodable import NamedHeaders, decode
 SOURCE = "spk.api"
 
 
-HappenedAt = Annotated[str, msgspec.Meta(description="When it happened: UTC (RFC 3339)")]
+HappenedAt = Annotated[
+    str,
+    msgspec.Meta(
+        description="When it happened: UTC (RFC 3339)", extra_json_schema={"format": "date-time"}
+    ),
+]
 
 
 class _PartnerData(
@@ -162,11 +168,13 @@ class PartnerHeaders(
     },
 ):
     ce_specversion: Literal["1.0"]
-    ce_id: Annotated[str, msgspec.Meta(description="The event's id")]
+    ce_id: EventIdText
     ce_source: Annotated[str, msgspec.Meta(description="`spk.api`")]
     ce_type: Annotated[str, msgspec.Meta(description="The event's type")]
     ce_time: HappenedAt
-    ce_subject: Annotated[str, msgspec.Meta(description="The lock's UUID")]
+    ce_subject: Annotated[
+        str, msgspec.Meta(description="The lock's UUID", extra_json_schema={"format": "uuid"})
+    ]
     content_type: Literal["application/json"]
     source_offset: Annotated[int, msgspec.Meta(description="The event's, in `lock-events`")]
     sequence: Annotated[

@@ -20,6 +20,11 @@ EventId = Annotated[
     ),
 ]
 
+EventIdText = Annotated[
+    str, msgspec.Meta(description="The event's id", extra_json_schema={"format": "uuid"})
+]
+"""In headers, which are text."""
+
 OPAQUE_TEXT_PATTERN = r"^[^\x00-\x1f\x7f-\x9f]*\Z"
 """No control characters (Unicode category Cc)."""
 
@@ -47,10 +52,16 @@ Timestamp = Annotated[
     msgspec.Meta(
         pattern=r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{1,9})?(Z|[+-]\d{2}:\d{2})\Z",
         description="RFC 3339 date-time",
+        extra_json_schema={"format": "date-time"},
     ),
 ]
 
-WrittenTime = Annotated[str, msgspec.Meta(description="UTC with milliseconds (RFC 3339)")]
+WrittenTime = Annotated[
+    str,
+    msgspec.Meta(
+        description="UTC with milliseconds (RFC 3339)", extra_json_schema={"format": "date-time"}
+    ),
+]
 """What ``write_time`` has made."""
 
 _COMMAND_NAMESPACE = UUID("5f7ab8a2-8f0f-5d0c-9f0a-3c1b6a6f2f11")

@@ -1,6 +1,8 @@
-"""Topic ``registry``: organisations, API keys and partners. Compacted, one partition.
+"""Topic ``registry``: organisations, API keys, partners, and what operators have decided about
+parked facts. Compacted, one partition.
 
-Key: ``org/<id>``, ``key/<keyId>``, ``key-use/<keyId>`` or ``partner/<id>``. Value: one of
+Key: ``org/<id>``, ``key/<keyId>``, ``key-use/<keyId>``, ``partner/<id>``, ``parked-discard/<id>``
+or ``parked-repair/<partition>:<offset>``. Value: one of
 ``Entry``, UTF-8 JSON. Everything is written by the ``lockstream`` command but for ``ApiKeyUse``,
 which the API writes.
 """
@@ -10,7 +12,15 @@ from typing import Annotated, Literal
 import msgspec
 
 from lockstream.schemas.lock_facts import MAX_KEY_ID
-from lockstream.schemas.primitives import Name, Timestamp, read_time, write_time
+from lockstream.schemas.primitives import (
+    EventId,
+    Name,
+    Subject,
+    Timestamp,
+    WrittenTime,
+    read_time,
+    write_time,
+)
 from lockstream.schemas.undecodable import MAX_NUMBER, Undecodable, decode
 
 MAX_TIME = 64
@@ -28,7 +38,7 @@ class _Kind(
 
 
 class _Entry(_Kind, frozen=True, kw_only=True):
-    created_at: str
+    created_at: WrittenTime
 
 
 class Organization(_Entry, frozen=True, kw_only=True, tag="organization"):
@@ -41,8 +51,8 @@ class ApiKey(_Entry, frozen=True, kw_only=True, tag="apiKey"):
     key_id: str
     org_id: Name
     sha256: Annotated[str, msgspec.Meta(description="Hex digest of the whole key")]
-    not_after: str | None = None
-    revoked_at: str | None = None
+    not_after: WrittenTime | None = None
+    revoked_at: WrittenTime | None = None
 
 
 class ApiKeyUse(_Kind, frozen=True, kw_only=True, tag="apiKeyUse"):
@@ -86,7 +96,38 @@ class Partner(_Entry, frozen=True, kw_only=True, tag="partner"):
         return {p: offsets[p] if p < len(offsets) else 0 for p in range(partitions)}
 
 
-Entry = Organization | ApiKey | ApiKeyUse | Partner
+ParkedPlace = Annotated[
+    str,
+    msgspec.Meta(
+        pattern=r"^[0-9]{1,4}:[0-9]{1,18}\Z",
+        description="PARTITION:OFFSET in `lock-facts.parked`",
+    ),
+]
+
+MAX_PLACES = 1000
+"""In one entry, so that no record grows too large."""
+
+
+class ParkedDiscard(_Entry, frozen=True, kw_only=True, tag="parkedDiscard"):
+    """An operator's word that these parked facts are not to become events. It stays on record
+    when retention has deleted the facts."""
+
+    id: str
+    places: Annotated[tuple[ParkedPlace, ...], msgspec.Meta(max_length=MAX_PLACES)]
+    why: Annotated[str, msgspec.Meta(min_length=1, max_length=500)]
+    by: Subject
+
+
+class ParkedRepair(_Entry, frozen=True, kw_only=True, tag="parkedRepair"):
+    """A parked fact was put back repaired, under another event id, or under its first. The
+    latest repair counts."""
+
+    place: ParkedPlace
+    event_id: EventId
+    by: Subject
+
+
+Entry = Organization | ApiKey | ApiKeyUse | Partner | ParkedDiscard | ParkedRepair
 
 _decoder: msgspec.json.Decoder[Entry] = msgspec.json.Decoder(Entry)
 _encoder = msgspec.json.Encoder()
@@ -102,6 +143,10 @@ def entry_key(entry: Entry) -> bytes:
             return f"key-use/{entry.key_id}".encode()
         case Partner():
             return f"partner/{entry.id}".encode()
+        case ParkedDiscard():
+            return f"parked-discard/{entry.id}".encode()
+        case ParkedRepair():
+            return f"parked-repair/{entry.place}".encode()
 
 
 def decode_entry(value: bytes) -> Entry:
@@ -120,7 +165,7 @@ def _wrong(entry: Entry) -> str | None:
     """What would stop whoever uses the entry. Not in the types: these were published without."""
     times: list[str | None]
     match entry:
-        case Organization():
+        case Organization() | ParkedDiscard() | ParkedRepair():
             times = [entry.created_at]
         case ApiKeyUse():
             times = [entry.last_used_at]

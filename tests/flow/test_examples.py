@@ -34,6 +34,8 @@ class RunningSystem(Protocol):
     env: dict[str, str]
     env_file: Path
 
+    def lockstream(self, *arguments: str) -> str: ...
+
 
 def run(name: str, *arguments: str, env_file: Path, timeout_s: float = 30) -> Result:
     result = subprocess.run(
@@ -70,19 +72,31 @@ def env_with(running_system: RunningSystem, tmp_path: Path) -> Callable[..., Pat
     return write
 
 
+BIG_LOCK_ID = 2**53 + 1
+"""The first that a double does not hold: JavaScript makes another lock's id of it."""
+
+
+@pytest.fixture
+def big_lock(running_system: RunningSystem, env_with: Callable[..., Path]) -> Path:
+    """The file of an environment whose lock has an id above 2^53."""
+    running_system.lockstream("lock", "add", "--id", str(BIG_LOCK_ID), "--org", "demo")
+    return env_with(LOCK_ID=str(BIG_LOCK_ID))
+
+
 # -- the command clients ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("client", COMMAND_CLIENTS)
-def test_a_use_is_recorded(client: str, running_system: RunningSystem) -> None:
+def test_a_use_is_recorded_on_any_lock(client: str, big_lock: Path) -> None:
     temp_key = f'{client} "quoted" \\ {uuid.uuid4()}'
-    result = run(client, temp_key, "user-1", env_file=running_system.env_file)
+    result = run(client, temp_key, "user-1", env_file=big_lock)
     assert result.returncode == 0, result.stderr
     (answer,) = printed(result)
     assert answer["version"] > 1
     assert answer["event"]["type"] == "TempKeyUsed"
     assert answer["event"]["data"]["tempKeyUuid"] == temp_key
     assert answer["event"]["data"]["userId"] == "user-1"
+    assert answer["event"]["data"]["lockId"] == BIG_LOCK_ID
 
 
 @pytest.mark.parametrize("client", COMMAND_CLIENTS)
@@ -219,7 +233,7 @@ def test_a_caller_that_gives_up_tells_the_key(
 
 @pytest.mark.parametrize("partner", PARTNERS)
 def test_a_partner_reads_its_events_as_they_come(
-    partner: str, running_system: RunningSystem
+    partner: str, running_system: RunningSystem, big_lock: Path
 ) -> None:
     with subprocess.Popen(
         [RUN, partner],
@@ -238,7 +252,7 @@ def test_a_partner_reads_its_events_as_they_come(
                 errors = process.stderr.read()
                 skip_if_missing(process.wait(), errors)
                 pytest.fail(errors)
-            recorded = run("python", f"live-{partner}", env_file=running_system.env_file)
+            recorded = run("python", f"live-{partner}", env_file=big_lock)
             (answer,) = printed(recorded)
             for line in process.stdout:
                 event = json.loads(line)
@@ -250,6 +264,7 @@ def test_a_partner_reads_its_events_as_they_come(
             assert event["detail"]["partnerId"] == running_system.env["PARTNER_ID"]
             assert event["detail"]["version"] == answer["version"]
             assert event["detail"]["data"] == answer["event"]["data"]
+            assert event["detail"]["data"]["lockId"] == BIG_LOCK_ID
         finally:
             watchdog.cancel()
             process.kill()

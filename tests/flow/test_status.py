@@ -53,7 +53,7 @@ async def test_status_shows_replicas_partitions_positions_and_lag(
     assert sum(p["position"] for p in stage(found, "projector")["partitions"].values()) == 6
     screen = own_system.lockstream("status", "--partitions")
     assert "demo-partner" in screen
-    assert "parked facts: 0" in screen
+    assert "parked facts that wait: 0" in screen
 
     os.kill(int(own_system.env["FANOUT_PID"]), signal.SIGSTOP)
     caller = Caller(own_system.env)

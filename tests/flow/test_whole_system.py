@@ -214,12 +214,19 @@ def test_a_parked_fact_is_retried_and_becomes_one_event(own_system: RunningSyste
         assert time.monotonic() < deadline
     assert [row["reason"] for row in listed] == ["unknown-lock", "undecodable"]
     places = [row["place"] for row in listed]
+    caller = Caller(own_system.env)
+    assert caller.get(f"/events/{early.event_id}").json()["status"] == "parked"
     again = own_system.try_lockstream("parked", "retry", places[0])
     assert (again.returncode, "unknown-lock" in again.stderr) == (1, True)
     own_system.lockstream("lock", "add", "--id", "900", "--org", "demo")
+    (waiting,) = [row for row in parked() if row["reason"] == "unknown-lock"]
+    assert (waiting["place"] > places[0], waiting["state"]) == (True, "waiting")
     for _ in range(2):
         retried = own_system.lockstream("parked", "retry", places[0], "--json")
         assert json.loads(retried) == {"place": places[0], "status": "recorded", "version": 2}
+    assert [row["place"] for row in parked()] == [places[1]]
+    told = caller.get(f"/events/{early.event_id}").json()
+    assert (told["status"], told["version"]) == ("recorded", 2)
     unread = own_system.try_lockstream("parked", "retry", places[1])
     assert (unread.returncode, "--value" in unread.stderr) == (2, True)
     assert own_system.lockstream("parked", "show", places[1]).encode().strip() == odd
@@ -227,6 +234,91 @@ def test_a_parked_fact_is_retried_and_becomes_one_event(own_system: RunningSyste
     repaired.write_bytes(encode_fact(temp_key_used(900, org_id="demo")))
     mended = own_system.lockstream("parked", "retry", places[1], "--value", str(repaired), "--json")
     assert json.loads(mended)["version"] == 3
+    assert parked() == []
+    states = json.loads(own_system.lockstream("parked", "list", "--state", "all", "--json"))
+    assert [(row["state"], row["version"]) for row in states] == [
+        ("recorded", 2),
+        ("recorded", 3),
+        ("recorded", 2),
+    ]
+    told = own_system.try_lockstream("parked", "discard", places[0], "--why", "no longer needed")
+    assert (told.returncode, "recorded as version 2" in told.stderr) == (2, True)
+    assert json.loads(own_system.lockstream("status", "--json"))["parked"] == 0
+    own_system.lockstream("verify")
+    caller.close()
+
+
+def test_parked_facts_are_discarded_on_record_or_retried_all_at_once(
+    own_system: RunningSystem,
+) -> None:
+    own_system.start()
+    early = [temp_key_used(lock_id, org_id="demo") for lock_id in range(900, 905)]
+    kafka = kafka_of(own_system)
+    asyncio.run(write_facts(kafka, "lock-facts", PARTITIONS, early))
+    for value in (b'{"a":"\xff"}', b"[", b"{}"):
+        asyncio.run(write_raw(kafka, "lock-facts", 0, b"1", value))
+
+    def parked(*options: str) -> list[dict[str, Any]]:
+        return list(json.loads(own_system.lockstream("parked", "list", "--json", *options)))
+
+    def refused(*arguments: str, exit_code: int = 2) -> str:
+        done = own_system.try_lockstream("parked", *arguments)
+        assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (exit_code, "", 1)
+        return done.stderr
+
+    def waiting() -> int:
+        return int(json.loads(own_system.lockstream("status", "--json"))["parked"])
+
+    deadline = time.monotonic() + 20
+    while len(parked()) < 8 or waiting() < 8:
+        assert time.monotonic() < deadline
+    assert len(parked("--reason", "unknown-lock")) == 5
+    assert len(parked("--limit", "3")) == 3
+
+    # Discarded: each once, all or nothing, and told who did it and why.
+    bad = [row["place"] for row in parked("--reason", "undecodable")]
+    why = ("--why", "a writer that is gone", "--by", "alice", "--json")
+    assert "--why" in refused("discard", bad[0])
+    assert "--reason" in refused("discard", "--all", "--why", "all of it")
+    assert "no parked fact" in refused("discard", bad[0], "0:999", *why)
+    assert waiting() == 8
+    done = json.loads(own_system.lockstream("parked", "discard", bad[0], bad[1], *why))
+    assert done == {"discarded": 2, "places": bad[:2], "by": "alice", "why": why[1]}
+    assert "discarded by alice" in refused("discard", bad[2], bad[0], *why)
+    assert "discarded by alice" in refused("retry", bad[0])
+    repaired = own_system.folder / "repaired.json"
+    repaired.write_bytes(encode_fact(early[0]))
+    assert "discarded by alice" in refused("retry", bad[0], "--value", str(repaired))
+    by_reason = ("discard", "--all", "--reason", "undecodable", *why)
+    assert json.loads(own_system.lockstream("parked", *by_reason))["places"] == bad[2:]
+    assert json.loads(own_system.lockstream("parked", *by_reason))["places"] == []
+    assert waiting() == 5
+    discarded = parked("--state", "discarded")
+    assert [row["place"] for row in discarded] == bad
+    assert {(row["discarded"]["by"], row["discarded"]["why"]) for row in discarded} == {
+        ("alice", "a writer that is gone")
+    }
+
+    # Retried: all of one reason, some of which can be recorded by now.
+    for lock_id in (900, 901, 902):
+        own_system.lockstream("lock", "add", "--id", str(lock_id), "--org", "demo")
+    retry = ("parked", "retry", "--all", "--reason", "unknown-lock", "--json")
+    for recorded in (3, 0):
+        again = own_system.try_lockstream(*retry)
+        outcome = json.loads(again.stdout)
+        assert (again.returncode, outcome["recorded"], outcome["parkedAgain"]) == (1, recorded, 2)
+        assert {f["reason"] for f in outcome["failures"]} == {"unknown-lock"}
+        # However often a fact is parked again, it waits once.
+        assert sorted(row["lockId"] for row in parked()) == [903, 904]
+        assert waiting() == 2
+    (first,) = [r for r in parked("--state", "parked-again") if r["lockId"] == 903][:1]
+    assert "was parked again as" in refused("discard", first["place"], *why)
+    for lock_id in (903, 904):
+        own_system.lockstream("lock", "add", "--id", str(lock_id), "--org", "demo")
+    outcome = json.loads(own_system.lockstream(*retry))
+    assert (outcome["recorded"], outcome["failures"]) == (2, [])
+    assert (parked(), waiting()) == ([], 0)
+    assert {row["version"] for row in parked("--state", "recorded")} == {2}
     own_system.lockstream("verify")
 
 

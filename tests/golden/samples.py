@@ -46,6 +46,8 @@ from lockstream.schemas.registry import (
     ApiKeyUse,
     Entry,
     Organization,
+    ParkedDiscard,
+    ParkedRepair,
     Partner,
     decode_entry,
     encode_entry,
@@ -201,6 +203,14 @@ def samples() -> dict[str, Record]:
             ApiKey(key_id="abcDEF123456", org_id="acme", sha256="5e" * 32, created_at=TIME)
         ),
         "registry.apiKeyUse": _entry(ApiKeyUse(key_id="abcDEF123456", last_used_at=LATER)),
+        "registry.parkedDiscard": _entry(
+            ParkedDiscard(
+                id="1", places=("3:17", "11:0"), why="a test", by="alice", created_at=TIME
+            )
+        ),
+        "registry.parkedRepair": _entry(
+            ParkedRepair(place="3:17", event_id=EVENT_ID, by="alice", created_at=TIME)
+        ),
         "registry.partner": _entry(
             Partner(
                 id="acme-crm",

@@ -85,6 +85,9 @@ Ways = dict[str, bool]
         pytest.param(BOTH, {"id": str}, "$.id: had the format uuid", id="loses its format"),
         pytest.param(READ, {"name": UUID}, "$.name: had the format None", id="gets a format"),
         pytest.param(
+            WRITTEN, {"count": int}, "$.count: had the format int32", id="grows to 64 bits"
+        ),
+        pytest.param(
             READ, {"note": str}, "$.note: was optional, is now required", id="optional to required"
         ),
         pytest.param(

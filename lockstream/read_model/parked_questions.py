@@ -1,0 +1,128 @@
+"""What has become of parked facts: which were recorded after all, and which still wait."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from sqlalchemy import Connection, and_, bindparam, exists, false, func, or_, select, tuple_
+
+from lockstream.read_model.database import Database
+from lockstream.read_model.queries import CHUNK
+from lockstream.read_model.tables import Bytes, events, parked
+from lockstream.schemas.topics import partition_of
+
+Place = tuple[int, int]
+"""Partition and offset in ``lock-facts.parked``."""
+
+
+class ParkedAt(msgspec.Struct, frozen=True):
+    """``source_offset``: of the fact in ``lock-facts``."""
+
+    place: Place
+    reason: str
+    detail: str
+    source_offset: int
+
+
+class ParkedFate(msgspec.Struct, frozen=True):
+    """Of one event id: its event's version, None without one, and where it was parked last. Last
+    is by offset in the lock's own partition, for which every retry goes; else anywhere."""
+
+    version: int | None = None
+    latest: ParkedAt | None = None
+
+
+class ParkedQuestions:
+    def __init__(self, database: Database, partitions: int) -> None:
+        self._database = database
+        self._partitions = partitions
+        ids = bindparam("event_ids", expanding=True, type_=Bytes)
+        self._versions = select(events.c.event_id, events.c.version).where(
+            events.c.event_id.in_(ids)
+        )
+        columns = ("event_id", "partition", "offset", "lock_id")
+        of_row = ("reason", "detail", "source_offset")
+        self._rows = select(*(parked.c[name] for name in (*columns, *of_row))).where(
+            parked.c.event_id.in_(ids)
+        )
+        self._ids_at = select(parked.c.partition, parked.c.offset, parked.c.event_id).where(
+            tuple_(parked.c.partition, parked.c.offset).in_(bindparam("places", expanding=True))
+        )
+
+    async def fates(self, event_ids: Iterable[UUID]) -> dict[UUID, ParkedFate]:
+        """What the model holds of these event ids.
+
+        Raises:
+            ReadModelUnavailable: the database can't be reached or is too slow.
+        """
+        asked = sorted(set(event_ids))
+
+        def ask(connection: Connection) -> dict[UUID, ParkedFate]:
+            found: dict[UUID, ParkedFate] = {}
+            for chunk in _chunks(asked):
+                found |= self._fates(connection, chunk)
+            return found
+
+        return await self._database.read(ask)
+
+    def _fates(self, connection: Connection, event_ids: Sequence[UUID]) -> dict[UUID, ParkedFate]:
+        asked = {"event_ids": [event_id.bytes for event_id in event_ids]}
+        versions = {UUID(bytes=i): v for i, v in connection.execute(self._versions, asked)}
+        latest: dict[UUID, tuple[bool, ParkedAt]] = {}
+        for event_id, partition, offset, lock_id, *row in connection.execute(self._rows, asked):
+            at_home = lock_id is not None and partition_of(lock_id, self._partitions) == partition
+            candidate = (at_home, ParkedAt((partition, offset), *row))
+            best = latest.get(key := UUID(bytes=event_id))
+            if best is None or (best[0], best[1].place) < (at_home, (partition, offset)):
+                latest[key] = candidate
+        return {
+            event_id: ParkedFate(
+                versions.get(event_id), latest[event_id][1] if event_id in latest else None
+            )
+            for event_id in event_ids
+        }
+
+    async def event_ids_at(self, places: Iterable[Place]) -> dict[Place, UUID | None]:
+        """The event ids of the facts that are parked at these places.
+
+        Raises:
+            ReadModelUnavailable: the database can't be reached or is too slow.
+        """
+        asked = sorted(set(places))
+
+        def ask(connection: Connection) -> dict[Place, UUID | None]:
+            found: dict[Place, UUID | None] = {}
+            for chunk in _chunks(asked):
+                for partition, offset, event_id in connection.execute(
+                    self._ids_at, {"places": chunk}
+                ):
+                    found[partition, offset] = UUID(bytes=event_id) if event_id else None
+            return found
+
+        return await self._database.read(ask)
+
+    async def count_unrecorded(self, begins: Mapping[int, int]) -> int:
+        """How many facts are parked from ``begins`` on and have no event: each event id counts
+        once, however often it was parked, and each fact without one for itself.
+
+        Raises:
+            ReadModelUnavailable: the database can't be reached or is too slow.
+        """
+        retained = or_(
+            false(),
+            *(and_(parked.c.partition == p, parked.c.offset >= at) for p, at in begins.items()),
+        )
+        recorded = exists().where(events.c.event_id == parked.c.event_id)
+        with_id = select(func.count(parked.c.event_id.distinct())).where(retained, ~recorded)
+        without = select(func.count()).where(retained, parked.c.event_id.is_(None))
+
+        def ask(connection: Connection) -> int:
+            return sum(int(connection.scalar(question) or 0) for question in (with_id, without))
+
+        return await self._database.read(ask)
+
+
+def _chunks(keys: list[Any]) -> Iterable[list[Any]]:
+    for begin in range(0, len(keys), CHUNK):
+        yield keys[begin : begin + CHUNK]
