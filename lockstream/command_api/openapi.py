@@ -52,7 +52,8 @@ def openapi_document(version: str) -> Json:
                     "type": "http",
                     "scheme": "bearer",
                     "bearerFormat": "JWT",
-                    "description": "Identifies the B2C user, or, with `org_id`, the B2B service",
+                    "description": "Identifies the B2C user, or, with `org_id`, the B2B service. "
+                    "Accepted for 30 s past its `exp`, since clocks differ",
                 },
                 "apiKey": {
                     "type": "apiKey",

@@ -52,7 +52,8 @@ def _use_temp_key() -> Json:
         "description": "Appends a `TempKeyUsed` event to the lock's event stream and answers with "
         "the lock's new version. A repeat with the same `Idempotency-Key` records nothing and is "
         "answered with the first event; a key is remembered for as long as the stream is: for "
-        "ever.",
+        "ever. `userId` is the caller's claim; who asked (the token's subject, the API key) is "
+        "recorded beside it as the event's `actor`, which partners are not shown.",
         "parameters": [
             _lock_id(),
             {

@@ -65,6 +65,11 @@ def replay(
 ) -> None:
     """Write the lock event stream out, from the beginning or later, to the end it has now.
 
+    NDJSON is one event a line, byte for byte as in `lock-events`. Parquet has the columns
+    partition, offset, event_id, type, lock_id, aggregate_id, org_id, version, occurred_at,
+    recorded_at, actor_kind, actor_subject, temp_key_uuid, user_id, used_count and data; README
+    has their types.
+
     Committed events only. All events of a lock come in the order of their versions. What is
     written is whole, or what was there before stays."""
 

@@ -39,10 +39,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=variable_of):
     kafka_bootstrap_servers: Annotated[
         str, _says("host:port list; empty: `lockstream up` runs a broker of its own")
     ] = ""
-    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
-    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
-    kafka_sasl_username: str = ""
-    kafka_sasl_password: str = ""
+    kafka_security_protocol: Annotated[
+        Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"],
+        _says("PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL, as the brokers' listener has it"),
+    ] = "PLAINTEXT"
+    kafka_sasl_mechanism: Annotated[
+        Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"],
+        _says("PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512, where the protocol has SASL"),
+    ] = "SCRAM-SHA-512"
+    kafka_sasl_username: Annotated[str, _says("our name at the brokers, where it has SASL")] = ""
+    kafka_sasl_password: Annotated[str, _says("the password of that name")] = ""
     kafka_ssl_cafile: Annotated[str, _says("CA bundle; empty: the system's")] = ""
 
     read_model_url: Annotated[
@@ -54,12 +60,23 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=variable_of):
     state_dir: Annotated[Path, _says("everything that a local installation keeps")] = Path(
         ".lockstream"
     )
-    topic_prefix: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._-]{0,64}\Z")] = ""
+    topic_prefix: Annotated[
+        str,
+        msgspec.Meta(
+            pattern=r"^[A-Za-z0-9._-]{0,64}\Z",
+            description="begins the name of every topic and group; letters, digits, '.', '_', '-'",
+        ),
+    ] = ""
     partitions: Annotated[
         int, msgspec.Meta(ge=1, le=1000, description="of each lock topic; fixed for ever")
     ] = 12
-    replication_factor: Annotated[int, msgspec.Meta(ge=1, le=9)] = 1
-    min_insync_replicas: Annotated[int, msgspec.Meta(ge=1, le=9)] = 1
+    replication_factor: Annotated[
+        int, msgspec.Meta(ge=1, le=9, description="copies of each topic that we make")
+    ] = 1
+    min_insync_replicas: Annotated[
+        int,
+        msgspec.Meta(ge=1, le=9, description="copies that must have a record before it counts"),
+    ] = 1
     instance_id: Annotated[
         str, _says("static group membership (KIP-345): a restart keeps its partitions at once")
     ] = ""
@@ -67,8 +84,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=variable_of):
         Seconds, _says("seconds until a silent replica's partitions go to another")
     ] = 10.0
 
-    api_host: str = "127.0.0.1"
-    api_port: Port = 8080
+    api_host: Annotated[str, _says("the address or host that the API listens on")] = "127.0.0.1"
+    api_port: Annotated[Port, _says("the port that the API listens on")] = 8080
     tls_cert: Annotated[
         str, _says("PEM file: certificate and chain of the API; empty: plain HTTP")
     ] = ""
@@ -86,9 +103,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=variable_of):
     api_health_port: Annotated[
         Port, _says("a second port for the API's /livez, /readyz and /metrics; 0: none")
     ] = 0
-    health_host: str = "127.0.0.1"
-    projector_health_port: Annotated[Port, _says("0: any free port")] = 0
-    fanout_health_port: Annotated[Port, _says("0: any free port")] = 0
+    health_host: Annotated[str, _says("the address or host that the health ports listen on")] = (
+        "127.0.0.1"
+    )
+    projector_health_port: Annotated[
+        Port, _says("of the projector's /livez, /readyz and /metrics; 0: any free port")
+    ] = 0
+    fanout_health_port: Annotated[
+        Port, _says("of the fan-out's /livez, /readyz and /metrics; 0: any free port")
+    ] = 0
     fanout_niceness: Annotated[
         int,
         msgspec.Meta(
@@ -173,7 +196,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=variable_of):
         float, msgspec.Meta(ge=0, le=1, description="the share that traceidratio keeps")
     ] = 1.0
     access_log: Annotated[bool, _says("one line in the API's log for each request")] = True
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_level: Annotated[
+        Literal["DEBUG", "INFO", "WARNING", "ERROR"],
+        _says("DEBUG, INFO, WARNING or ERROR; of our own loggers, the others stay at INFO"),
+    ] = "INFO"
 
     @property
     def topics(self) -> TopicNames:

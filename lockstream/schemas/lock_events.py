@@ -11,6 +11,7 @@ import msgspec
 
 from lockstream.schemas.lock_facts import (
     Actor,
+    ClaimedUser,
     LockCreation,
     OrganizationChange,
     Traceparent,
@@ -37,7 +38,7 @@ class RecordedTempKeyUse(msgspec.Struct, frozen=True, omit_defaults=True, rename
     lock_uuid: LockUuid
     lock_id: LockId
     used_count: UsedCount
-    user_id: OpaqueText | None = None
+    user_id: ClaimedUser | None = None
 
 
 class _Event(msgspec.Struct, frozen=True, kw_only=True, rename="camel", tag_field="type"):

@@ -61,11 +61,20 @@ class Actor(
     ) = None
 
 
+ClaimedUser = Annotated[
+    OpaqueText,
+    msgspec.Meta(
+        description="Who used the key, as the caller claims; may be left out, nothing checks it. "
+        "1 to 128 characters, no control characters"
+    ),
+]
+
+
 class TempKeyUse(
     msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True, rename="camel"
 ):
     temp_key_uuid: OpaqueText
-    user_id: OpaqueText | None = None
+    user_id: ClaimedUser | None = None
 
 
 class LockCreation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):

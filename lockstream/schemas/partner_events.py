@@ -20,7 +20,7 @@ from lockstream.schemas.lock_events import (
     Version,
     event_type,
 )
-from lockstream.schemas.lock_facts import Traceparent, Tracestate
+from lockstream.schemas.lock_facts import ClaimedUser, Traceparent, Tracestate
 from lockstream.schemas.primitives import (
     EventId,
     EventIdText,
@@ -69,7 +69,7 @@ class OrganizationSetData(_PartnerData, frozen=True, kw_only=True, tag="Organiza
 
 class TempKeyUsedData(_PartnerData, frozen=True, kw_only=True, tag="TempKeyUsed"):
     temp_key_uuid: OpaqueText
-    user_id: OpaqueText | None = None
+    user_id: ClaimedUser | None = None
     used_count: UsedCount
     timestamp: HappenedAt
 

@@ -76,10 +76,14 @@ BIG_LOCK_ID = 2**53 + 1
 """The first that a double does not hold: JavaScript makes another lock's id of it."""
 
 
-@pytest.fixture
-def big_lock(running_system: RunningSystem, env_with: Callable[..., Path]) -> Path:
-    """The file of an environment whose lock has an id above 2^53."""
+@pytest.fixture(scope="module")
+def with_big_lock(running_system: RunningSystem) -> None:
     running_system.lockstream("lock", "add", "--id", str(BIG_LOCK_ID), "--org", "demo")
+
+
+@pytest.fixture
+def big_lock(with_big_lock: None, env_with: Callable[..., Path]) -> Path:
+    """The file of an environment whose lock has an id above 2^53."""
     return env_with(LOCK_ID=str(BIG_LOCK_ID))
 
 

@@ -1,12 +1,18 @@
 """What people type and the files that they bring."""
 
+import re
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
+import msgspec
 import pytest
 
 from lockstream.operations.durations import read_duration, read_moment
+from lockstream.operations.parquet_files import PARQUET_SCHEMA
 from lockstream.operations.partners import read_types
+from lockstream.operations.replay import replay
 from lockstream.runtime.errors import ConfigurationError
+from lockstream.runtime.settings import Settings
 
 
 @pytest.mark.parametrize(("text", "days"), [("90d", 90), ("24h", 1), ("1440m", 1), ("86400s", 1)])
@@ -39,3 +45,15 @@ def test_a_type_that_does_not_exist_is_refused() -> None:
     for text in ("TempKeyUsd", "", ","):
         with pytest.raises(ConfigurationError, match="LockCreated"):
             read_types(text)
+
+
+def test_help_and_readme_name_every_column_of_an_export() -> None:
+    readme = (Path(__file__).parents[3] / "README.md").read_text()
+    for column in PARQUET_SCHEMA.names:
+        assert f"`{column}`" in readme, column
+        assert re.search(rf"\b{column}\b", replay.__doc__ or ""), column
+
+
+def test_every_setting_has_a_meaning() -> None:
+    for name, schema in msgspec.json.schema(Settings)["$defs"]["Settings"]["properties"].items():
+        assert schema.get("description"), name
