@@ -13,6 +13,7 @@ from lockstream.operations.console import print_json, print_table, say, show
 from lockstream.operations.durations import read_duration
 from lockstream.operations.installation import Installation, open_installation, run_verb
 from lockstream.operations.key_rotation import Rotation, plan_rotation
+from lockstream.operations.names import check_name
 from lockstream.operations.organizations import check_organization
 from lockstream.runtime.errors import ConfigurationError
 from lockstream.schemas.primitives import write_time
@@ -30,13 +31,16 @@ def issue_key(
     expires: Annotated[
         str | None, typer.Option(help="How long it is valid: 90d, 12h. Without: for ever.")
     ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Also for an organisation that is not registered.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Issue an API key and print it, this once: only its hash is kept."""
 
     async def verb() -> None:
         async with open_installation() as here:
-            entry, secret = await create_key(here, org_id, expires)
+            entry, secret = await create_key(here, org_id, expires, force=force)
         if as_json:
             print_json({"keyId": entry.key_id, "key": secret, "notAfter": entry.not_after})
         else:
@@ -46,12 +50,16 @@ def issue_key(
     run_verb(verb)
 
 
-async def create_key(here: Installation, org_id: str, expires: str | None) -> tuple[ApiKey, str]:
-    """The registry's entry and the key itself.
+async def create_key(
+    here: Installation, org_id: str, expires: str | None, *, force: bool = False
+) -> tuple[ApiKey, str]:
+    """The registry's entry and the key itself. ``force``: also for an organisation that is not
+    registered.
 
     Raises:
         ConfigurationError: no such organisation.
     """
+    check_name("--org", org_id)
     now = datetime.now(UTC)
     not_after = (
         write_time(now + read_duration("--expires", expires)) if expires is not None else None
@@ -59,7 +67,8 @@ async def create_key(here: Installation, org_id: str, expires: str | None) -> tu
     entry, secret = _new_key(org_id, now, not_after)
 
     def edit(registry: Registry) -> Sequence[ApiKey]:
-        check_organization(registry, org_id)
+        if not force:
+            check_organization(registry, org_id)
         return [entry]
 
     await edit_registry(here.kafka, here.settings.topics.registry, edit)

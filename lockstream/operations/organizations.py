@@ -66,7 +66,8 @@ def check_organization(registry: Registry, org_id: str) -> None:
     """
     if registry.organization(org_id) is None:
         raise ConfigurationError(
-            f"there is no organisation {org_id}; `lockstream org add --id {org_id}` first"
+            f"there is no organisation {org_id}; `lockstream org add --id {org_id}` first, or use "
+            "--force"
         )
 
 
@@ -123,8 +124,20 @@ def mint(
     ] = None,
     ttl: Annotated[str, typer.Option(help="How long it is valid: 1h, 30m, 1d.")] = "1h",
     scope: Annotated[str | None, typer.Option(help="Its scope; without, it carries none.")] = None,
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="For an organisation that is not registered; asks nobody."),
+    ] = False,
 ) -> None:
     """Print a token signed with the local key, whose JWKS `lockstream up` gives to the API."""
+
+    async def check(org_id: str) -> None:
+        async with open_installation() as here:
+            registry = await read_registry(here.kafka, here.settings.topics.registry)
+        check_organization(registry, org_id)
+
+    if org_id is not None and not force:
+        run_verb(lambda: check(org_id))
     try:
         settings = load_settings()
         signed = mint_token(

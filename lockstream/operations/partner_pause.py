@@ -5,12 +5,12 @@ from collections.abc import Sequence
 
 import msgspec
 
-from lockstream.eventlog.deletion import end_stage
 from lockstream.eventlog.groups import group_checkpoints
 from lockstream.eventlog.installation import topic_exists
 from lockstream.eventlog.kafka import connected
 from lockstream.eventlog.log_reader import LogReader
 from lockstream.eventlog.registry import Registry, edit_registry, read_registry
+from lockstream.eventlog.stage_end import end_stage
 from lockstream.eventlog.stage_partition import OutputLog
 from lockstream.fanout.partition import FanoutPartition
 from lockstream.operations.installation import Installation

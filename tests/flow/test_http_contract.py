@@ -112,7 +112,9 @@ def test_both_credentials_are_needed(
 def test_a_service_of_another_organisation_is_403(
     caller: Caller, running_system: RunningSystem
 ) -> None:
-    token = running_system.lockstream("token", "mint", "--sub", "s", "--org", "other").strip()
+    token = running_system.lockstream(
+        "token", "mint", "--sub", "s", "--org", "other", "--force"
+    ).strip()
     answer = caller.use(headers={"Authorization": f"Bearer {token}"})
     assert answer.status_code == 403
     scoped = running_system.lockstream("token", "mint", "--sub", "s", "--scope", "other").strip()
@@ -124,7 +126,7 @@ def test_a_service_of_another_organisation_is_403(
 def test_another_organisations_lock_can_not_be_told_from_none(
     caller: Caller, running_system: RunningSystem
 ) -> None:
-    running_system.lockstream("lock", "add", "--id", "777", "--org", "stranger")
+    running_system.lockstream("lock", "add", "--id", "777", "--org", "stranger", "--force")
     for path in ("/locks/{}", "/locks/{}/events"):
         theirs, none = caller.get(path.format(777)), caller.get(path.format(778))
         assert theirs.status_code == none.status_code == 404

@@ -58,7 +58,9 @@ REFUSED: dict[str, tuple[int, dict[str, Any], list[str] | None]] = {
 
 @pytest.fixture(scope="module")
 def foreign_lock(running_system: RunningSystem) -> int:
-    running_system.lockstream("lock", "add", "--id", str(FOREIGN_LOCK), "--org", "stranger")
+    running_system.lockstream(
+        "lock", "add", "--id", str(FOREIGN_LOCK), "--org", "stranger", "--force"
+    )
     return FOREIGN_LOCK
 
 
@@ -137,3 +139,25 @@ def test_no_time_tells_anothers_lock_from_none(caller: Caller, foreign_lock: int
                 times[lock_id].append(perf_counter() - begun)
     theirs, none = median(times[foreign_lock]), median(times[NO_LOCK])
     assert 0.75 < theirs / none < 1.33, (theirs, none)
+
+
+@pytest.mark.parametrize(
+    "verb",
+    [
+        ("lock", "add", "--id", "700300"),
+        ("key", "issue"),
+        ("partner", "add", "--id", "mistyped"),
+        ("token", "mint", "--sub", "s"),
+    ],
+    ids=lambda verb: " ".join(verb[:2]),
+)
+def test_a_verb_refuses_an_organisation_that_is_not_registered_unless_it_is_meant(
+    running_system: RunningSystem, verb: tuple[str, ...]
+) -> None:
+    refused = running_system.try_lockstream(*verb, "--org", "acne")
+    assert refused.returncode == 2
+    assert len(refused.stderr.strip().splitlines()) == 1
+    assert "there is no organisation acne; `lockstream org add --id acne`" in refused.stderr
+    assert refused.stdout == ""
+    meant = running_system.try_lockstream(*verb, "--org", "acne", "--force")
+    assert meant.returncode == 0, meant.stderr

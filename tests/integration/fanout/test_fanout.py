@@ -8,10 +8,10 @@ from aiokafka import TopicPartition
 from aiokafka.admin import RecordsToDelete
 from aiokafka.errors import KafkaError
 
-from lockstream.eventlog.deletion import delete_output
 from lockstream.eventlog.installation import delete_topic, topic_exists
 from lockstream.eventlog.kafka import Kafka, Output, Record, connected
 from lockstream.eventlog.registry import write_entries
+from lockstream.eventlog.stage_end import end_stage
 from lockstream.eventlog.transactional_writer import TransactionalWriter
 from lockstream.fanout.role import run_fanout
 from lockstream.runtime.errors import KafkaUnavailable
@@ -304,14 +304,14 @@ async def _checkpoint_reaches(stream: Stream, offset: int) -> bool:
 
 
 async def delete(stream: Stream, timeout_s: float) -> None:
-    await delete_output(
+    await end_stage(
         stream.kafka,
-        stream.topics.partner_events("a"),
         stream.settings.partitions,
         stream.topics.fanout_group("a"),
         stream.topics.fanout_transactional_prefix("a"),
         timeout_s,
     )
+    await delete_topic(stream.kafka, stream.topics.partner_events("a"))
 
 
 async def test_a_topic_that_is_still_written_into_is_not_deleted(stream: Stream) -> None:

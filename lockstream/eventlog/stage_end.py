@@ -1,9 +1,8 @@
-"""Deleting the output of a stage that is to work no more."""
+"""Ending a stage from outside, before its output is deleted or its position is kept."""
 
 import asyncio
 
 from lockstream.eventlog.groups import group_members
-from lockstream.eventlog.installation import delete_topic
 from lockstream.eventlog.kafka import Kafka
 from lockstream.eventlog.transactional_writer import TransactionalWriter
 from lockstream.runtime.errors import KafkaUnavailable
@@ -16,6 +15,9 @@ async def end_stage(
 ) -> None:
     """Returns once nobody writes for the stage: its group is empty, and its transactions have
     ended, since their ids were taken over.
+
+    A broker that has markers to write into a topic that is being deleted may leave its own request
+    unanswered, and then ends no transaction of anybody for half a minute (seen with 4.1.1).
 
     Args:
         timeout_s: how long the group's members may take to leave.
@@ -34,23 +36,3 @@ async def end_stage(
             kafka, f"{transactional_prefix}.{partition}", partition
         )
         await writer.discard()
-
-
-async def delete_output(
-    kafka: Kafka,
-    topic: str,
-    partitions: int,
-    group: str,
-    transactional_prefix: str,
-    timeout_s: float = 30.0,
-) -> None:
-    """Deletes the topic once nobody writes into it, see ``end_stage``.
-
-    A broker that has markers to write into a topic that is being deleted may leave its own request
-    unanswered, and then ends no transaction of anybody for half a minute (seen with 4.1.1).
-
-    Raises:
-        KafkaUnavailable: somebody is still in the group, or the broker can't be reached in time.
-    """
-    await end_stage(kafka, partitions, group, transactional_prefix, timeout_s)
-    await delete_topic(kafka, topic)
