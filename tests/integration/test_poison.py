@@ -3,7 +3,9 @@
 import asyncio
 import contextlib
 import random
+from uuid import uuid4
 
+import msgspec
 import pytest
 
 from chaos.raw_batches import RawRecord, raw_batch, write_batch
@@ -17,7 +19,7 @@ from lockstream.projector.role import run_projector
 from lockstream.runtime.readiness import Readiness
 from lockstream.runtime.settings import Settings
 from lockstream.schemas.lock_events import EventHeaders
-from lockstream.schemas.lock_facts import encode_fact
+from lockstream.schemas.lock_facts import LockCreation, encode_fact
 from lockstream.schemas.parked_facts import ParkedHeaders, original_headers
 from lockstream.schemas.registry import Organization, encode_entry, entry_key
 from lockstream.schemas.topics import MAX_RECORD_BYTES, lock_key, partition_of
@@ -165,7 +167,12 @@ async def test_whatever_is_written_every_fact_is_parked_or_an_event(
     partitions, topics = settings.partitions, settings.topics
     await add_partner(kafka, settings)
     locks = range(1, 13)
-    await write_facts(kafka, topic, partitions, [lock_created(n) for n in locks])
+    # The auditor asks for a UUID of each lock's own.
+    created = [
+        msgspec.structs.replace(lock, data=LockCreation(lock_uuid=uuid4(), org_id="acme"))
+        for lock in map(lock_created, locks)
+    ]
+    await write_facts(kafka, topic, partitions, created)
     offsets: dict[int, set[int]] = {p: set() for p in range(partitions)}
     async with (
         running(run_projector, settings) as projector,
@@ -257,13 +264,15 @@ async def test_foreign_records_in_outputs_stop_their_partition_and_no_process(
 def _fact_of(size: int, key: bytes, headers: list[tuple[bytes, bytes | None]]) -> RawRecord:
     """A valid fact whose batch is of this size: JSON may have blanks."""
     value = encode_fact(temp_key_used(7, "full"))
-    padded = value
-    for _ in range(4):
-        record = RawRecord(key, padded, headers)
-        padded = padded[:-1] + b" " * (size - len(raw_batch([record]))) + b"}"
-        if len(raw_batch([RawRecord(key, padded, headers)])) == size:
-            break
-    return RawRecord(key, padded, headers)
+
+    def padded(blanks: int) -> RawRecord:
+        return RawRecord(key, value[:-1] + b" " * blanks + b"}", headers)
+
+    blanks = size - len(raw_batch([padded(0)]))
+    # The lengths in front of a longer text are longer too.
+    blanks -= len(raw_batch([padded(blanks)])) - size
+    assert len(raw_batch([padded(blanks)])) == size
+    return padded(blanks)
 
 
 async def test_facts_of_every_size_around_the_limit_become_events_and_reach_the_partner(
