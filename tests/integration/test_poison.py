@@ -7,6 +7,7 @@ from uuid import uuid4
 
 import msgspec
 import pytest
+from aiokafka import AIOKafkaProducer
 
 from chaos.raw_batches import RawRecord, raw_batch, write_batch
 from lockstream.audit.auditor import Auditor
@@ -290,9 +291,7 @@ async def test_facts_of_every_size_around_the_limit_become_events_and_reach_the_
     )
     sound.append(_fact_of(limit, b"7", [(b"traceparent", b"x" * 1_000_000)]))
     sound.append(_fact_of(limit, b"7", [(b"h", b"")] * 100_000))
-    long_key = encode_fact(temp_key_used(7)).replace(
-        b'"kind"', b'"keyId":"%b","kind"' % (b"k" * 1_047_000)
-    )
+    long_key = encode_fact(temp_key_used(7)).replace(b"abcDEF123456", b"k" * 1_047_000)
     poison = [
         RawRecord(b"7", long_key),
         RawRecord(b"7", b"x" * (limit - 200)),
@@ -309,7 +308,7 @@ async def test_facts_of_every_size_around_the_limit_become_events_and_reach_the_
 
         async def delivered() -> bool:
             records = await read_all(kafka, topics.partner_events("crm"), partitions)
-            return len(records) == len(sound) + 2
+            return str(last.event_id).encode() in {dict(r.headers)["ce_id"] for r in records}
 
         await eventually(delivered, 120)
         parked = await read_all(kafka, topics.parked_facts, partitions)
@@ -341,7 +340,39 @@ async def test_topics_that_take_less_are_given_room_and_keep_their_other_setting
         await admin.create_topics([NewTopic(name, settings.partitions, 1, topic_configs=mine)])
         await install(kafka, settings)
         await install(kafka, settings)
-        answers = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name)])
-        found = {entry[0]: entry[1] for entry in answers[0].resources[0][4]}
-    assert found["max.message.bytes"] == str(2 * MAX_RECORD_BYTES)
+        found: dict[str, str] = {}
+
+        async def roomy() -> bool:
+            # A broker may still describe a topic as it was a moment ago.
+            asked = [ConfigResource(ConfigResourceType.TOPIC, name)]
+            answers = await admin.describe_configs(asked)
+            found.update((entry[0], entry[1]) for entry in answers[0].resources[0][4])
+            return found["max.message.bytes"] == str(2 * MAX_RECORD_BYTES)
+
+        await eventually(roomy)
     assert (found["segment.ms"], found["retention.ms"]) == ("7654321", "-1")
+
+
+async def test_facts_in_a_batch_of_any_codec_become_events(
+    kafka: Kafka, settings: Settings, topic: str
+) -> None:
+    """Other writers compress; what of it aiokafka can read depends on what is installed."""
+    partitions, topics = settings.partitions, settings.topics
+    await write_facts(kafka, topic, partitions, [lock_created(7)])
+    facts = []
+    for codec in ("gzip", "snappy", "lz4", "zstd"):
+        facts.append(temp_key_used(7, codec))
+        async with AIOKafkaProducer(
+            bootstrap_servers=settings.kafka_bootstrap_servers, compression_type=codec
+        ) as producer:
+            # Short ones are sent as they are.
+            value = encode_fact(facts[-1])[:-1] + b" " * 2000 + b"}"
+            await producer.send_and_wait(topic, value, b"7", partition_of(7, partitions))
+    async with running(run_projector, settings):
+
+        async def recorded() -> bool:
+            events = await read_all(kafka, topics.lock_events, partitions)
+            found = [EventHeaders.from_kafka(e.headers).event_id for e in events[1:]]
+            return found == [str(fact.event_id) for fact in facts]
+
+        await eventually(recorded)
