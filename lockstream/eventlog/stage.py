@@ -189,6 +189,10 @@ class Stage:
     async def _assigned(self, assigned: Collection[Any]) -> None:
         # First of all: records of a new partition may arrive before its owner has restored.
         self._clients.consumer.pause(*assigned)
+        for tp in assigned:
+            # Any position: its owner seeks to the right one. While a partition of a new group has
+            # none, as where its restore has stopped for good, no partition's records come.
+            self._clients.consumer.seek(tp, 0)
         if self._leaving:
             return
         self._setup.readiness.clear(self._setup.name.label)
