@@ -179,13 +179,15 @@ async def test_a_collector_that_is_away_delays_and_fails_nothing(own_system: Run
         assert time.monotonic() - begun < 20
 
 
-async def test_without_a_collector_traceparent_is_passed_on_as_it_came(
+async def test_without_a_collector_the_trace_context_is_passed_on_as_it_came(
     own_system: RunningSystem,
 ) -> None:
     own_system.start()
     caller = Caller(own_system.env)
-    assert caller.use(headers={"traceparent": SAMPLED}).status_code in (200, 202)
+    traced = {"traceparent": SAMPLED, "tracestate": "congo=t61rcWkgMzE, rojo=1"}
+    assert caller.use(headers=traced).status_code in (200, 202)
     caller.close()
     created, used = await partner_records(own_system, 2)
     assert traceparent_of(created) is None
     assert traceparent_of(used) == SAMPLED
+    assert dict(used.headers)["tracestate"] == b"congo=t61rcWkgMzE,rojo=1"
