@@ -10,8 +10,9 @@ from aiokafka.producer import sender as aiokafka_sender
 from lockstream.eventlog.kafka import CONCURRENT_TRANSACTIONS_BACKOFF_S, Kafka, Output
 from lockstream.eventlog.transactional_writer import TransactionalWriter
 from lockstream.eventlog.transactions import AiokafkaTransactions, TransactionsV2, transactions_of
-from lockstream.runtime.errors import OutputUncertain
+from lockstream.runtime.errors import KafkaRefused, OutputUncertain
 from lockstream.runtime.settings import Settings
+from lockstream.schemas.topics import MAX_OUTPUT_BYTES
 from tests.integration.kafka_tools import end_of, read_all
 from tests.integration.roles import install
 
@@ -95,8 +96,8 @@ async def test_a_refused_record_takes_its_whole_transaction_with_it(
     await install(kafka, settings)
     events = settings.topics.lock_events
     writer = await fence(kafka, f"{settings.topic_prefix}w", 0)
-    too_large = b"x" * 1_200_000
-    with pytest.raises(OutputUncertain):
+    too_large = b"x" * (MAX_OUTPUT_BYTES + 100_000)
+    with pytest.raises(KafkaRefused):
         await writer.write(outputs(events, b"small", too_large))
     await writer.discard()
     successor = await fence(kafka, f"{settings.topic_prefix}w", 0)
