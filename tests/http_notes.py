@@ -13,6 +13,7 @@ PASSED_OVER = {
     "REQUEST_HDR_IN_RESPONSE": "Accept says what a 415 would have taken (RFC 9110, 12.5.1)",
     "LOCATION_UNDEFINED": "it is the pointer that a 202 ought to have (RFC 9110, 15.3.3)",
     "STATUS_BAD_REQUEST": "warns of every 400",
+    "STATUS_412_WITHOUT_PRECONDITION": "minVersion is one, in the query",
 }
 """Notes that are wrong here or say nothing, each with the reason."""
 

@@ -1,14 +1,19 @@
 """Sample answers of every status, read as HTTP's specifications read them."""
 
 import socket
+import time
 import uuid
 from collections.abc import Iterator
 from http.client import HTTPResponse
 
 import httpx
+import jwt
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from lockstream.command_api.issuers import Issuer, write_issuers
 from lockstream.command_api.openapi_answers import REFUSALS
+from lockstream.operations.signing import local_issuer
 from tests.flow.client import Caller
 from tests.flow.conftest import RunningSystem
 from tests.flow.replica import second_api
@@ -27,20 +32,35 @@ FAULT = 500
 """Can't be had from outside: ``tests/integration/command_api/test_listening.py`` reads one."""
 
 
+AWAY = Issuer(issuer="https://away.example/", audience="locks", jwks="http://127.0.0.1:9/jwks")
+"""Nobody listens there."""
+
+
+def token_of(issuer: Issuer) -> str:
+    key = Ed25519PrivateKey.generate()
+    now = int(time.time())
+    claims = {"iss": issuer.issuer, "aud": issuer.audience, "sub": "s", "iat": now, "exp": now + 60}
+    return jwt.encode(claims, key, algorithm="EdDSA", headers={"kid": "k"})
+
+
 @pytest.fixture(scope="module")
 def exchanges(running_system: RunningSystem) -> list[Exchange]:
     caller = Caller(running_system.env)
     samples = [exchange_of(answer) for answer in answers(caller, running_system)]
-    # Nothing is known of an event so soon; a second request is one too many; a head does not end.
+    # Nothing is known of an event so soon; a second request is one too many; an issuer can't be
+    # asked for its keys; a head does not end.
     hurried = {
         "LOCKSTREAM_ANSWER_TIMEOUT": "0.0001",
         "LOCKSTREAM_KEY_RATE_LIMIT": "1",
         "LOCKSTREAM_RATE_LIMIT_WINDOW": "86400",
         "LOCKSTREAM_RECEIPT_TIMEOUT": "0.5",
+        "LOCKSTREAM_JWT_ISSUERS": write_issuers([local_issuer(running_system.folder), AWAY]),
     }
     with second_api(running_system, **hurried) as replica:
         there = Caller({**running_system.env, "BASE_URL": replica.url})
         samples += [exchange_of(there.use()), exchange_of(there.use())]
+        uncheckable = {"Authorization": f"Bearer {token_of(AWAY)}"}
+        samples.append(exchange_of(there.use(headers=uncheckable)))
         there.close()
         samples.append(unfinished(replica.url))
     caller.close()
