@@ -55,6 +55,23 @@ class Plan(msgspec.Struct, frozen=True):
     patience: float = 1.0
 
 
+def shared_out(
+    on_one: Sequence[Fault], on_three: Sequence[Fault], only: str, seconds: float
+) -> tuple[Part, Part]:
+    """The faults and the time of both parts. With ``only``, a fault that both have is injected on
+    the single broker, and faults that only the cluster has get half of the time."""
+    share = CLUSTER_SHARE
+    if only:
+        names = {fault.name for fault in on_one}
+        on_one = [fault for fault in on_one if only in fault.name]
+        on_three = [f for f in on_three if only in f.name and f.name not in names]
+        share = 0.5 if on_one and on_three else float(bool(on_three))
+    return (
+        Part("one broker", on_one, seconds * (1 - share)),
+        Part("three brokers", on_three, seconds * share),
+    )
+
+
 class Campaign:
     def __init__(self, folder: Path, plan: Plan, tell: Tell) -> None:
         self._folder = folder
@@ -78,14 +95,9 @@ class Campaign:
             *poison_faults(),
         ]
         on_three = [*cluster_faults(), *postgres_faults(), *_kills()]
-        if self._only:
-            on_one = [fault for fault in on_one if self._only in fault.name]
-            on_three = [] if on_one else [f for f in on_three if self._only in f.name]
-            await self._run_single(Part("one broker", on_one, seconds))
-            await self._run_cluster(Part("three brokers", on_three, seconds))
-        else:
-            await self._run_single(Part("one broker", on_one, seconds * (1 - CLUSTER_SHARE)))
-            await self._run_cluster(Part("three brokers", on_three, seconds * CLUSTER_SHARE))
+        single, cluster = shared_out(on_one, on_three, self._only, seconds)
+        await self._run_single(single)
+        await self._run_cluster(cluster)
         counted = (self._events, self._operations)
         return make_report(self._seed, self._minutes, self._injections, self._broken, counted)
 

@@ -34,7 +34,7 @@ def sqlite_faults() -> list[Fault]:
     touches = frozenset({"read model"})
     return [
         Fault("read model: file deleted", touches, _delete),
-        Fault("read model: rebuilt under load", touches, _rebuild),
+        Fault("read model: SQLite rebuilt under load", touches, _rebuild),
         Fault("read model: locked by another writer", touches, _lock),
         Fault("read model: disk full", touches, _fill),
     ]
@@ -44,7 +44,7 @@ def postgres_faults() -> list[Fault]:
     touches = frozenset({"read model"})
     return [
         Fault("read model: PostgreSQL stopped", touches, _stop_postgres),
-        Fault("read model: rebuilt under load", touches, _rebuild),
+        Fault("read model: PostgreSQL rebuilt under load", touches, _rebuild),
         Fault("read model: PostgreSQL paused", touches, _pause_postgres),
     ]
 
