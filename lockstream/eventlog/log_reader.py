@@ -57,7 +57,7 @@ class LogReader:
         begin: Mapping[int, int],
         end: Mapping[int, int],
         at_once: int = _AT_ONCE,
-    ) -> AsyncIterator[list[Record]]:
+    ) -> AsyncGenerator[list[Record], None]:
         """Yields the committed records of ``[begin, end)`` of each partition, in order within a
         partition. It ends by position and not by count: transaction markers occupy offsets.
 

@@ -1,6 +1,7 @@
 """What a stage and the one that decides for a partition know of each other."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import aclosing, contextmanager
 from typing import Any, Protocol
 
 import msgspec
@@ -8,6 +9,7 @@ import msgspec
 from lockstream.eventlog.checkpoints import Checkpoint
 from lockstream.eventlog.kafka import Output, Record, beginnings, high_watermarks
 from lockstream.eventlog.log_reader import FEW_AT_ONCE, LogReader
+from lockstream.runtime.errors import KafkaUnavailable, PositionLost
 
 
 class OutputLog:
@@ -30,14 +32,40 @@ class OutputLog:
         begins = await beginnings(self._offsets, topic, [self.partition])
         return begins[self.partition]
 
-    def read(self, topic: str, begin: int, end: int) -> AsyncIterator[list[Record]]:
+    async def read(self, topic: str, begin: int, end: int) -> AsyncIterator[list[Record]]:
+        """The committed records of ``[begin, end)``. Whoever can't do without what retention has
+        deleted asks for the beginning first.
+
+        Raises:
+            KafkaUnavailable: as ``LogReader.read``; or retention has passed ``begin``.
+        """
         p = self.partition
-        return self._reader.read(topic, {p: begin}, {p: end}, FEW_AT_ONCE)
+        with _still_there(topic):
+            async with aclosing(
+                self._reader.read(topic, {p: begin}, {p: end}, FEW_AT_ONCE)
+            ) as batches:
+                async for batch in batches:
+                    yield batch
 
     async def last(self, topic: str) -> Record | None:
-        """The last committed record that is still there."""
-        end = await self.high_watermark(topic)
-        return await self._reader.last(topic, self.partition, end, await self.beginning(topic))
+        """The last committed record that is still there.
+
+        Raises:
+            KafkaUnavailable: as ``read``.
+        """
+        end, begin = await self.high_watermark(topic), await self.beginning(topic)
+        with _still_there(topic):
+            return await self._reader.last(topic, self.partition, end, begin)
+
+
+@contextmanager
+def _still_there(topic: str) -> Iterator[None]:
+    """To ask where it begins and to read from there are two questions: the next attempt finds
+    another beginning."""
+    try:
+        yield
+    except PositionLost as error:
+        raise KafkaUnavailable(f"{topic}: retention went on while it was read") from error
 
 
 class Decided(msgspec.Struct, frozen=True):

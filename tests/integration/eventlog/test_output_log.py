@@ -1,0 +1,67 @@
+"""What an owner may rely on when it restores from its output, on a real broker."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from aiokafka import TopicPartition
+from aiokafka.admin import RecordsToDelete
+
+from lockstream.eventlog.kafka import Kafka, Output, Record, connected
+from lockstream.eventlog.log_reader import LogReader
+from lockstream.eventlog.stage_partition import OutputLog
+from lockstream.eventlog.transactional_writer import TransactionalWriter
+from lockstream.runtime.errors import KafkaUnavailable
+from lockstream.runtime.settings import Settings
+from tests.integration.roles import install
+
+
+class RetentionGoesOn(OutputLog):
+    """Deletes everything before ``until`` as soon as somebody knows where the topic begins."""
+
+    kafka: Kafka
+    until = 0
+
+    async def beginning(self, topic: str) -> int:
+        begin = await super().beginning(topic)
+        if begin < self.until:
+            async with connected(self.kafka.admin()) as admin:
+                tp = TopicPartition(topic, self.partition)
+                await admin.delete_records({tp: RecordsToDelete(before_offset=self.until)})
+        return begin
+
+
+@asynccontextmanager
+async def output_of(kafka: Kafka, settings: Settings) -> AsyncIterator[RetentionGoesOn]:
+    """With three records."""
+    await install(kafka, settings)
+    topic = settings.topics.parked_facts
+    writer = await TransactionalWriter.fence(kafka, f"{settings.topic_prefix}w", 0)
+    await writer.write([Output(topic, b"7", value) for value in (b"a", b"b", b"c")])
+    await writer.discard()
+    async with LogReader.open(kafka) as reader, connected(kafka.offsets_client()) as offsets:
+        output = RetentionGoesOn(reader, offsets, 0, None)
+        output.kafka = kafka
+        yield output
+
+
+async def everything(output: OutputLog, topic: str) -> list[Record]:
+    begin, end = await output.beginning(topic), await output.high_watermark(topic)
+    return [record async for records in output.read(topic, begin, end) for record in records]
+
+
+async def test_retention_between_two_questions_is_tried_again(
+    kafka: Kafka, settings: Settings
+) -> None:
+    topic = settings.topics.parked_facts
+    async with output_of(kafka, settings) as output:
+        output.until = 1
+        with pytest.raises(KafkaUnavailable, match="retention"):
+            await everything(output, topic)
+        assert [record.value for record in await everything(output, topic)] == [b"b", b"c"]
+        output.until = 2
+        with pytest.raises(KafkaUnavailable, match="retention"):
+            await output.last(topic)
+        last = await output.last(topic)
+        assert last is not None
+        assert last.value == b"c"
