@@ -16,6 +16,7 @@ from lockstream.schemas.lock_facts import (
     TempKeyUse,
     TempKeyUsed,
 )
+from lockstream.schemas.primitives import default_lock_uuid
 
 TIME = "2026-11-23T10:00:00.123Z"
 LOCK_UUID = UUID("4f6b8e6e-1f0a-5c52-9d1e-0a6f4b9f0c11")
@@ -26,14 +27,19 @@ def actor(org_id: str | None = "acme") -> Actor:
 
 
 def lock_created(
-    lock_id: int = 7, org_id: str = "acme", event_id: UUID | None = None
+    lock_id: int = 7,
+    org_id: str = "acme",
+    event_id: UUID | None = None,
+    lock_uuid: UUID | None = None,
 ) -> LockCreated:
+    """Lock 7 has ``LOCK_UUID``, and each other lock its own, unless another is named."""
+    own = LOCK_UUID if lock_id == 7 else default_lock_uuid(lock_id)
     return LockCreated(
         event_id=event_id or uuid4(),
         lock_id=lock_id,
         occurred_at=TIME,
         actor=Actor(kind="operator", subject="import"),
-        data=LockCreation(lock_uuid=LOCK_UUID, org_id=org_id),
+        data=LockCreation(lock_uuid=lock_uuid or own, org_id=org_id),
     )
 
 

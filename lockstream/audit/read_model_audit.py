@@ -69,7 +69,7 @@ class ReadModelAudit:
             if isinstance(event, TempKeyUsedEvent):
                 use = (event.lock_id, event.data.temp_key_uuid)
                 last[use] = (read, event.data.used_count)
-        stored = (await self._read_model.known(self._partition, [], list(last), [])).used_counts
+        stored = (await self._read_model.known(self._partition, [], list(last), [], [])).used_counts
         return [
             self._differs(
                 read,

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from uuid import UUID
 
 from lockstream.eventlog.publisher import FactPublisher, Published
 from lockstream.operations.installation import Installation
@@ -44,17 +45,36 @@ async def create_locks(
     here: Installation, publisher: FactPublisher, lines: Sequence[LockLine]
 ) -> dict[int, str]:
     """Records that these locks exist and waits until commands can use them. Returns, by lock id,
-    why a lock is not as its line says: somebody else's fact came first, or ours was parked.
+    why a lock is not as its line says: another lock has its UUID, somebody else's fact came first,
+    or ours was parked.
 
     Raises:
         KafkaUnavailable: not all facts were taken.
         OutcomeUnknown: as before, but they may have been.
         Unavailable: the projector makes no progress.
     """
-    published = await asyncio.gather(*(publisher.publish(_creation(line)) for line in lines))
-    by_id = {line.id: line for line in lines}
-    places = {line.id: at for line, at in zip(lines, published, strict=True)}
-    return await _wait_until_known(here, by_id, places)
+    refused = await _taken_uuids(here, lines)
+    free = [line for line in lines if line.id not in refused]
+    published = await asyncio.gather(*(publisher.publish(_creation(line)) for line in free))
+    by_id = {line.id: line for line in free}
+    places = {line.id: at for line, at in zip(free, published, strict=True)}
+    return refused | await _wait_until_known(here, by_id, places)
+
+
+async def _taken_uuids(here: Installation, lines: Sequence[LockLine]) -> dict[int, str]:
+    """What the projector would park anyway: nothing of it is recorded."""
+    uuids = {line.id: _uuid_of(line) for line in lines}
+    owners = await here.read_model.uuid_owners(list(uuids.values()))
+    return {
+        lock_id: f"lock {lock_id} would get the uuid {uuid}, which lock {owners[uuid]} has; "
+        "give it another"
+        for lock_id, uuid in uuids.items()
+        if owners.get(uuid, lock_id) != lock_id
+    }
+
+
+def _uuid_of(line: LockLine) -> UUID:
+    return line.uuid or default_lock_uuid(line.id)
 
 
 def _creation(line: LockLine) -> LockCreated:
@@ -63,7 +83,7 @@ def _creation(line: LockLine) -> LockCreated:
         lock_id=line.id,
         occurred_at=write_time(datetime.now(UTC)),
         actor=Actor(kind="operator", subject="lockstream lock", org_id=line.org),
-        data=LockCreation(lock_uuid=line.uuid or default_lock_uuid(line.id), org_id=line.org),
+        data=LockCreation(lock_uuid=_uuid_of(line), org_id=line.org),
     )
 
 

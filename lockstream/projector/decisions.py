@@ -35,16 +35,25 @@ Decision = Event | Duplicate | Parked
 
 
 def decide(
-    fact: Fact, lock: LockState | None, *, used_before: int, seen: bool, recorded_at: str
+    fact: Fact,
+    lock: LockState | None,
+    *,
+    uuid_owner: int | None,
+    used_before: int,
+    seen: bool,
+    recorded_at: str,
 ) -> Decision:
-    """``used_before``: how often the fact's temp key has been used on this lock so far; ``seen``:
-    whether the log holds an event with the fact's id."""
+    """``uuid_owner``: the lock that has the UUID that a creation names; ``used_before``: how often
+    the fact's temp key has been used on this lock so far; ``seen``: whether the log holds an event
+    with the fact's id."""
     if seen:
         return Duplicate()
     match fact:
         case LockCreated():
             if lock is not None:
                 return Parked("lock-exists", f"lock {fact.lock_id} was created before")
+            if uuid_owner is not None:
+                return Parked("uuid-taken", f"lock {uuid_owner} has the uuid {fact.data.lock_uuid}")
             return LockCreatedEvent(
                 event_id=fact.event_id,
                 lock_id=fact.lock_id,

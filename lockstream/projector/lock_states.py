@@ -15,8 +15,8 @@ import msgspec
 from lockstream.projector.decisions import LockState
 from lockstream.read_model.fold import id_time_ms
 from lockstream.read_model.rows import Known
-from lockstream.schemas.lock_events import Event, TempKeyUsedEvent
-from lockstream.schemas.lock_facts import Fact, TempKeyUsed
+from lockstream.schemas.lock_events import Event, LockCreatedEvent, TempKeyUsedEvent
+from lockstream.schemas.lock_facts import Fact, LockCreated, TempKeyUsed
 
 LOCKS_KEPT = 10_000
 TEMP_KEYS_KEPT = 10_000
@@ -32,9 +32,10 @@ class Lookups(msgspec.Struct, frozen=True):
     locks: list[int]
     temp_keys: list[tuple[int, str]]
     event_ids: list[UUID]
+    lock_uuids: list[UUID]
 
     def __bool__(self) -> bool:
-        return bool(self.locks or self.temp_keys or self.event_ids)
+        return bool(self.locks or self.temp_keys or self.event_ids or self.lock_uuids)
 
 
 class RecentlyUsed(Generic[K, V]):
@@ -83,6 +84,7 @@ class LockStates:
 
     def __init__(self, newest_forgotten_ms: int) -> None:
         self._locks: RecentlyUsed[int, LockState | None] = RecentlyUsed(LOCKS_KEPT)
+        self._uuids: RecentlyUsed[UUID, int] = RecentlyUsed(LOCKS_KEPT)
         self._used: RecentlyUsed[tuple[int, str], int] = RecentlyUsed(TEMP_KEYS_KEPT)
         self._ids: RecentlyUsed[UUID, None] = RecentlyUsed(EVENT_IDS_KEPT)
         self._newest_forgotten_ms = newest_forgotten_ms
@@ -99,6 +101,7 @@ class LockStates:
         locks: dict[int, None] = {}
         temp_keys: dict[tuple[int, str], None] = {}
         event_ids: list[UUID] = []
+        lock_uuids: dict[UUID, None] = {}
         for fact in facts:
             if fact.lock_id not in self._locks:
                 locks[fact.lock_id] = None
@@ -106,16 +109,19 @@ class LockStates:
                 use = (fact.lock_id, fact.data.temp_key_uuid)
                 if use not in self._used:
                     temp_keys[use] = None
+            # That nobody has it is never remembered: another partition may give it away any time.
+            if isinstance(fact, LockCreated) and fact.data.lock_uuid not in self._uuids:
+                lock_uuids[fact.data.lock_uuid] = None
             if fact.event_id not in self._ids and self._may_be_forgotten(fact.event_id):
                 event_ids.append(fact.event_id)
-        return Lookups(list(locks), list(temp_keys), event_ids)
+        return Lookups(list(locks), list(temp_keys), event_ids, list(lock_uuids))
 
     def _may_be_forgotten(self, event_id: UUID) -> bool:
         return event_id.version != 7 or id_time_ms(event_id) <= self._newest_forgotten_ms
 
     def unknown_locks(self, lock_ids: Iterable[int]) -> Lookups:
         """Those of the locks that aren't remembered."""
-        return Lookups([n for n in dict.fromkeys(lock_ids) if n not in self._locks], [], [])
+        return Lookups([n for n in dict.fromkeys(lock_ids) if n not in self._locks], [], [], [])
 
     def learn(self, asked: Lookups, known: Known) -> None:
         """Takes in the read model's answer. What is remembered already is newer, and stays."""
@@ -127,9 +133,16 @@ class LockStates:
             self._used.put(use, known.used_counts.get(use, 0), 0)
         for event_id in known.event_ids:
             self._ids.put(event_id, None, 0)
+        for lock_uuid, lock_id in known.uuid_owners.items():
+            if lock_uuid not in self._uuids:
+                self._uuids.put(lock_uuid, lock_id, 0)
 
     def lock(self, lock_id: int) -> LockState | None:
         return self._locks.get(lock_id)
+
+    def uuid_owner(self, lock_uuid: UUID) -> int | None:
+        """The lock that has this UUID, as far as it is remembered."""
+        return self._uuids.get(lock_uuid)
 
     def used(self, lock_id: int, temp_key_uuid: str) -> int:
         return self._used.get((lock_id, temp_key_uuid)) or 0
@@ -142,6 +155,8 @@ class LockStates:
         state = LockState(event.aggregate_id, event.org_id, event.version)
         self._locks.put(event.lock_id, state, self._batch)
         self._ids.put(event.event_id, None, self._batch)
+        if isinstance(event, LockCreatedEvent):
+            self._uuids.put(event.aggregate_id, event.lock_id, self._batch)
         if isinstance(event, TempKeyUsedEvent):
             use = (event.lock_id, event.data.temp_key_uuid)
             self._used.put(use, event.data.used_count, self._batch)
@@ -154,6 +169,7 @@ class LockStates:
         """Forgets the oldest entries that the read model holds. Only between batches: what a batch
         found remembered when it was looked at must still be there when it is decided."""
         self._locks.forget(self._folded_batch)
+        self._uuids.forget(self._folded_batch)
         self._used.forget(self._folded_batch)
         for event_id in self._ids.forget(self._folded_batch):
             self._newest_forgotten_ms = max(self._newest_forgotten_ms, id_time_ms(event_id))

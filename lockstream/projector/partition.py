@@ -10,13 +10,14 @@ from lockstream.eventlog.stage_partition import Decided, Fail, OutputLog
 from lockstream.projector.decisions import Decision, Duplicate, Parked, decide
 from lockstream.projector.fold_queue import FoldQueue, Pending
 from lockstream.projector.lock_states import LockStates
+from lockstream.projector.lock_uuids import LockUuids
 from lockstream.projector.metrics import Decisions, ProjectorMetrics
 from lockstream.projector.own_output import read_parked, read_stretch
 from lockstream.projector.parking import parked_record
 from lockstream.read_model.fold import CommittedEvent, ParkedFact, Stretch
 from lockstream.read_model.rows import Known, Position
 from lockstream.read_model.store import ReadModel, ReadModelMoved
-from lockstream.runtime.errors import LockstreamError, StreamViolation
+from lockstream.runtime.errors import LockstreamError, PositionLost, StreamViolation
 from lockstream.schemas.lock_events import (
     Event,
     EventHeaders,
@@ -25,6 +26,7 @@ from lockstream.schemas.lock_events import (
 )
 from lockstream.schemas.lock_facts import (
     Fact,
+    LockCreated,
     TempKeyUsed,
     decode_fact,
     fact_type,
@@ -46,6 +48,7 @@ class ProjectorPartition:
         partition: int,
         read_model: ReadModel,
         fold_queue: FoldQueue,
+        lock_uuids: LockUuids,
         fail: Fail,
         metrics: ProjectorMetrics,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -55,6 +58,7 @@ class ProjectorPartition:
         self._partition = partition
         self._read_model = read_model
         self._fold_queue = fold_queue
+        self._lock_uuids = lock_uuids
         self._fail = fail
         self._metrics = metrics
         self._now = now
@@ -81,6 +85,8 @@ class ProjectorPartition:
         Raises:
             StreamViolation: the output holds what no projector wrote, or the read model is ahead
                 of it: it was folded from another log.
+            PositionLost: events are gone that the read model does not hold.
+            KafkaUnavailable: retention went on meanwhile.
             ReadModelUnavailable: the read model can't be read.
         """
         self._fold_queue.drop(self._partition)
@@ -89,6 +95,7 @@ class ProjectorPartition:
         events_at = progress.events.get(self._partition, Position())
         parked_at = progress.parked.get(self._partition, Position())
         self._states = LockStates(events_at.newest_id_ms)
+        self._lock_uuids.follow(self._partition, self._states)
         self._folded_to = events_at.next_offset
         # Parked facts first, here as everywhere: what the model's position among the events says
         # to be done with is then there to be found, whichever it became.
@@ -106,6 +113,12 @@ class ProjectorPartition:
                 f"{topic}[{partition}] ends at {end}, but the read model has folded it up to "
                 f"{at.next_offset}: it is of another log; run `lockstream rebuild`"
             )
+        begin = await output.beginning(topic)
+        if at.next_offset < min(begin, end):
+            raise PositionLost(
+                f"{topic}[{partition}] begins at {begin}, but the read model has folded it only up "
+                f"to {at.next_offset}: the events between are gone"
+            )
         self._next_event_offset, source = at.next_offset, at.source_offset
         async for records in output.read(topic, at.next_offset, end):
             stretch, source = read_stretch(topic, records, self._next_event_offset, source)
@@ -118,7 +131,7 @@ class ProjectorPartition:
         unknown = self._states.unknown_locks(record.event.lock_id for record in stretch.events)
         if unknown.locks:
             folded_to = self._folded_to
-            known = await self._read_model.known(self._partition, unknown.locks, (), ())
+            known = await self._read_model.known(self._partition, unknown.locks, (), (), ())
             self._check_generation(known)
             if not folded_to <= known.position.next_offset <= stretch.begin:
                 raise ReadModelMoved(
@@ -181,7 +194,7 @@ class ProjectorPartition:
             # What is folded in while we wait need not be in the answer.
             folded_to = self._folded_to
             known = await self._read_model.known(
-                self._partition, asked.locks, asked.temp_keys, asked.event_ids
+                self._partition, asked.locks, asked.temp_keys, asked.event_ids, asked.lock_uuids
             )
             self._check_generation(known)
             if known.position.next_offset < folded_to:
@@ -238,10 +251,17 @@ class ProjectorPartition:
         return decide(
             fact,
             self._states.lock(fact.lock_id),
+            uuid_owner=self._uuid_owner(fact),
             used_before=used,
             seen=self._states.seen(fact.event_id),
             recorded_at=recorded_at,
         )
+
+    def _uuid_owner(self, fact: Fact) -> int | None:
+        if not isinstance(fact, LockCreated):
+            return None
+        own = self._states.uuid_owner(fact.data.lock_uuid)
+        return own if own is not None else self._lock_uuids.owner(fact.data.lock_uuid)
 
     def _publish(self, record: Record, event: Event) -> Output:
         trace = TraceContext.of(record.headers)

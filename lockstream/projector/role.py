@@ -11,6 +11,7 @@ from lockstream.eventlog.stage_partition import Fail, StagePartition
 from lockstream.eventlog.stage_setup import Limits, StageName, StageSetup
 from lockstream.eventlog.stage_traces import StageTraces
 from lockstream.projector.fold_queue import FoldQueue
+from lockstream.projector.lock_uuids import LockUuids
 from lockstream.projector.metrics import ProjectorMetrics
 from lockstream.projector.partition import ProjectorPartition
 from lockstream.read_model.database import Database, read_model_url
@@ -53,9 +54,18 @@ async def _run(settings: Settings, stop: asyncio.Event, tracing: Tracing) -> Non
         lambda: fold_queue.size,
     )
 
+    lock_uuids = LockUuids()
+
     def make_partition(partition: int, fail: Fail) -> StagePartition:
         return ProjectorPartition(
-            settings.topics, settings.partitions, partition, read_model, fold_queue, fail, metrics
+            settings.topics,
+            settings.partitions,
+            partition,
+            read_model,
+            fold_queue,
+            lock_uuids,
+            fail,
+            metrics,
         )
 
     name = StageName(

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Protocol, TypeVar
 
-from sqlalchemy import URL, Connection, inspect, text
+from sqlalchemy import URL, Connection, Index, inspect, text
 from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 
 from lockstream.read_model.postgresql import PostgresqlConnections
@@ -77,7 +77,7 @@ class Database:
         return found.st_dev, found.st_ino
 
     async def prepare(self) -> None:
-        """Makes the tables where they are missing. Several roles may do so at once.
+        """Makes tables and indexes where they are missing. Several roles may do so at once.
 
         Raises:
             ReadModelUnavailable: the database can't be reached.
@@ -86,7 +86,7 @@ class Database:
         if self.is_sqlite:
             await asyncio.to_thread(make_place, self._url)
         # Looked at first: another replica may be paused with the lock on writing.
-        if not await self._read(_has_tables):
+        if not await self._read(_is_complete):
             await self._create_tables()
         if self.is_sqlite:
             self._file = await asyncio.to_thread(self._identify_file)
@@ -116,7 +116,7 @@ class Database:
     async def _create_tables(self) -> None:
         for attempt in range(1, SCHEMA_ATTEMPTS + 1):
             try:
-                await self.write(metadata.create_all)
+                await self.write(_create_what_is_missing)
             except (ReadModelUnavailable, StreamViolation):
                 # Two that create the same table at once: one of them is refused.
                 if attempt == SCHEMA_ATTEMPTS:
@@ -163,6 +163,24 @@ def _held(work: Callable[[Connection], T], connection: Connection) -> T:
 
 def _has_tables(connection: Connection) -> bool:
     return metadata.tables.keys() <= set(inspect(connection).get_table_names())
+
+
+def _is_complete(connection: Connection) -> bool:
+    """A database of an earlier version has the tables, but not each index of today."""
+    if not _has_tables(connection):
+        return False
+    found = inspect(connection).get_multi_indexes().values()
+    return _indexes().keys() <= {index["name"] for indexes in found for index in indexes}
+
+
+def _create_what_is_missing(connection: Connection) -> None:
+    metadata.create_all(connection)
+    for index in _indexes().values():
+        index.create(connection, checkfirst=True)
+
+
+def _indexes() -> dict[str | None, Index]:
+    return {index.name: index for table in metadata.tables.values() for index in table.indexes}
 
 
 @contextmanager

@@ -37,6 +37,12 @@ class Queries:
         page = page.order_by(locks.c.lock_id).limit(bindparam("count"))
         self._locks_after = page
         self._locks_of_after = page.where(locks.c.org_id == bindparam("org_id"))
+        # The smallest comes last, and stays.
+        self._uuid_owners = (
+            select(locks.c.lock_uuid, locks.c.lock_id)
+            .where(locks.c.lock_uuid.in_(bindparam("lock_uuids", expanding=True, type_=Bytes)))
+            .order_by(locks.c.lock_id.desc())
+        )
         self._versions = select(locks.c.lock_id, locks.c.version).where(keys.holds(locks.c.lock_id))
         self._used_counts = select(temp_keys).select_from(
             keys.join(temp_keys, temp_keys.c.lock_id, temp_keys.c.temp_key_uuid)
@@ -114,6 +120,15 @@ class Queries:
             return {}
         rows = connection.execute(self._versions, self._keys.numbers(lock_ids))
         return {row.lock_id: row.version for row in rows}
+
+    def uuid_owners(self, connection: Connection, lock_uuids: Sequence[UUID]) -> dict[UUID, int]:
+        """The lock that has each of these UUIDs; of several, the one with the smallest id."""
+        found: dict[UUID, int] = {}
+        for begin in range(0, len(lock_uuids), CHUNK):
+            chunk = [lock_uuid.bytes for lock_uuid in lock_uuids[begin : begin + CHUNK]]
+            rows = connection.execute(self._uuid_owners, {"lock_uuids": chunk})
+            found.update((UUID(bytes=row.lock_uuid), row.lock_id) for row in rows)
+        return found
 
     def count_locks(self, connection: Connection, org_id: str) -> int:
         return int(connection.scalar(self._count_locks, {"org_id": org_id}) or 0)

@@ -58,11 +58,12 @@ class Progress(msgspec.Struct, frozen=True):
 
 
 class Known(msgspec.Struct, frozen=True):
-    """What the model knows of the locks, temp keys and event ids that it was asked for, and how
-    far the partition was folded in then, of which generation of the model."""
+    """What the model knows of the locks, temp keys, event ids and lock UUIDs that it was asked
+    for, and how far the partition was folded in then, of which generation of the model."""
 
     generation: int
     position: Position
     locks: dict[int, LockRow]
     used_counts: dict[tuple[int, str], int]
     event_ids: set[UUID]
+    uuid_owners: dict[UUID, int]

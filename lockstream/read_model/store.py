@@ -256,6 +256,14 @@ class ReadModel:
         """
         return await self._database.read(lambda c: self._queries.count_locks(c, org_id))
 
+    async def uuid_owners(self, lock_uuids: Sequence[UUID]) -> dict[UUID, int]:
+        """The ids of the locks that have these UUIDs, as far as there are any.
+
+        Raises:
+            ReadModelUnavailable: the database can't be reached or is too slow.
+        """
+        return await self._database.read(lambda c: self._queries.uuid_owners(c, lock_uuids))
+
     async def known_lock_ids(self, lock_ids: Iterable[int]) -> set[int]:
         """Those of ``lock_ids`` that exist.
 
@@ -367,6 +375,7 @@ class ReadModel:
         lock_ids: Sequence[int],
         temp_keys_used: Sequence[tuple[int, str]],
         event_ids: Sequence[UUID],
+        lock_uuids: Sequence[UUID],
     ) -> Known:
         """What the projector needs to decide on a batch, in one consistent view.
 
@@ -381,6 +390,7 @@ class ReadModel:
                 locks=self._queries.locks(connection, lock_ids),
                 used_counts=self._queries.used_counts(connection, temp_keys_used),
                 event_ids=self._queries.existing_event_ids(connection, event_ids),
+                uuid_owners=self._queries.uuid_owners(connection, lock_uuids),
             )
 
         return await self._database.read(ask)

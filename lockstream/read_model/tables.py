@@ -51,6 +51,8 @@ locks = Table(
     Column("org_id", Text, nullable=False),
     Column("version", BigInteger, nullable=False),
     Column("updated_at", Text, nullable=False),
+    # Not unique, as below.
+    Index("locks_by_uuid", "lock_uuid"),
 )
 
 temp_keys = Table(

@@ -20,6 +20,7 @@ Reason = Literal[
     "wrong-partition",
     "unknown-lock",
     "lock-exists",
+    "uuid-taken",
     "organization-mismatch",
 ]
 

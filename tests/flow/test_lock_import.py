@@ -8,6 +8,7 @@ from uuid import uuid4
 
 import pytest
 
+from lockstream.schemas.primitives import default_lock_uuid
 from tests.flow.conftest import RunningSystem
 
 pytestmark = pytest.mark.timeout(240)
@@ -76,6 +77,31 @@ def test_every_line_is_created_existed_or_is_named(
     assert str(uuid) in report["badLines"][0]["problem"]
     shown = json.loads(running_system.lockstream("lock", "show", str(FIRST), "--json"))
     assert (shown["orgId"], shown["version"]) == ("import-a", 1)
+
+
+def test_the_uuid_of_another_lock_is_named_and_given_to_nobody(
+    running_system: RunningSystem, tmp_path: Path
+) -> None:
+    running_system.lockstream("org", "add", "--id", "twins")
+    owner, twin, late = 7_100_000, 7_100_001, 7_100_002
+    # One that the third lock would get by itself.
+    uuid = str(default_lock_uuid(late))
+    add = ("lock", "add", "--org", "twins", "--id")
+    running_system.lockstream(*add, str(owner), "--uuid", uuid)
+    done = running_system.try_lockstream(*add, str(twin), "--uuid", uuid)
+    assert (done.returncode, done.stderr.strip().splitlines()) == (
+        2,
+        [f"lockstream: {_taken(twin, uuid, owner)}"],
+    )
+    file = tmp_path / "twins.csv"
+    file.write_text(f"id,org\n{late},twins\n{late + 1},twins\n")
+    code, report = imported(running_system, file)
+    assert (code, counts(report)) == (1, (1, 0, 1))
+    assert report["badLines"] == [{"number": 2, "problem": _taken(late, uuid, owner)}]
+
+
+def _taken(lock_id: int, uuid: str, owner: int) -> str:
+    return f"lock {lock_id} would get the uuid {uuid}, which lock {owner} has; give it another"
 
 
 def test_locks_are_listed_page_by_page(running_system: RunningSystem, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 from lockstream.eventlog.kafka import Kafka, Record, connected
 from lockstream.eventlog.transactional_writer import TransactionalWriter
 from lockstream.projector.fold_queue import FoldQueue
+from lockstream.projector.lock_uuids import LockUuids
 from lockstream.projector.metrics import ProjectorMetrics
 from lockstream.projector.partition import ProjectorPartition
 from lockstream.projector.role import run_projector
@@ -31,6 +32,7 @@ from lockstream.schemas.lock_facts import Fact, encode_fact
 from lockstream.schemas.parked_facts import ParkedHeaders
 from lockstream.schemas.topics import lock_key, partition_of
 from tests.examples_of import (
+    LOCK_UUID,
     lock_created,
     organization_set,
     temp_key_used,
@@ -152,16 +154,21 @@ async def test_a_fact_that_cannot_become_an_event_is_parked_and_delays_nobody(lo
             log.kafka, log.topics.lock_facts, home, key, value, (("their-own", b"\xff"),)
         )
     stranger = next(n for n in range(8, 100) if partition_of(n, partitions) == home)
-    await log.record(temp_key_used(stranger), temp_key_used())
+    twin = lock_created(stranger, lock_uuid=LOCK_UUID)
+    await log.record(twin, temp_key_used(stranger), temp_key_used())
     async with running(run_projector, log.settings):
         events = await log.until_events(2)
     assert [e.version for e in events] == [1, 2]
     parked = await log.parked()
     headers = [ParkedHeaders.from_kafka(record.headers) for record in parked]
-    assert [h.reason for h in headers] == [*(reason for *_, reason in poison), "unknown-lock"]
-    assert [(r.key, r.value) for r in parked[:-1]] == [(key, value) for key, value, _ in poison]
-    assert all(r.headers[0] == ("their-own", b"\xff") for r in parked[:-1])
-    assert [h.source_offset for h in headers] == list(range(1, len(poison) + 2))
+    assert [h.reason for h in headers] == [
+        *(reason for *_, reason in poison),
+        "uuid-taken",
+        "unknown-lock",
+    ]
+    assert [(r.key, r.value) for r in parked[:-2]] == [(key, value) for key, value, _ in poison]
+    assert all(r.headers[0] == ("their-own", b"\xff") for r in parked[:-2])
+    assert [h.source_offset for h in headers] == list(range(1, len(poison) + 3))
 
 
 async def test_parked_facts_are_not_parked_again_after_a_restart(log: Log) -> None:
@@ -226,7 +233,7 @@ async def test_the_read_model_equals_the_fold_of_the_stream(
     assert position.next_offset == records[-1].offset + 1
     stored, _ = await read_model.events_of(7, home, "acme", 0, 10)
     assert [s.value for s in stored] == [r.value for r in records[:2]]
-    known = await read_model.known(home, [], [(7, "key-1")], [])
+    known = await read_model.known(home, [], [(7, "key-1")], [], [])
     assert known.used_counts == {(7, "key-1"): 2}
 
 
@@ -365,6 +372,19 @@ async def test_facts_deleted_before_they_were_processed_stop_the_partition(
     logged_errors.clear()
 
 
+async def test_events_deleted_before_they_were_folded_stop_the_partition(
+    log: Log, logged_errors: list[str]
+) -> None:
+    await log.record(lock_created(), temp_key_used())
+    async with running(run_projector, log.settings):
+        await log.until_events(2)
+    (log.settings.state_dir / "read_model.db").unlink()
+    await _delete_before(log, offset=1, topic=log.topics.lock_events)
+    async with running(run_projector, log.settings):
+        await eventually(lambda: _said(logged_errors, "the events between are gone"))
+    logged_errors.clear()
+
+
 async def test_duplicates_deleted_by_retention_stop_nothing(log: Log) -> None:
     fact = temp_key_used()
     await log.record(lock_created(), fact, fact, fact)
@@ -376,11 +396,11 @@ async def test_duplicates_deleted_by_retention_stop_nothing(log: Log) -> None:
         assert [e.version for e in await log.until_events(3)] == [1, 2, 3]
 
 
-async def _delete_before(log: Log, offset: int) -> None:
+async def _delete_before(log: Log, offset: int, topic: str = "") -> None:
     from aiokafka import TopicPartition
     from aiokafka.admin import RecordsToDelete
 
-    tp = TopicPartition(log.topics.lock_facts, partition_of(7, log.settings.partitions))
+    tp = TopicPartition(topic or log.topics.lock_facts, partition_of(7, log.settings.partitions))
     async with connected(log.kafka.admin()) as admin:
         await admin.delete_records({tp: RecordsToDelete(before_offset=offset)})
 
@@ -416,8 +436,9 @@ class SlowToAnswer(ReadModel):
         lock_ids: Sequence[int],
         temp_keys_used: Sequence[tuple[int, str]],
         event_ids: Sequence[UUID],
+        lock_uuids: Sequence[UUID],
     ) -> Known:
-        answer = await super().known(partition, lock_ids, temp_keys_used, event_ids)
+        answer = await super().known(partition, lock_ids, temp_keys_used, event_ids, lock_uuids)
         self._happens()
         return answer
 
@@ -437,6 +458,7 @@ async def test_a_fold_that_ends_during_a_look_up_is_not_taken_for_a_rebuild(
         number,
         model,
         FoldQueue(model, readiness, metrics),
+        LockUuids(),
         fail=lambda error: pytest.fail(str(error)),
         metrics=metrics,
     )

@@ -11,7 +11,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import Connection, event, text
+from sqlalchemy import Connection, event, inspect, text
 
 from lockstream.read_model.database import Database, read_model_url
 from lockstream.read_model.sqlite import READING_THREADS
@@ -170,6 +170,20 @@ async def test_a_refused_row_is_a_violation_and_a_broken_statement_is_not(
         await database.read(lambda c: c.exec_driver_sql("SELECT * FROM nowhere"))
 
 
+async def test_a_database_of_before_gets_the_indexes_of_today(read_model: ReadModel) -> None:
+    """On both databases."""
+    database = read_model._database
+
+    def names(connection: Connection) -> set[str | None]:
+        return {index["name"] for index in inspect(connection).get_indexes("locks")}
+
+    await database.write(lambda c: c.exec_driver_sql("DROP INDEX locks_by_uuid"))
+    assert await database.read(names) == set()
+    await read_model.prepare()
+    assert await database.read(names) == {"locks_by_uuid"}
+    await read_model.prepare()
+
+
 async def test_no_question_scans_a_table(tmp_path: Path) -> None:
     """What is asked for costs the same however full the model is."""
     database = open_database(tmp_path, LONG_S)
@@ -185,7 +199,8 @@ async def test_no_question_scans_a_table(tmp_path: Path) -> None:
 
     await database.read(note)
     some_id = uuid4()
-    await model.known(0, [1, 2], [(1, "a"), (2, "b")], [some_id])
+    await model.known(0, [1, 2], [(1, "a"), (2, "b")], [some_id], [some_id])
+    await model.uuid_owners([some_id])
     await model.event_values([(1, 1), (2, 1)])
     await model.known_lock_ids([1, 2])
     await model.events_of(1, 0, "acme", 0, 10)

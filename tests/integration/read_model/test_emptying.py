@@ -112,7 +112,7 @@ class Emptying:
 
 def known(model: ReadModel) -> Callable[[], Awaitable[object]]:
     async def ask() -> object:
-        found = await model.known(0, [7], [(7, "key-1")], [HISTORY[1].event_id])
+        found = await model.known(0, [7], [(7, "key-1")], [HISTORY[1].event_id], [])
         return (
             found.position.next_offset,
             len(found.locks),
@@ -248,4 +248,4 @@ async def test_what_follows_on_an_emptied_model_is_refused_though_it_was_filled_
         await read_model.apply([msgspec.structs.replace(EVENTS, generation=before)])
     await read_model.apply_parked([msgspec.structs.replace(later, generation=generation)])
     await read_model.apply([msgspec.structs.replace(EVENTS, generation=generation)])
-    assert (await read_model.known(0, [], [], [])).generation == generation
+    assert (await read_model.known(0, [], [], [], [])).generation == generation

@@ -69,12 +69,23 @@ async def test_one_transaction_takes_stretches_of_several_partitions(read_model:
 async def test_the_projector_finds_all_that_it_asks_for(read_model: ReadModel) -> None:
     await read_model.apply([stretch(0, HISTORY)])
     known = await read_model.known(
-        0, [7, 8], [(7, "key-1"), (7, "key-2")], [HISTORY[1].event_id, uuid4()]
+        0,
+        [7, 8],
+        [(7, "key-1"), (7, "key-2")],
+        [HISTORY[1].event_id, uuid4()],
+        [LOCK_UUID, uuid4()],
     )
     assert known.locks[7].version == 3
     assert set(known.locks) == {7}
     assert known.used_counts == {(7, "key-1"): 2}
     assert known.event_ids == {HISTORY[1].event_id}
+    assert known.uuid_owners == {LOCK_UUID: 7}
+
+
+async def test_of_locks_with_one_uuid_the_smallest_is_named(read_model: ReadModel) -> None:
+    await read_model.apply([stretch(0, [created_event(lock_id=n) for n in (9, 7, 8)])])
+    assert await read_model.uuid_owners([LOCK_UUID, uuid4()]) == {LOCK_UUID: 7}
+    assert await read_model.uuid_owners([]) == {}
 
 
 async def test_an_event_is_found_by_its_id(read_model: ReadModel) -> None:
@@ -157,5 +168,5 @@ async def test_temp_keys_are_told_apart_whatever_they_are_called(read_model: Rea
         used_event(version=n + 2, temp_key=name, used_count=n + 1) for n, name in enumerate(names)
     ]
     await read_model.apply([stretch(0, events)])
-    known = await read_model.known(0, [], [(7, name) for name in (*names, "ab")], [])
+    known = await read_model.known(0, [], [(7, name) for name in (*names, "ab")], [], [])
     assert known.used_counts == {(7, name): n + 1 for n, name in enumerate(names)}

@@ -23,8 +23,14 @@ from tests.examples_of import LOCK_UUID, TIME, lock_created, organization_set, t
 LOCK = LockState(LOCK_UUID, "acme", 4)
 
 
-def decided(fact: Fact, lock: LockState | None, used: int = 0, seen: bool = False) -> Decision:
-    return decide(fact, lock, used_before=used, seen=seen, recorded_at=TIME)
+def decided(
+    fact: Fact,
+    lock: LockState | None,
+    used: int = 0,
+    seen: bool = False,
+    uuid_owner: int | None = None,
+) -> Decision:
+    return decide(fact, lock, uuid_owner=uuid_owner, used_before=used, seen=seen, recorded_at=TIME)
 
 
 def test_a_use_gets_the_next_version_and_count() -> None:
@@ -70,6 +76,18 @@ def test_an_impossible_fact_is_parked_with_its_reason(
     assert decision.detail
 
 
+def test_a_lock_gets_no_uuid_that_another_has() -> None:
+    decision = decided(lock_created(), None, uuid_owner=8)
+    assert decision == Parked("uuid-taken", f"lock 8 has the uuid {LOCK_UUID}")
+
+
+def test_a_lock_that_exists_and_a_fact_that_was_seen_are_told_so_first() -> None:
+    exists = decided(lock_created(), LOCK, uuid_owner=7)
+    assert isinstance(exists, Parked)
+    assert exists.reason == "lock-exists"
+    assert decided(lock_created(), None, seen=True, uuid_owner=7) == Duplicate()
+
+
 def test_a_trusted_service_without_an_organisation_may_record_a_use() -> None:
     assert isinstance(decided(temp_key_used(org_id=None), LOCK), TempKeyUsedEvent)
 
@@ -88,7 +106,7 @@ def test_versions_have_no_gaps_whatever_comes(steps: list[str]) -> None:
             "create": lock_created(),
         }
         fact = choices[step]
-        decision = decide(fact, lock, used_before=0, seen=fact.event_id in seen, recorded_at=TIME)
+        decision = decided(fact, lock, seen=fact.event_id in seen)
         if isinstance(decision, Duplicate | Parked):
             continue
         seen.add(fact.event_id)

@@ -2,6 +2,8 @@
 
 from uuid import UUID, uuid4
 
+import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -9,9 +11,16 @@ from lockstream.projector import lock_states
 from lockstream.projector.lock_states import LockStates, RecentlyUsed
 from lockstream.read_model.fold import id_time_ms
 from lockstream.read_model.rows import Known, LockRow, Position
-from tests.examples_of import LOCK_UUID, TIME, temp_key_used, used_event
+from tests.examples_of import (
+    LOCK_UUID,
+    TIME,
+    created_event,
+    lock_created,
+    temp_key_used,
+    used_event,
+)
 
-NOTHING = Known(1, Position(), {}, {}, set())
+NOTHING = Known(1, Position(), {}, {}, set(), {})
 
 
 def uuid7(time_ms: int, tail: int = 0) -> UUID:
@@ -46,7 +55,7 @@ def test_what_the_read_model_knows_is_known() -> None:
     asked = states.lookups([fact])
     use = (7, "key-1")
     known = Known(
-        1, Position(), {7: LockRow(7, LOCK_UUID, "acme", 4, TIME)}, {use: 3}, {fact.event_id}
+        1, Position(), {7: LockRow(7, LOCK_UUID, "acme", 4, TIME)}, {use: 3}, {fact.event_id}, {}
     )
     states.learn(asked, known)
     lock = states.lock(7)
@@ -63,6 +72,36 @@ def test_an_absent_lock_is_remembered_as_absent() -> None:
     states.learn(states.lookups([fact]), NOTHING)
     assert states.lock(7) is None
     assert states.lookups([fact]).locks == []
+
+
+def test_a_uuid_is_looked_up_until_some_lock_has_it() -> None:
+    states = LockStates(-1)
+    fact = lock_created()
+    for _ in range(2):  # that nobody has it may change at any time, in another partition
+        asked = states.lookups([fact, fact])
+        assert asked.lock_uuids == [LOCK_UUID]
+        states.learn(asked, NOTHING)
+        assert states.uuid_owner(LOCK_UUID) is None
+    states.learn(asked, Known(1, Position(), {}, {}, set(), {LOCK_UUID: 9}))
+    assert states.uuid_owner(LOCK_UUID) == 9
+    assert states.lookups([fact]).lock_uuids == []
+
+
+def test_the_uuid_of_a_lock_is_remembered_until_the_read_model_holds_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(lock_states, "LOCKS_KEPT", 2)
+    states = LockStates(-1)
+    batch = states.begin_batch()
+    uuids = [uuid4() for _ in range(5)]
+    for lock_id, lock_uuid in enumerate(uuids):
+        created = msgspec.structs.replace(created_event(lock_id=lock_id), aggregate_id=lock_uuid)
+        states.record(created)
+    states.forget()
+    assert [states.uuid_owner(lock_uuid) for lock_uuid in uuids] == [0, 1, 2, 3, 4]
+    states.folded(batch)
+    states.forget()
+    assert [states.uuid_owner(lock_uuid) for lock_uuid in uuids[-3:]] == [None, 3, 4]
 
 
 @given(st.lists(st.tuples(st.integers(1, 30), st.booleans()), max_size=200))
