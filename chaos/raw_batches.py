@@ -1,14 +1,19 @@
 """Batches of records as another client may write them: with header keys that are any bytes."""
 
+import asyncio
 import struct
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 from aiokafka import TopicPartition
+from aiokafka.errors import LeaderNotAvailableError, NoError, for_code
 from aiokafka.protocol.produce import ProduceRequest
 from aiokafka.record.util import calc_crc32c_py, encode_varint
 
-from lockstream.eventlog.kafka import Kafka, connected
+from lockstream.eventlog.kafka import REQUEST_TIMEOUT_S, Kafka, connected
+
+LOOK_AGAIN_S = 0.05
 
 
 class RawRecord(msgspec.Struct, frozen=True):
@@ -48,17 +53,37 @@ def raw_batch(records: Sequence[RawRecord]) -> bytes:
 async def write_batch(
     kafka: Kafka, topic: str, partition: int, records: Sequence[RawRecord]
 ) -> int:
-    """Returns the offset of the first record."""
+    """Returns the offset of the first record.
+
+    Raises:
+        KafkaError: the broker refuses the batch, or has no leader for it in time.
+    """
     async with connected(kafka.idempotent_producer()) as producer:
-        await producer.client._wait_on_metadata(topic)
-        leader = producer.client.cluster.leader_for_partition(TopicPartition(topic, partition))
-        request = ProduceRequest(
-            transactional_id=None,
-            required_acks=-1,
-            timeout=10_000,
-            topics=[(topic, [(partition, raw_batch(records))])],
-        )
-        answer = await producer.client.send(leader, request)
-        ((_, ((_, code, offset, *_),)),) = answer.topics
-        assert code == 0, code
-        return int(offset)
+        async with asyncio.timeout(REQUEST_TIMEOUT_S):
+            while True:
+                code, offset = await _send(producer.client, topic, partition, raw_batch(records))
+                error = for_code(code)
+                if not error.invalid_metadata:
+                    break
+                # A topic that was made just now has no leader yet, or another one.
+                await producer.client.force_metadata_update()
+                await asyncio.sleep(LOOK_AGAIN_S)
+    if error is not NoError:
+        raise error
+    return offset
+
+
+async def _send(client: Any, topic: str, partition: int, batch: bytes) -> tuple[int, int]:
+    await client._wait_on_metadata(topic)
+    leader = client.cluster.leader_for_partition(TopicPartition(topic, partition))
+    if leader is None or leader < 0:
+        return LeaderNotAvailableError.errno, -1
+    request = ProduceRequest(
+        transactional_id=None,
+        required_acks=-1,
+        timeout=10_000,
+        topics=[(topic, [(partition, batch)])],
+    )
+    answer = await client.send(leader, request)
+    ((_, ((_, code, offset, *_),)),) = answer.topics
+    return int(code), int(offset)
