@@ -43,14 +43,19 @@ class DemoData(msgspec.Struct, frozen=True):
             "PARTNER_TOPIC": settings.topics.partner_events(DEMO_PARTNER),
         }
 
+    @property
+    def headers(self) -> dict[str, str]:
+        """Who asks, and for which organisation."""
+        return {"Authorization": f"Bearer {self.token}", "X-API-Key": self.api_key}
+
     def curl_line(self, base_url: str, tls_cert: str) -> str:
         """Uses the temporary key, as typed into a shell."""
+        credentials = "".join(f"-H '{name}: {value}' " for name, value in self.headers.items())
         trust = f"--cacert {shlex.quote(tls_cert)} " if tls_cert else ""
         return (
             f"curl -X POST {trust}'{base_url}/locks/{DEMO_LOCK}/use-temp-key' "
             f"-H 'Content-Type: application/json' "
-            f"-H 'Authorization: Bearer {self.token}' "
-            f"-H 'X-API-Key: {self.api_key}' "
+            f"{credentials}"
             '-d \'{"tempKeyUuid": "example_string", "userId": "example_string"}\''
         )
 

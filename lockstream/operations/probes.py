@@ -3,11 +3,14 @@
 import ssl
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
+from http import HTTPStatus
 
 import msgspec
 
 PROBE_S = 2.0
 PAGE_BYTES = 1_000_000
+_NOT_KNOWN_YET = (HTTPStatus.UNAUTHORIZED, HTTPStatus.NOT_FOUND, HTTPStatus.SERVICE_UNAVAILABLE)
 
 
 class PageStatus(msgspec.Struct, frozen=True):
@@ -29,12 +32,10 @@ class _Page(msgspec.Struct):
 
 def ask(page: str) -> PageStatus:
     """``page``: the replica's address, ``http://host:port``."""
-    # A replica is asked by its address: its certificate may be in another name.
-    trusting = ssl.create_default_context()
-    trusting.check_hostname = False
-    trusting.verify_mode = ssl.CERT_NONE
     try:
-        with urllib.request.urlopen(f"{page}/readyz", timeout=PROBE_S, context=trusting) as answer:
+        with urllib.request.urlopen(
+            f"{page}/readyz", timeout=PROBE_S, context=_trusting()
+        ) as answer:
             said = answer.read(PAGE_BYTES)
     except urllib.error.HTTPError as error:
         said = error.read(PAGE_BYTES)
@@ -45,3 +46,23 @@ def ask(page: str) -> PageStatus:
     except msgspec.DecodeError:
         return PageStatus(page, "no health page", {"it says": said[:200].decode(errors="replace")})
     return PageStatus(page, read.status, read.obstacles)
+
+
+def shows(page: str, headers: Mapping[str, str]) -> bool:
+    """Whether ``page`` is shown to who asks with ``headers``: neither they nor it are unknown."""
+    request = urllib.request.Request(page, headers=dict(headers))
+    try:
+        with urllib.request.urlopen(request, timeout=PROBE_S, context=_trusting()):
+            return True
+    except urllib.error.HTTPError as error:
+        return error.code not in _NOT_KNOWN_YET
+    except OSError:
+        return False
+
+
+def _trusting() -> ssl.SSLContext:
+    """A replica is asked by its address: its certificate may be in another name."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context

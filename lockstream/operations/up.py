@@ -17,10 +17,10 @@ from lockstream.command_api.listening import check_listening
 from lockstream.eventlog.local_broker import LocalBroker
 from lockstream.operations.configuration import DEMO_ENV, DOTENV, tell_of_unknown_variables
 from lockstream.operations.console import say, show
-from lockstream.operations.demo import DemoData, set_up_demo
+from lockstream.operations.demo import DEMO_LOCK, DemoData, set_up_demo
 from lockstream.operations.env_files import env_lines
 from lockstream.operations.installation import run_verb
-from lockstream.operations.probes import ask
+from lockstream.operations.probes import ask, shows
 from lockstream.operations.services import TlsCert, TlsKey, with_tls
 from lockstream.operations.signing import ensure_signing_key, local_issuer
 from lockstream.operations.supervisor import Command, Supervised
@@ -215,6 +215,23 @@ class _System:
                     )
                 await asyncio.sleep(0.05)
 
+    async def _wait_until_admitted(self, demo: DemoData) -> None:
+        """The API learns of a new key and a new lock from the log, a moment after they are there.
+
+        Raises:
+            Unavailable: it does not in time.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + READY_S
+        page = f"{self._base_url}/locks/{DEMO_LOCK}"
+        while not await asyncio.to_thread(shows, page, demo.headers):
+            if loop.time() > deadline:
+                raise Unavailable(
+                    f"the API does not admit the demo's key after {READY_S:.0f} s; "
+                    f"see {self._settings.state_dir}/logs/api.log"
+                )
+            await asyncio.sleep(0.05)
+
     @property
     def _health_pages(self) -> dict[str, str]:
         settings = self._settings
@@ -236,6 +253,7 @@ class _System:
         await self._wait_until_ready()
         if demo:
             self._demo = await set_up_demo(self._settings)
+            await self._wait_until_admitted(self._demo)
         self._write_env()
         base_url = self._base_url
         say(f"Lockstream is ready: {base_url} (docs: {base_url}/docs); Ctrl-C stops it")
