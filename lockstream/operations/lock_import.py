@@ -36,6 +36,12 @@ class Imported(msgspec.Struct):
     existing: int = 0
     bad: int = 0
 
+    def count(self, lock: PlannedLock, existed: bool) -> None:
+        """One line creates a lock that is new; those that repeat it find it there."""
+        created = 0 if existed else 1
+        self.created += created
+        self.existing += lock.lines - created
+
 
 def import_locks(
     file: Annotated[
@@ -141,11 +147,8 @@ async def _import_chunk(
         problem = problems.get(lock.line.id)
         if problem is not None:
             plan.refuse_lock(lock, problem)
-        elif lock.line.id in rows:
-            imported.existing += lock.lines
         else:
-            imported.created += 1
-            imported.existing += lock.lines - 1
+            imported.count(lock, existed=lock.line.id in rows)
 
 
 def _json_pieces(imported: Imported, bad_lines: Iterable[BadLine]) -> Iterator[str]:

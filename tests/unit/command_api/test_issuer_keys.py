@@ -8,10 +8,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import jwt
 import msgspec
 import pytest
 
-from lockstream.command_api import jwks_sources
+from lockstream.command_api import issuer_keys, jwks_sources
 from lockstream.command_api.errors import Unauthenticated
 from lockstream.command_api.issuer_keys import (
     MAX_WAITING,
@@ -109,9 +110,26 @@ async def test_a_key_that_keeps_its_name_but_changes_is_taken(server: JwksServer
         assert await checker.check(signed(OTHER_ED, "EdDSA", "ed"))
 
 
-async def test_refreshes_of_the_same_keys_forget_no_token(server: JwksServer) -> None:
+async def test_refreshes_of_the_same_keys_forget_no_token(
+    server: JwksServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checks: list[str] = []
+    decode = jwt.decode
+
+    def counted(token: str, *args: Any, **kwargs: Any) -> Any:
+        checks.append(token)
+        return decode(token, *args, **kwargs)
+
+    monkeypatch.setattr(jwt, "decode", counted)
     async with followed(server.url, jwt_jwks_refresh=0.02) as keys:
-        await eventually(lambda: len(server.fetched) > 5)
+        checker = TokenChecker([keys], 86400.0)
+        token = signed()
+        first = await checker.check(token)
+        fetched = len(server.fetched)
+        await eventually(lambda: len(server.fetched) > fetched + 5)
+        assert await checker.check(token) is first
+        # A signature is checked once, however often its keys are read again.
+        assert checks == [token]
         assert keys.generation == 1
 
 
@@ -210,15 +228,22 @@ async def test_a_failing_issuer_is_asked_after_growing_pauses(server: JwksServer
         assert time.monotonic() - begun > 1 + 2 - 0.1
 
 
-async def test_an_issuer_that_was_never_reached_makes_503_and_is_found_later() -> None:
-    with jwks_server(ALL_JWKS) as gone:
-        url = gone.url
+async def test_an_issuer_that_was_never_reached_makes_503_and_is_found_later(
+    server: JwksServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(issuer_keys, "FIRST_PAUSE_S", 0.05)
+    monkeypatch.setattr(issuer_keys, "WATCH_EVERY_S", 0.05)
+    server.status = 503
     readiness, stop = Readiness(), asyncio.Event()
-    async with followed(url) as keys:
+    async with followed(server.url) as keys:
         watching = asyncio.create_task(watch_issuers([keys], readiness, stop))
+        checker = TokenChecker([keys], 86400.0)
         with pytest.raises(IssuerUnavailable):
-            await TokenChecker([keys], 86400.0).check(signed())
+            await checker.check(signed())
         await eventually(lambda: not readiness.ready)
+        server.status = 200
+        await eventually(lambda: readiness.ready)
+        assert await checker.check(signed())
         stop.set()
         await watching
 

@@ -5,8 +5,9 @@ from uuid import UUID
 
 import pytest
 
-from lockstream.operations.import_plan import ImportPlan
+from lockstream.operations.import_plan import ImportPlan, PlannedLock
 from lockstream.operations.lock_files import BadLine, LockLine, Read
+from lockstream.operations.lock_import import Imported
 from lockstream.schemas.primitives import default_lock_uuid
 
 A, B = UUID(int=10), UUID(int=11)
@@ -69,3 +70,16 @@ def test_each_line_of_a_large_contradiction_names_one_that_says_otherwise() -> N
     lines = [(n, LockLine(7, "acme" if n < 9 else "other")) for n in range(2, 12)]
     _, bad = judged(lines)
     assert all(f"line {9 if number < 9 else 2} " in text for number, text in bad.items())
+
+
+def test_lines_that_repeat_a_lock_count_as_found_there_whether_or_not_it_is_new() -> None:
+    once, thrice = PlannedLock(2, LockLine(7, "acme"), 1), PlannedLock(3, LockLine(8, "acme"), 3)
+    imported = Imported()
+    for lock, existed, counts in (
+        (once, False, (1, 0)),
+        (thrice, False, (2, 2)),
+        (once, True, (2, 3)),
+        (thrice, True, (2, 6)),
+    ):
+        imported.count(lock, existed)
+        assert (imported.created, imported.existing, imported.bad) == (*counts, 0)
