@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Collection, Mapping
 import msgspec
 
 from lockstream.audit.event_ids import EventIds
+from lockstream.audit.parked_audit import ParkedAudit
 from lockstream.audit.partition_audit import Advance, Dropped, PartitionAudit
 from lockstream.audit.plan import Plan, make_plan
 from lockstream.audit.read_model_audit import ReadModelAudit
@@ -54,6 +55,7 @@ class Auditor:
 
         Raises:
             KafkaUnavailable: the log can't be read.
+            PositionLost: retention has deleted facts that were still to be read.
             ReadModelUnavailable: the database can't be asked.
         """
         ids, lock_uuids = EventIds(), EventIds()
@@ -66,6 +68,11 @@ class Auditor:
                 self._read_model, self._settings.topics.lock_events, partition, folded_to
             )
             async for violation in audit.run(model, advance):
+                yield violation
+            parked = ParkedAudit(
+                self._kafka, self._read_model, self._settings.topics.parked_facts, partition
+            )
+            async for violation in parked.run(plan.parked.end[partition]):
                 yield violation
             dropped[partition] = audit.dropped
             for partner_id, lag in audit.lag.items():

@@ -1,5 +1,9 @@
 """Is the read model the fold of the stream, as far as it has come?"""
 
+import sys
+
+import msgspec
+
 from lockstream.audit.stream_checks import ReadEvent
 from lockstream.audit.violations import Violation
 from lockstream.read_model.rows import Position
@@ -9,6 +13,15 @@ from lockstream.schemas.lock_events import TempKeyUsedEvent
 
 CHUNK = 2_000
 """Events, and locks, that the model is asked for at once."""
+
+
+class _Last(msgspec.Struct, frozen=True, gc=False):
+    """What is kept of each lock's last event: there may be a million locks."""
+
+    offset: int
+    version: int
+    org_id: str
+    lock_uuid: bytes
 
 
 class ReadModelAudit:
@@ -21,15 +34,17 @@ class ReadModelAudit:
         self._partition = partition
         self._folded_to = folded_to
         self._chunk: list[ReadEvent] = []
-        self._last: dict[int, ReadEvent] = {}
+        self._last: dict[int, _Last] = {}
         self._uses: dict[int, int] = {}
 
     def add(self, read: ReadEvent) -> None:
         if read.offset < self._folded_to:
             self._chunk.append(read)
-            lock_id = read.event.lock_id
-            self._last[lock_id] = read
-            if isinstance(read.event, TempKeyUsedEvent):
+            event = read.event
+            lock_id, org_id = event.lock_id, sys.intern(event.org_id)
+            lock_uuid = event.aggregate_id.bytes
+            self._last[lock_id] = _Last(read.offset, event.version, org_id, lock_uuid)
+            if isinstance(event, TempKeyUsedEvent):
                 self._uses[lock_id] = self._uses.get(lock_id, 0) + 1
 
     @property
@@ -45,7 +60,7 @@ class ReadModelAudit:
         pairs = [(read.event.lock_id, read.event.version) for read in chunk]
         stored = await self._read_model.event_values(pairs)
         found = [
-            self._differs(read, "it does not hold this event as the stream does")
+            self._differs(read.offset, "it does not hold this event as the stream does")
             for read, pair in zip(chunk, pairs, strict=True)
             if stored.get(pair) != read.value
         ]
@@ -72,7 +87,7 @@ class ReadModelAudit:
         stored = (await self._read_model.known(self._partition, [], list(last), [], [])).used_counts
         return [
             self._differs(
-                read,
+                read.offset,
                 f"it has {stored.get(use, 0)} uses of temp key {use[1]} on lock {use[0]}, "
                 f"not {count}",
             )
@@ -91,28 +106,26 @@ class ReadModelAudit:
             chunk = lock_ids[begin : begin + CHUNK]
             rows, uses = await self._read_model.locks_and_uses(chunk)
             for lock_id in chunk:
-                read, row = self._last[lock_id], rows.get(lock_id)
-                event = read.event
-                if row is None or row.version < event.version:
+                last, row = self._last[lock_id], rows.get(lock_id)
+                if row is None or row.version < last.version:
                     version = row.version if row is not None else 0
-                    detail = f"it has lock {lock_id} at version {version}, not {event.version}"
-                    found.append(self._differs(read, detail))
-                elif row.version == event.version and (row.org_id, row.lock_uuid) != (
-                    event.org_id,
-                    event.aggregate_id,
+                    detail = f"it has lock {lock_id} at version {version}, not {last.version}"
+                    found.append(self._differs(last.offset, detail))
+                elif row.version == last.version and (
+                    (row.org_id, row.lock_uuid.bytes) != (last.org_id, last.lock_uuid)
                 ):
-                    found.append(self._differs(read, f"it has another lock {lock_id}"))
-                elif row.version == event.version and (
+                    found.append(self._differs(last.offset, f"it has another lock {lock_id}"))
+                elif row.version == last.version and (
                     uses.get(lock_id, 0) != self._uses.get(lock_id, 0)
                 ):
                     detail = (
                         f"it has {uses.get(lock_id, 0)} uses of lock {lock_id}, "
                         f"not {self._uses.get(lock_id, 0)}"
                     )
-                    found.append(self._differs(read, detail))
+                    found.append(self._differs(last.offset, detail))
         return await self._unless_emptied(found)
 
-    def _differs(self, read: ReadEvent, detail: str) -> Violation:
+    def _differs(self, offset: int, detail: str) -> Violation:
         return Violation(
-            "read-model-differs", self._topic, self._partition, read.offset, f"read model: {detail}"
+            "read-model-differs", self._topic, self._partition, offset, f"read model: {detail}"
         )

@@ -8,8 +8,16 @@ import msgspec
 from sqlalchemy import Connection, and_, bindparam, exists, false, func, or_, select, tuple_
 
 from lockstream.read_model.database import Database
-from lockstream.read_model.queries import CHUNK
-from lockstream.read_model.tables import Bytes, events, parked
+from lockstream.read_model.queries import CHUNK, to_position
+from lockstream.read_model.rows import Position, StoredParked
+from lockstream.read_model.tables import (
+    LOCK_EVENTS,
+    PARKED_FACTS,
+    Bytes,
+    events,
+    parked,
+    positions,
+)
 from lockstream.schemas.topics import partition_of
 
 Place = tuple[int, int]
@@ -33,6 +41,14 @@ class ParkedFate(msgspec.Struct, frozen=True):
     latest: ParkedAt | None = None
 
 
+class ParkedPage(msgspec.Struct, frozen=True):
+    """Rows of a partition, by offset, and how far parked facts and events were folded in then."""
+
+    rows: dict[int, StoredParked]
+    parked: Position
+    events: Position
+
+
 class ParkedQuestions:
     def __init__(self, database: Database, partitions: int) -> None:
         self._database = database
@@ -49,6 +65,53 @@ class ParkedQuestions:
         self._ids_at = select(parked.c.partition, parked.c.offset, parked.c.event_id).where(
             tuple_(parked.c.partition, parked.c.offset).in_(bindparam("places", expanding=True))
         )
+
+        self._page = (
+            select(parked.c.offset, *(parked.c[name] for name in StoredParked.__struct_fields__))
+            .where(
+                parked.c.partition == bindparam("partition"),
+                parked.c.offset >= bindparam("begin"),
+                parked.c.offset < bindparam("end"),
+            )
+            .order_by(parked.c.offset)
+            .limit(bindparam("count"))
+        )
+        self._last_offset = select(func.max(parked.c.offset)).where(
+            parked.c.partition == bindparam("partition")
+        )
+        self._positions = select(positions).where(positions.c.partition == bindparam("partition"))
+
+    async def page(self, partition: int, begin: int, end: int, count: int) -> ParkedPage:
+        """The first ``count`` rows from ``begin`` to ``end``, and the positions beside them.
+
+        Raises:
+            ReadModelUnavailable: the database can't be reached or is too slow.
+        """
+        asked = {"partition": partition, "begin": begin, "end": end, "count": count}
+
+        def ask(connection: Connection) -> ParkedPage:
+            rows = connection.execute(self._page, asked)
+            stored = {offset: StoredParked(*row) for offset, *row in rows}
+            at = {
+                row.stream: to_position(row)
+                for row in connection.execute(self._positions, {"partition": partition})
+            }
+            return ParkedPage(
+                stored, at.get(PARKED_FACTS, Position()), at.get(LOCK_EVENTS, Position())
+            )
+
+        return await self._database.read(ask)
+
+    async def last_offset(self, partition: int) -> int | None:
+        """Of the partition's last row.
+
+        Raises:
+            ReadModelUnavailable: the database can't be reached or is too slow.
+        """
+        last = await self._database.read(
+            lambda c: c.scalar(self._last_offset, {"partition": partition})
+        )
+        return None if last is None else int(last)
 
     async def fates(self, event_ids: Iterable[UUID]) -> dict[UUID, ParkedFate]:
         """What the model holds of these event ids.

@@ -4,6 +4,9 @@ from uuid import UUID
 
 import msgspec
 
+from lockstream.schemas.parked_facts import ParkedHeaders
+from lockstream.schemas.primitives import printable
+
 
 class Position(msgspec.Struct, frozen=True):
     """How far a stream's partition is folded in. ``source_offset`` is -1 before the first record.
@@ -37,6 +40,29 @@ class ParkedRow(msgspec.Struct, frozen=True):
     reason: str
     detail: str
     source_offset: int
+
+
+class StoredParked(msgspec.Struct, frozen=True):
+    """All that a row of ``parked`` says of a parked fact."""
+
+    event_id: bytes | None
+    lock_id: int | None
+    org_id: str | None
+    reason: str
+    detail: str
+    source_offset: int
+
+    @classmethod
+    def of(cls, headers: ParkedHeaders) -> "StoredParked":
+        return cls(
+            event_id=UUID(headers.event_id).bytes if headers.event_id else None,
+            lock_id=headers.lock_id,
+            org_id=headers.org_id,
+            reason=headers.reason,
+            # PostgreSQL takes no NUL in text, and the log may hold some.
+            detail=printable(headers.detail),
+            source_offset=headers.source_offset,
+        )
 
 
 class Fate(msgspec.Struct, frozen=True):

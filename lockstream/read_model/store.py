@@ -21,10 +21,10 @@ from lockstream.read_model.rows import (
     ParkedRow,
     Position,
     Progress,
+    StoredParked,
 )
 from lockstream.read_model.tables import LOCK_EVENTS, PARKED_FACTS
 from lockstream.runtime.errors import ReadModelUnavailable
-from lockstream.schemas.primitives import printable
 
 
 class ReadModelMoved(ReadModelUnavailable):
@@ -132,21 +132,14 @@ class ReadModel:
         for stretch in stretches:
             at = current[stretch.partition]
             left = [f for f in stretch.parked if f.offset >= at.next_offset]
-            for fact in left:
-                event_id = fact.headers.event_id
-                rows.append(
-                    {
-                        "partition": stretch.partition,
-                        "offset": fact.offset,
-                        "event_id": UUID(event_id).bytes if event_id else None,
-                        "lock_id": fact.headers.lock_id,
-                        "org_id": fact.headers.org_id,
-                        "reason": fact.headers.reason,
-                        # PostgreSQL takes no NUL in text, and the log may hold some.
-                        "detail": printable(fact.headers.detail),
-                        "source_offset": fact.headers.source_offset,
-                    }
-                )
+            rows += [
+                {
+                    "partition": stretch.partition,
+                    "offset": fact.offset,
+                    **msgspec.structs.asdict(StoredParked.of(fact.headers)),
+                }
+                for fact in left
+            ]
             current[stretch.partition] = Position(
                 next_offset=max(at.next_offset, stretch.end),
                 source_offset=left[-1].headers.source_offset if left else at.source_offset,

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import msgspec
 import pytest
-from sqlalchemy import update
+from sqlalchemy import delete, update
 
 from lockstream.audit import auditor
 from lockstream.audit.auditor import Auditor, Counted
@@ -18,6 +18,7 @@ from lockstream.projector.role import run_projector
 from lockstream.read_model.store import ReadModel
 from lockstream.read_model.tables import events as events_table
 from lockstream.read_model.tables import locks as locks_table
+from lockstream.read_model.tables import parked as parked_table
 from lockstream.read_model.tables import temp_keys as temp_keys_table
 from lockstream.runtime.errors import Unavailable
 from lockstream.runtime.settings import Settings
@@ -260,6 +261,14 @@ async def test_a_read_model_that_differs_is_found(audited: Audited) -> None:
     spoil = update(events_table).where(events_table.c.version == 2).values(value=b"{}")
     await audited.read_model._database.write(lambda connection: connection.execute(spoil))
     assert await audited.kinds() == {"read-model-differs"}
+
+
+async def test_a_parked_fact_that_the_read_model_lacks_is_found(audited: Audited) -> None:
+    await audited.read_model._database.write(lambda c: c.execute(delete(parked_table)))
+    found = await audited.violations()
+    assert [(v.kind, v.topic) for v in found] == [
+        ("read-model-differs", audited.topics.parked_facts)
+    ]
 
 
 async def test_a_lock_that_the_read_model_has_wrong_is_found(audited: Audited) -> None:
