@@ -230,7 +230,8 @@ class Campaign:
             took = measured.recovery
             self._tell(
                 f"  {injection.fault}, {measured.after}: commands {_seconds(took.commands_s)}, "
-                f"delivery {_seconds(took.delivery_s)} (bound {measured.bound_s:g} s)"
+                f"delivery {_seconds(took.delivery_s)} (bound {measured.bound_s:g} s; with nothing "
+                f"broken {_seconds(measured.usual.commands_s)})"
             )
         for broken in injection.broken:
             self._tell(f"  BROKEN {broken.promise}: {broken.detail}")

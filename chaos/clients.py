@@ -20,6 +20,10 @@ AGAIN_S = 0.2
 KEYED = 0.5
 REPEATED_AT_ONCE = 0.1
 PROBE_EVERY_S = 0.2
+PROBE_PAUSE_S = 0.5
+PROBE_GROWTH = 1.2
+"""Each probe waits a little longer for the next one, up to the pause: what is slow under load would
+be made slower by more of them, and asking would measure itself."""
 
 
 class Callers:
@@ -128,11 +132,11 @@ class Callers:
         """Asks again and again, not waiting for slow answers; returns when the first command
         that began from now on was answered with its version, or None at the deadline."""
         probes: set[asyncio.Task[Attempt]] = set()
+        pause = PROBE_EVERY_S
         while time.monotonic() < deadline:
             probes.add(asyncio.create_task(self.probe(lock_id)))
-            done, _ = await asyncio.wait(
-                probes, timeout=PROBE_EVERY_S, return_when=asyncio.FIRST_COMPLETED
-            )
+            done, _ = await asyncio.wait(probes, timeout=pause, return_when=asyncio.FIRST_COMPLETED)
+            pause = min(PROBE_PAUSE_S, pause * PROBE_GROWTH)
             answered = [probe.result().ended for probe in done if probe.result().outcome == "ok"]
             if answered:
                 self._tasks += [_finish(probe) for probe in probes - done]

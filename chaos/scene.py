@@ -24,29 +24,34 @@ GIVE_UP_S = 60.0
 
 
 class Measured(msgspec.Struct, frozen=True):
-    """One recovery. ``after``: of what, where a fault has more than one."""
+    """One recovery. ``after``: of what, where a fault has more than one; ``usual``: the same
+    questions asked before the fault, when nothing was broken: what the load and the machine take,
+    and no fault did."""
 
     after: str
     bound_s: float
     recovery: Recovery
+    usual: Recovery
 
     def in_time(self, patience: float) -> bool:
-        """Commands within the bound, delivery a little later."""
+        """Commands within the bound, delivery a little later: beyond what is usual."""
         bounds = (self.bound_s, self.bound_s + DELIVERY_LATER_S)
         times = (self.recovery.commands_s, self.recovery.delivery_s)
+        usual = (self.usual.commands_s or 0.0, self.usual.delivery_s or 0.0)
         return all(
-            took is not None and took <= bound * patience
-            for took, bound in zip(times, bounds, strict=True)
+            took is not None and took <= bound * patience + before
+            for took, bound, before in zip(times, bounds, usual, strict=True)
         )
 
 
 class Injection(msgspec.Struct):
-    """One fault as it happened. Times are of the monotonic clock."""
+    """One fault as it happened. Times are of the monotonic clock; ``usual``: see ``Measured``."""
 
     fault: str
     alone: bool
     begun: float
     in_flight: int
+    usual: Recovery = Recovery(0.0, 0.0)
     ended: float = 0.0
     measured: list[Measured] = []
     broken: list[Broken] = []
@@ -76,10 +81,11 @@ class Scene:
         if not self.alone:
             return
         recovery = await self.system.recovery(time.monotonic(), GIVE_UP_S)
-        measured = Measured(after, bound_s, recovery)
+        measured = Measured(after, bound_s, recovery, self._injection.usual)
         self._injection.measured.append(measured)
         if not measured.in_time(self._patience):
-            self.broke("everything recovers within its bound", f"{after}: {recovery}")
+            told = f"{after}: {recovery}; with nothing broken: {measured.usual}"
+            self.broke("everything recovers within its bound", told)
 
     def broke(self, promise: str, detail: str) -> None:
         self._injection.broken.append(
@@ -107,8 +113,12 @@ async def run_fault(
     fault: Fault, system: System, rng: Random, patience: float, *, alone: bool
 ) -> Injection:
     assert system.callers is not None
-    injection = Injection(fault.name, alone, time.monotonic(), system.callers.in_flight)
+    usual = await system.recovery(time.monotonic(), GIVE_UP_S) if alone else Recovery(0.0, 0.0)
+    begun, in_flight = time.monotonic(), system.callers.in_flight
+    injection = Injection(fault.name, alone, begun, in_flight, usual)
     scene = Scene(system, rng, injection, patience)
+    if usual.delivery_s is None:
+        scene.broke("everything works before a fault", f"{usual}")
     try:
         await fault.inject(scene)
     except (TimeoutError, Unavailable) as error:
