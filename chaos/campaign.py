@@ -17,6 +17,7 @@ from chaos.foreign import check_foreign_records
 from chaos.history import Broken
 from chaos.judgement import judge
 from chaos.kafka_faults import cluster_faults, link_faults, single_broker_faults
+from chaos.partner_faults import partner_faults
 from chaos.ports import PortRange
 from chaos.process_faults import process_faults
 from chaos.replicas import ROLES
@@ -93,6 +94,7 @@ class Campaign:
             *single_broker_faults(),
             *sqlite_faults(),
             *poison_faults(),
+            *partner_faults(),
         ]
         on_three = [*cluster_faults(), *postgres_faults(), *_kills()]
         single, cluster = shared_out(on_one, on_three, self._only, seconds)

@@ -15,6 +15,8 @@ from lockstream.operations.supervisor import Command, Supervised
 ROLES = ("api", "projector", "fanout")
 DELIVERING = ("projector", "fanout")
 """The roles that write in transactions."""
+MOST_MEMORY_MIB = 512
+"""Of any process, whatever is broken (RELIABILITY.md)."""
 
 
 class Replica:

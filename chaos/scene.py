@@ -66,7 +66,7 @@ class Scene:
     def __init__(self, system: System, rng: Random, injection: Injection, patience: float) -> None:
         self.system = system
         self.rng = rng
-        self._patience = patience
+        self.patience = patience
         self._injection = injection
 
     @property
@@ -83,7 +83,7 @@ class Scene:
         recovery = await self.system.recovery(time.monotonic(), GIVE_UP_S)
         measured = Measured(after, bound_s, recovery, self._injection.usual)
         self._injection.measured.append(measured)
-        if not measured.in_time(self._patience):
+        if not measured.in_time(self.patience):
             told = f"{after}: {recovery}; with nothing broken: {measured.usual}"
             self.broke("everything recovers within its bound", told)
 

@@ -44,7 +44,8 @@ class Tail:
         Raises:
             KafkaUnavailable: the broker can't be reached at the start.
             KafkaRefused: a topic is not there, or may not be read.
-            PositionLost: retention has deleted records that were still to be seen.
+            PositionLost: retention has deleted records that were still to be seen. Whoever follows
+                can't go on: it would not know what it has missed. It ends, and begins anew.
         """
         async with connected(self._kafka.reader()) as consumer:
             ends = await self._ends()
@@ -96,11 +97,18 @@ class Tail:
             try:
                 batches = await consumer.getmany(timeout_ms=timeout_ms)
             except OffsetOutOfRangeError as error:
-                raise PositionLost(
-                    f"retention has deleted what was to be followed: {error.args}"
-                ) from error
+                raise PositionLost(_lost(error)) from error
         for tp, messages in batches.items():
             self._on_records(tp.topic, [to_record(m) for m in messages])
         # A poll that brings records may leave markers to the next one, which then brings none.
         for tp in batches or consumer.assignment():
             self._positions[tp] = await consumer.position(tp)
+
+
+def _lost(error: OffsetOutOfRangeError) -> str:
+    offsets = error.args[0] if error.args else {}
+    places = ", ".join(f"{tp.topic}[{tp.partition}] from offset {at}" for tp, at in offsets.items())
+    return (
+        f"{places or 'a topic'} was to be followed, and that is not there: retention has deleted "
+        "it, or the topic was made anew"
+    )

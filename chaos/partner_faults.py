@@ -1,0 +1,160 @@
+"""Partners that were held back and are let go together, each far behind."""
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Literal
+from uuid import uuid4
+
+import msgspec
+
+from chaos.history import Attempt, Operation, Outcome
+from chaos.replicas import MOST_MEMORY_MIB, Replica
+from chaos.scene import AT_ONCE_S, SESSION_S, Fault, Scene
+from chaos.system import PARTITIONS, PROBE_ORG, System
+from lockstream.eventlog.groups import read_groups
+from lockstream.eventlog.installation import ensure_topics, partner_topic
+from lockstream.eventlog.kafka import connected, stable_ends
+from lockstream.eventlog.registry import Registry, edit_registry
+from lockstream.operations.status import fanout_group
+from lockstream.schemas.lock_facts import Actor, TempKeyUse, TempKeyUsed, encode_fact
+from lockstream.schemas.primitives import write_time
+from lockstream.schemas.registry import Partner
+from lockstream.schemas.topics import lock_key, partition_of
+
+HELD_BACK = tuple(f"held-back-{number}" for number in range(1, 11))
+BEHIND = 20_000
+"""Events that are recorded while they wait: so many behind ten partners took 813 MiB when memory
+was bounded for each partition of a partner, not for the process."""
+SENT_AT_ONCE = 500
+SENT_WITHIN_S = 60.0
+CAUGHT_UP_S = 150.0
+"""Seconds until ten partners have so many, and what came meanwhile: 1,300 deliveries a second at
+least. An idle machine of two cores makes 14,000 beside nothing else; here commands go first."""
+LOOK_S = 1.0
+
+
+def partner_faults() -> list[Fault]:
+    touches = frozenset({"fanout"})
+    return [Fault("partners held back, let go together", touches, _let_go, 0.25)]
+
+
+async def _let_go(scene: Scene) -> None:
+    """One replica of the fan-out has them all. What they get is audited at the end of the run."""
+    system = scene.system
+    replica = scene.pick("fanout")
+    await replica.stop()
+    try:
+        await scene.recovers("one replica of the fan-out left", SESSION_S)
+        await _record_events(system, BEHIND)
+        if (await system.recovery(time.monotonic(), SENT_WITHIN_S)).commands_s is None:
+            scene.skip(f"{BEHIND:,} events were not recorded in {SENT_WITHIN_S:.0f} s")
+            return
+        ends = await stable_ends(
+            system.kafka, system.settings.topics.lock_events, list(range(PARTITIONS))
+        )
+        entries = await _hold_back(system, "active")
+        begun = time.monotonic()
+        await scene.recovers("let go", AT_ONCE_S)
+        late = await _until_caught_up(system, entries, ends, begun + CAUGHT_UP_S * scene.patience)
+        if late and scene.alone:
+            told = f"after {time.monotonic() - begun:.0f} s behind: {', '.join(late)}"
+            scene.broke("partners that were held back catch up", told)
+        for served_by in system.fleet.running("fanout"):
+            _check_memory(scene, served_by)
+    finally:
+        await _hold_back(system, "paused")
+        system.start_replica(replica)
+    await scene.recovers("held back again", AT_ONCE_S)
+
+
+def _check_memory(scene: Scene, replica: Replica) -> None:
+    """Now: a process that another fault ends takes its peak with it."""
+    peak = replica.peak_memory_mib() or 0
+    if peak > MOST_MEMORY_MIB:
+        scene.broke("memory stays bounded", f"{replica.name} has taken {peak} MiB")
+
+
+async def _record_events(system: System, count: int) -> None:
+    """As fast as Kafka takes them, on all locks of the partners' organisation."""
+    assert system.callers is not None
+    locks = [lock for lock, org in system.locks.items() if org == PROBE_ORG]
+    uses = [(locks[n % len(locks)], f"behind-{uuid4().hex}") for n in range(count)]
+    begun = time.monotonic()
+    outcome: Outcome = "unknown"
+    try:
+        async with (
+            asyncio.timeout(SENT_WITHIN_S),
+            connected(system.kafka.idempotent_producer()) as producer,
+        ):
+            for first in range(0, count, SENT_AT_ONCE):
+                some = uses[first : first + SENT_AT_ONCE]
+                await asyncio.gather(*[await _send(system, producer, *use) for use in some])
+        outcome = "pending"
+    finally:
+        attempt = Attempt(begun, time.monotonic(), outcome)
+        system.callers.operations += [Operation(*use, None, [attempt]) for use in uses]
+
+
+async def _send(
+    system: System, producer: Any, lock_id: int, temp_key: str
+) -> asyncio.Future[object]:
+    fact = TempKeyUsed(
+        event_id=uuid4(),
+        lock_id=lock_id,
+        occurred_at=write_time(datetime.now(UTC)),
+        actor=Actor(kind="service", subject="chaos"),
+        data=TempKeyUse(temp_key_uuid=temp_key),
+    )
+    sent: asyncio.Future[object] = await producer.send(
+        system.settings.topics.lock_facts,
+        encode_fact(fact),
+        key=lock_key(lock_id),
+        partition=partition_of(lock_id, PARTITIONS),
+    )
+    return sent
+
+
+async def _hold_back(system: System, status: Literal["active", "paused"]) -> list[Partner]:
+    """All of them at once. They are registered the first time, from the beginning on."""
+    topics = system.settings.topics
+
+    def edit(registry: Registry) -> Sequence[Partner]:
+        return [
+            msgspec.structs.replace(registry.partner(name) or _new(name), status=status)
+            for name in HELD_BACK
+        ]
+
+    entries = await edit_registry(system.kafka, topics.registry, edit)
+    await ensure_topics(
+        system.kafka, system.settings, [partner_topic(system.settings, name) for name in HELD_BACK]
+    )
+    return list(entries)
+
+
+def _new(name: str) -> Partner:
+    return Partner(
+        id=name,
+        org_id=PROBE_ORG,
+        types=("*",),
+        start_offsets=(0,) * PARTITIONS,
+        created_at=write_time(datetime.now(UTC)),
+    )
+
+
+async def _until_caught_up(
+    system: System, entries: Sequence[Partner], ends: Mapping[int, int], deadline: float
+) -> list[str]:
+    """Who is not, by the checkpoints."""
+    groups = [fanout_group(system.settings, entry) for entry in entries]
+    while True:
+        states = await read_groups(system.kafka, groups)
+        late = [
+            entry.id
+            for entry, state in zip(entries, states, strict=True)
+            if any(state.progress[p].position < end for p, end in ends.items())
+        ]
+        if not late or time.monotonic() > deadline:
+            return late
+        await asyncio.sleep(LOOK_S)
