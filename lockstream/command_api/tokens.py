@@ -56,11 +56,7 @@ class TokenChecker:
         """
         now = time.time() if now is None else now
         before = self._remembered.get(token)
-        if (
-            before is not None
-            and now < before.until
-            and before.generation == before.keys.generation
-        ):
+        if before is not None and before.holds(now):
             return before.caller
         header, unverified = _parse(token)
         keys = self._keys_of(unverified.get("iss"))

@@ -4,6 +4,7 @@ import msgspec
 
 from chaos.history import (
     Attempt,
+    Broken,
     Logged,
     Operation,
     Outcome,
@@ -110,3 +111,73 @@ def test_a_record_that_a_reader_saw_and_that_is_gone_or_changed_is_found() -> No
     assert check_seen(seen, kept) == []
     assert len(check_seen(seen, {("lock-events", 0, 4): 111})) == 1
     assert len(check_seen(seen, {**kept, ("lock-events", 0, 5): 333})) == 1
+
+
+def test_each_broken_promise_says_what_when_and_where() -> None:
+    refused = Operation(3, "temp-c", None, [attempt(5.0, "refused")])
+    pending = Operation(3, "temp-d", None, [attempt(6.0, "pending", "d")])
+    torn = Operation(3, "temp-e", "k", [attempt(7.0, "ok", "e", 2), attempt(9.0, "ok", "z", 5)])
+    twice = [Logged(0, n, f"f{n}", 4, n, "temp-f") for n in (1, 2)]
+    known = Operation(4, "temp-f", None, [attempt(8.0, "unknown")])
+    log = [Logged(0, 9, "c", 3, 4, "temp-c"), Logged(0, 0, "e", 3, 2, "temp-e"), *twice]
+    log += [Logged(0, 5, "x", 1, 4, "forged"), Logged(0, 6, "created", 1, 1, None)]
+    assert check_history([refused, pending, torn, known], log) == [
+        Broken("what was refused is not recorded", "lock 3, temp key temp-c: event c", 5.0),
+        Broken(
+            "what was accepted (202) becomes an event",
+            "lock 3, temp key temp-d: there is none",
+            6.0,
+        ),
+        Broken("one key, one answer", "lock 3, temp key temp-e: [('e', 2), ('z', 5)]", 7.0),
+        Broken(
+            "what was answered is in the log",
+            "lock 3, temp key temp-e: answered z version 5, the log has [('e', 2)]",
+            7.0,
+        ),
+        Broken("recorded at most once", "lock 4, temp key temp-f: 2 events", 8.0),
+        Broken("no event from nowhere", "x (temp key forged)"),
+    ]
+
+
+def test_refused_and_not_recorded_together_are_still_no_reason_for_an_event() -> None:
+    both = Operation(1, "temp-c", None, [attempt(5.0, "refused"), attempt(6.0, "not-recorded")])
+    found = promises([both], [Logged(0, 9, "c", 1, 4, "temp-c")])
+    assert found == ["what was refused is not recorded"]
+    assert promises([both], []) == []
+
+
+def test_real_time_is_judged_for_each_lock_by_the_first_answer_and_the_highest_version() -> None:
+    one, two, other = answered(0.0, 5, "a"), answered(1.5, 9, "b"), answered(8.0, 1, "o", lock_id=2)
+    late = answered(8.0, 9, "c")
+    silent = Operation(1, "temp-s", None, [attempt(3.0, "unknown")])
+    log = [event_of(o) for o in (one, two, other, late)]
+    (found,) = check_history([late, other, silent, two, one], log)
+    assert found == Broken(
+        "versions follow real time",
+        "lock 1: version 9 was given to a command that began after version 9 had been answered",
+        8.0,
+    )
+
+
+def test_a_command_that_begins_as_another_ends_may_overlap_it() -> None:
+    at_once = answered(1.0, 1, "b")  # version 2 was answered at 1.0
+    assert promises([FIRST, at_once], [event_of(FIRST), event_of(at_once)]) == []
+
+
+def test_after_an_answer_a_repeat_of_it_does_not_begin_again() -> None:
+    repeated = Operation(1, "temp-a", "k", [attempt(4.0, "ok", "a", 2), attempt(0.0, "unknown")])
+    between = answered(2.5, 3, "b")
+    assert repeated.begun == 0.0
+    log = [Logged(0, 0, "a", 1, 2, "temp-a"), event_of(between)]
+    assert promises([repeated, between], log) == []
+    early = Operation(1, "temp-a", "k", [attempt(0.0, "ok", "a", 9), attempt(20.0, "ok", "a", 9)])
+    log = [Logged(0, 0, "a", 1, 9, "temp-a"), event_of(between)]
+    assert promises([early, between], log) == ["versions follow real time"]
+
+
+def test_what_a_reader_saw_is_named_with_its_place_and_what_became_of_it() -> None:
+    seen = [Seen("lock-events", 2, 4, 111), Seen("lock-events", 2, 5, 222)]
+    assert check_seen(seen, {("lock-events", 2, 5): 333}) == [
+        Broken("what was read stays", "lock-events[2] offset 4 is gone"),
+        Broken("what was read stays", "lock-events[2] offset 5 has changed"),
+    ]

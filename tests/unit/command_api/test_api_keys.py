@@ -3,7 +3,13 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 import pytest
 
-from lockstream.command_api.api_keys import generate_key, hash_key, is_valid, key_id_of
+from lockstream.command_api.api_keys import (
+    generate_key,
+    hash_key,
+    is_live,
+    is_valid,
+    key_id_of,
+)
 from lockstream.schemas.primitives import write_time
 from lockstream.schemas.registry import ApiKey
 from tests.examples_of import TIME
@@ -48,3 +54,34 @@ def test_expired_and_revoked_keys_are_refused() -> None:
     assert is_valid(key, msgspec.structs.replace(entry, not_after=soon), NOW)
     assert not is_valid(key, msgspec.structs.replace(entry, not_after=past), NOW)
     assert not is_valid(key, msgspec.structs.replace(entry, revoked_at=past), NOW)
+
+
+KNOWN = "lk_live_abcDEF123456_" + "s" * 43 + "2ugOSi"
+
+
+def test_keys_and_hashes_of_before_stay_good() -> None:
+    """Whoever holds a key must be able to use the next release."""
+    assert key_id_of(KNOWN) == "abcDEF123456"
+    assert hash_key(KNOWN) == "a26a490115037794be8fcd727d8641ff3750332ac42acd1ba42880c796362ad5"
+    assert key_id_of(KNOWN[:-6] + "000000") is None
+
+
+def test_keys_are_not_alike_and_use_the_whole_alphabet() -> None:
+    keys = [generate_key() for _ in range(100)]
+    assert len({key_id for key_id, _ in keys}) == len({key for _, key in keys}) == 100
+    secrets = "".join(key[21:64] for _, key in keys)
+    assert len(set(secrets)) == 62
+    assert all(len(key_id) == 12 and len(key) == 70 for key_id, key in keys)
+
+
+def test_a_key_ends_at_the_moment_that_it_names() -> None:
+    key_id, key = generate_key()
+    entry = msgspec.structs.replace(entry_of(key_id, key), not_after=write_time(NOW))
+    assert is_live(entry, NOW - timedelta(milliseconds=1))
+    assert not is_live(entry, NOW)
+    assert not is_valid(key, entry, NOW)
+    assert is_live(entry_of(key_id, key), NOW)
+
+
+def test_nobodys_key_is_valid_for_nobody() -> None:
+    assert not is_valid("nobody's", None, NOW)

@@ -10,7 +10,13 @@ from sqlalchemy.event import listen, remove
 
 from lockstream.command_api.errors import NotFound
 from lockstream.command_api.lookups import Lookups
-from lockstream.command_api.recent_events import EVENT_BYTES_KEPT, LockView, RecentEvents
+from lockstream.command_api.recent_events import (
+    EVENT_BYTES_KEPT,
+    LockView,
+    RecentEvents,
+    SeenEvent,
+    SeenParked,
+)
 from lockstream.eventlog.kafka import Record
 from lockstream.read_model.database import Database, read_model_url
 from lockstream.read_model.fold import CommittedEvent, Stretch
@@ -19,8 +25,9 @@ from lockstream.runtime.errors import ReadModelUnavailable
 from lockstream.runtime.readiness import Readiness
 from lockstream.runtime.settings import Settings
 from lockstream.schemas.lock_events import Event, EventHeaders, encode_event, event_type
+from lockstream.schemas.parked_facts import ParkedHeaders
 from lockstream.schemas.topics import TopicNames, lock_key
-from tests.examples_of import LOCK_UUID, created_event, used_event
+from tests.examples_of import LOCK_UUID, TIME, created_event, used_event
 
 TOPICS = TopicNames()
 
@@ -170,3 +177,109 @@ def test_large_events_are_forgotten_sooner_and_are_covered_no_longer() -> None:
         large = msgspec.structs.replace(record(event, offset), value=b"x" * size)
         recent.take(TOPICS.lock_events, [large])
     assert recent.covered_from(0) == 2
+
+
+def parked(offset: int, event_id: str | None, source: int = 7) -> Record:
+    headers = ParkedHeaders(
+        "unknown-lock", "there is no lock 7", "lock-facts", source, TIME, event_id=event_id
+    )
+    return Record(0, offset, 0, b"7", b"", headers.to_kafka())
+
+
+async def test_a_parked_fact_answers_those_that_wait_for_it_and_is_no_event() -> None:
+    recent = recent_from(3)
+    event = used_event()
+    wait, other = recent.expect(str(event.event_id)), recent.expect("other")
+    assert recent.waiting == 2
+    record_of_it = parked(9, str(event.event_id))
+    recent.take(TOPICS.parked_facts, [parked(8, None), record_of_it])
+    headers = ParkedHeaders.from_kafka(record_of_it.headers)
+    assert wait.get_nowait() == SeenParked(0, 7, headers)
+    assert other.empty()
+    assert recent.event(str(event.event_id)) is None
+    # Offsets of another topic say nothing of how far lock-events was seen.
+    assert (recent.covered_from(0), recent.seen_to(0)) == (3, 3)
+
+
+def test_what_was_seen_reaches_to_behind_the_last_record_even_if_that_is_bad() -> None:
+    recent = RecentEvents(TOPICS, {0: 3, 1: 40}, Readiness())
+    assert (recent.seen_to(0), recent.covered_from(1)) == (3, 40)
+    event = used_event()
+    bad = Record(0, 12, 0, b"7", b"x", ())
+    recent.take(TOPICS.lock_events, [record(event, 11), bad])
+    recent.take(TOPICS.lock_events, [])
+    assert (recent.seen_to(0), recent.seen_to(1), recent.covered_from(0)) == (13, 40, 3)
+    seen = SeenEvent(0, 11, 11, "acme", encode_event(event))
+    assert recent.event(str(event.event_id)) == seen
+    assert seen.event() == event
+
+
+def test_a_bad_record_is_named_with_its_place_and_what_is_wrong() -> None:
+    readiness = Readiness()
+    recent = RecentEvents(TOPICS, {0: 0}, readiness)
+    recent.take(TOPICS.lock_events, [Record(0, 5, 0, b"7", b"x", ())])
+    told = "lock-events[0] offset 5 can't be read: the header 'event-id' is missing"
+    assert readiness.obstacles["lock-events"] == told
+    created = msgspec.structs.replace(record(created_event(), 6), value=None)
+    recent.take(TOPICS.lock_events, [created])
+    told = readiness.obstacles["lock-events"]
+    assert told.startswith(
+        "lock-events[0] offset 6 can't be read: lock-events partition 0 offset 6 can't be read: "
+    )
+
+
+def test_the_oldest_events_are_forgotten_and_covered_no_longer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("lockstream.command_api.recent_events.EVENTS_KEPT", 2)
+    recent = recent_from(0)
+    events = [used_event(version=n + 1) for n in range(3)]
+    recent.take(TOPICS.lock_events, [record(e, at) for at, e in enumerate(events, start=5)])
+    assert [recent.event(str(e.event_id)) is None for e in events] == [True, False, False]
+    assert recent.covered_from(0) == 6
+
+
+def test_an_id_that_comes_again_is_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    recent = recent_from(0)
+    event = used_event()
+    size = len(encode_event(event))
+    for offset in (5, 6):
+        recent.take(TOPICS.lock_events, [record(event, offset)])
+    assert recent._event_bytes == size
+    monkeypatch.setattr("lockstream.command_api.recent_events.EVENT_BYTES_KEPT", 3 * size)
+    others = [used_event(version=n) for n in (3, 4)]
+    recent.take(TOPICS.lock_events, [record(e, at) for at, e in enumerate(others, start=7)])
+    assert (recent._event_bytes, recent.covered_from(0)) == (3 * size, 0)
+    recent.take(TOPICS.lock_events, [record(used_event(version=5), 9)])
+    assert (recent._event_bytes, recent.covered_from(0)) == (3 * size, 7)
+
+
+def test_of_a_lock_the_greatest_version_stays_and_where_it_was_seen(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    recent = recent_from(0)
+    recent.take(TOPICS.lock_events, [record(created_event(lock_id=7), 4)])
+    seen = LockView(LOCK_UUID, "acme", 1, seen_at=(0, 4))
+    recent.remember_lock(7, LockView(LOCK_UUID, "thief", 1))
+    assert recent.lock(7) == seen
+    recent.remember_lock(7, LockView(LOCK_UUID, "globex", 2))
+    assert recent.lock(7) == LockView(LOCK_UUID, "globex", 2, seen_at=(0, 4))
+    recent.remember_lock(7, LockView(LOCK_UUID, "third", 3, seen_at=(0, 9)))
+    assert recent.lock(7) == LockView(LOCK_UUID, "third", 3, seen_at=(0, 9))
+    monkeypatch.setattr("lockstream.command_api.recent_events.LOCKS_KEPT", 2)
+    for lock_id, version in ((8, 1), (7, 4), (9, 1)):
+        recent.remember_lock(lock_id, LockView(LOCK_UUID, "acme", version))
+    assert [recent.lock(n) is None for n in (7, 8, 9)] == [False, True, False]
+    assert recent.covered_from(0) == 0
+
+
+async def test_giving_up_leaves_the_others_waiting() -> None:
+    recent = recent_from(0)
+    one, other = recent.expect("id"), recent.expect("id")
+    recent.give_up("id", one)
+    assert recent.waiting == 1
+    event = used_event()
+    recent.take(TOPICS.lock_events, [record(event, 5)])
+    recent.take(TOPICS.parked_facts, [parked(9, "01a20943-063b-7611-93e4-06cdc29e2571")])
+    assert other.empty()
+    assert one.empty()

@@ -1,14 +1,17 @@
 import json
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lockstream.command_api import requests
 from lockstream.command_api.errors import BadField, InvalidRequest, UnsupportedMediaType
 from lockstream.command_api.requests import (
     ListEvents,
     ShowLock,
     UseTempKey,
+    check_media_type,
     read_event_id,
     read_idempotency_key,
     read_list_events,
@@ -16,6 +19,7 @@ from lockstream.command_api.requests import (
     read_show_lock,
     read_trace,
     read_use_temp_key,
+    repeated_names,
 )
 
 JSON = {"content-type": "application/json"}
@@ -293,3 +297,189 @@ def test_an_event_id_has_one_spelling() -> None:
 )
 def test_one_name_twice_in_a_body_is_refused_at_any_depth(body: bytes, named: set[str]) -> None:
     assert bad_fields(body) == named
+
+
+def told(read_it: Callable[[], object]) -> list[tuple[str, str]]:
+    """What a refusal says of each field."""
+    with pytest.raises(InvalidRequest) as caught:
+        read_it()
+    return [(bad.field, bad.message) for bad in caught.value.details]
+
+
+TWICE = "must be given once only"
+
+
+@pytest.mark.parametrize(
+    ("body", "details"),
+    [
+        (b"{", [("body", "must be valid JSON in UTF-8")]),
+        (b'{"tempKeyUuid":"\xff"}', [("body", "must be valid JSON in UTF-8")]),
+        (b"[" * 15000, [("body", "must be valid JSON in UTF-8")]),
+        (b"[]", [("body", "must be a JSON object")]),
+        (b"null", [("body", "must be a JSON object")]),
+        (b"{}", [("tempKeyUuid", "is required")]),
+        (b'{"tempKeyUuid":null}', [("tempKeyUuid", "must be a string")]),
+        (b'{"tempKeyUuid":"a","userId":7}', [("userId", "must be a string")]),
+        (b'{"tempKeyUuid":""}', [("tempKeyUuid", "must have 1 to 128 characters")]),
+        (
+            b'{"tempKeyUuid":"' + b"x" * 129 + b'","userId":null}',
+            [("tempKeyUuid", "must have 1 to 128 characters")],
+        ),
+        (
+            b'{"tempKeyUuid":"a\\u0000"}',
+            [("tempKeyUuid", "must not contain control characters")],
+        ),
+        (
+            b'{"' + b"n" * 200 + b'":1,"tempKeyUuid":"a"}',
+            [("n" * 100, "is not a known field")],
+        ),
+        (
+            b'{"' + b"n" * 200 + b'":1,"' + b"n" * 200 + b'":1,"tempKeyUuid":"a"}',
+            [("n" * 100, TWICE), ("n" * 100, "is not a known field")],
+        ),
+        (b'{"tempKeyUuid":"a","tempKeyUuid":"b"}', [("tempKeyUuid", TWICE)]),
+        (
+            b'{"b":1,"userId":7}',
+            [
+                ("b", "is not a known field"),
+                ("tempKeyUuid", "is required"),
+                ("userId", "must be a string"),
+            ],
+        ),
+    ],
+    ids=range(15),
+)
+def test_each_bad_field_of_a_body_is_told_with_what_is_wrong(
+    body: bytes, details: list[tuple[str, str]]
+) -> None:
+    assert told(lambda: read(body)) == details
+
+
+def test_what_msgspec_refuses_and_nobody_can_name_is_told_in_its_words(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(requests, "_bad_fields", lambda body: [])
+    ((field, message),) = told(lambda: read(b"{}"))
+    assert (field, message) == ("body", "Object missing required field `tempKeyUuid`")
+
+
+LOCK_ID = ("id", "must be an integer from 1 to 9223372036854775807")
+KEY = ("Idempotency-Key", "must be 1 to 255 printable ASCII characters")
+UUID_WANTED = ("eventId", "must be a UUID in lower case, with its hyphens")
+UNKNOWN = "is not a known query parameter"
+
+
+def test_bad_fields_of_path_query_and_headers_are_told_in_order() -> None:
+    headers = [*JSON.items(), ("Idempotency-Key", ""), ("IDEMPOTENCY-KEY", "k")]
+    query = [("q" * 200, "1"), ("", "")]
+    assert told(lambda: read_use_temp_key("0", query, headers, BODY)) == [
+        ("Idempotency-Key", TWICE),
+        LOCK_ID,
+        ("q" * 100, UNKNOWN),
+        ("query", UNKNOWN),
+        KEY,
+    ]
+    assert told(lambda: read_use_temp_key("0", [], JSON.items(), BODY)) == [LOCK_ID]
+    assert told(lambda: read_use_temp_key("1", [], JSON.items(), b"{}"))
+    assert told(lambda: read_event_id("x", [("a", "1")])) == [UUID_WANTED, ("a", UNKNOWN)]
+    assert told(lambda: read_event_id("x", [])) == [UUID_WANTED]
+    version = ("minVersion", "must be an integer from 1 to 9223372036854775807")
+    assert told(lambda: read_show_lock("x", [("minVersion", "0")])) == [LOCK_ID, version]
+    assert told(lambda: read_show_lock("x", [])) == [LOCK_ID]
+    twice = [("minVersion", "1"), ("minVersion", "2")]
+    assert told(lambda: read_show_lock("1", twice)) == [("minVersion", TWICE)]
+    assert told(lambda: read_list_events("x", [("afterVersion", "-1"), ("limit", "0")])) == [
+        LOCK_ID,
+        ("afterVersion", "must be an integer from 0 to 9223372036854775807"),
+        ("limit", "must be an integer from 1 to 1000"),
+    ]
+
+
+def test_numbers_are_taken_up_to_their_bounds() -> None:
+    most = 2**63 - 1
+    assert read_show_lock("1", [("minVersion", "1")]) == ShowLock(1, 1)
+    assert read_show_lock(f"{most}", [("minVersion", f"{most}")]) == ShowLock(most, most)
+    assert told(lambda: read_show_lock("1", [("minVersion", f"{most + 1}")]))
+    least = [("afterVersion", "0"), ("limit", "1")]
+    assert read_list_events("1", least) == ListEvents(1, 0, 1)
+    greatest = [("afterVersion", f"{most}"), ("limit", "1000")]
+    assert read_list_events("1", greatest) == ListEvents(1, most, 1000)
+    assert told(lambda: read_list_events("1", [("afterVersion", f"{most + 1}")]))
+
+
+def refused_type(**headers: str) -> str:
+    with pytest.raises(UnsupportedMediaType) as caught:
+        check_media_type({name.replace("_", "-"): value for name, value in headers.items()})
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    [
+        "application/json",
+        " application/json ; charset=utf-8",
+        'application/json;charset="UTF8"',
+        "application/json; charset = utf-8 ; version=1",
+        "application/json; q=latin-1",
+        "application/json;",
+    ],
+)
+@pytest.mark.parametrize(
+    "encoding", [{}, {"content-encoding": ""}, {"content-encoding": " IDENTITY "}]
+)
+def test_json_in_utf8_is_taken_however_it_is_named(
+    content_type: str, encoding: dict[str, str]
+) -> None:
+    check_media_type({"content-type": content_type, **encoding})
+
+
+def test_another_type_is_refused_with_what_to_send() -> None:
+    json_wanted = "Send the body with Content-Type: application/json"
+    assert refused_type() == refused_type(content_type="text/plain") == json_wanted
+    assert refused_type(content_type="application/json+x; charset=utf-8") == json_wanted
+    assert (
+        refused_type(content_encoding="gzip", content_type="application/json")
+        == "Send the body uncompressed, without Content-Encoding"
+    )
+    for spelling in (
+        "charset=latin-1",
+        "a=b;charset=utf-16",
+        'CHARSET="x"',
+        "charset",
+        "charset=utf-8=x",
+    ):
+        told_what = refused_type(content_type=f"application/json; {spelling}")
+        assert told_what == "Send the body as UTF-8"
+
+
+def test_a_trace_and_its_state_come_through_in_one_list() -> None:
+    parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    headers = [*JSON.items(), ("TraceParent", parent), ("TraceState", "a=1"), ("tracestate", "b=2")]
+    command = read_use_temp_key("7", [], [*headers, ("Idempotency-Key", '"k"')], BODY)
+    assert command.trace.traceparent == parent.encode()
+    assert command.trace.tracestate == b"a=1,b=2"
+    assert command.idempotency_key == "k"
+    assert read_trace([parent], []).tracestate is None
+    assert read_trace([], ["a=1"]).traceparent is None
+
+
+@pytest.mark.parametrize(
+    ("document", "names"),
+    [
+        (b'{"a":1,"b":2,"a":3,"c":4,"c":5,"a":6}', ["a", "c"]),
+        (b'{"a":{"b":1},"c":{"b":1}}', []),
+        (b"[1]", []),
+        (b"{", []),
+        (b"\xff", []),
+        (b"[" * 100_000, []),
+    ],
+    ids=range(6),
+)
+def test_repeated_names_are_told_once_each(document: bytes, names: list[str]) -> None:
+    assert repeated_names(document) == names
+
+
+@pytest.mark.parametrize("key", ['"a', 'a"', '\\"', "~", " x y ", '"" x'])
+def test_a_key_that_is_not_quoted_whole_is_bare(key: str) -> None:
+    assert read_idempotency_key(key) == key.strip()
+    assert read_idempotency_key(f"\t{key}\t ") == key.strip()

@@ -62,3 +62,38 @@ def test_a_share_that_is_closed_has_given_back_everything() -> None:
     share.take(70)
     share.close()
     assert (budget.used, budget.free) == (0, 100)
+
+
+def test_what_is_given_back_is_counted_off() -> None:
+    budget = Budget(800)
+    share = budget.share()
+    share.take(300)
+    share.take(100)
+    share.give_back(150)
+    share.give_back(0)
+    assert (share.held, budget.used, budget.free, share.portion) == (250, 250, 550, 68)
+
+
+def test_a_closed_share_takes_nothing_of_the_budget_and_is_not_woken() -> None:
+    budget = Budget(100)
+    share, other = budget.share(), budget.share()
+    share.take(60)
+    share.close()
+    assert budget._shares == {other}
+    share.take(30)
+    share.give_back(10)
+    assert (budget.used, budget.total, share.portion) == (0, 100, 10)
+
+
+async def test_whoever_finds_no_room_after_a_change_waits_on() -> None:
+    budget = Budget(100)
+    one, other = budget.share(), budget.share()
+    one.take(90)
+    other.take(20)
+    waiting = asyncio.create_task(other.wait(30.0))
+    await asyncio.sleep(0)
+    one.give_back(5)
+    await asyncio.sleep(0.01)
+    assert not waiting.done()
+    one.give_back(85)
+    assert await waiting

@@ -1,8 +1,10 @@
+from datetime import datetime
 from uuid import uuid4
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from lockstream.projector.decisions import (
     Decision,
@@ -15,9 +17,11 @@ from lockstream.projector.decisions import (
 from lockstream.schemas.lock_events import (
     LockCreatedEvent,
     OrganizationSetEvent,
+    RecordedTempKeyUse,
     TempKeyUsedEvent,
 )
 from lockstream.schemas.lock_facts import Fact
+from lockstream.schemas.primitives import write_time
 from tests.examples_of import LOCK_UUID, TIME, lock_created, organization_set, temp_key_used
 
 LOCK = LockState(LOCK_UUID, "acme", 4)
@@ -125,3 +129,63 @@ def test_versions_have_no_gaps_whatever_comes(steps: list[str]) -> None:
 )
 def test_times_are_written_in_utc_with_milliseconds(given_time: str, written: str) -> None:
     assert canonical_time(given_time) == written
+
+
+LOCAL = "2026-11-23T11:00:00.123456+01:00"
+LATER = "2026-11-23T10:00:01.000Z"
+
+
+def decided_later(fact: Fact, lock: LockState | None) -> Decision:
+    local = replace(fact, occurred_at=LOCAL)
+    return decide(local, lock, uuid_owner=None, used_before=3, seen=False, recorded_at=LATER)
+
+
+def test_an_event_says_all_that_its_fact_says_and_what_the_projector_knows() -> None:
+    created, moved, used = lock_created(), organization_set(), temp_key_used(user_id="u")
+    common = {"occurred_at": TIME, "recorded_at": LATER, "aggregate_id": LOCK_UUID}
+    assert decided_later(created, None) == LockCreatedEvent(
+        event_id=created.event_id,
+        lock_id=7,
+        actor=created.actor,
+        org_id="acme",
+        version=1,
+        data=created.data,
+        **common,  # type: ignore[arg-type]
+    )
+    assert decided_later(moved, LOCK) == OrganizationSetEvent(
+        event_id=moved.event_id,
+        lock_id=7,
+        actor=moved.actor,
+        org_id="other",
+        version=5,
+        data=moved.data,
+        **common,  # type: ignore[arg-type]
+    )
+    assert decided_later(used, LOCK) == TempKeyUsedEvent(
+        event_id=used.event_id,
+        lock_id=7,
+        actor=used.actor,
+        org_id="acme",
+        version=5,
+        data=RecordedTempKeyUse(
+            temp_key_uuid="key-1", lock_uuid=LOCK_UUID, lock_id=7, used_count=4, user_id="u"
+        ),
+        **common,  # type: ignore[arg-type]
+    )
+
+
+def test_the_reason_in_a_sentence_names_the_lock_and_no_other_organisation() -> None:
+    assert decided(temp_key_used(), None) == Parked("unknown-lock", "there is no lock 7")
+    assert decided(organization_set(), None) == Parked("unknown-lock", "there is no lock 7")
+    assert decided(lock_created(), LOCK) == Parked("lock-exists", "lock 7 was created before")
+    assert decided(temp_key_used(org_id="thief"), LOCK) == Parked(
+        "organization-mismatch", "recorded for organisation thief, but lock 7 belongs to another"
+    )
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["2026-11-23T11:00:00+01:00", "2026-11-23T10:00:00.1230000Z", "2026-11-23T10:00:00.1+00:00"],
+)
+def test_a_time_as_long_as_ours_is_not_taken_for_ours(text: str) -> None:
+    assert canonical_time(text) == write_time(datetime.fromisoformat(text))

@@ -1,0 +1,169 @@
+"""Which tokens are believed, for how long, and what is said of the others."""
+
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lockstream.command_api import tokens
+from lockstream.command_api.errors import TOKEN_INVALID, Forbidden, Unauthenticated
+from lockstream.command_api.issuer_keys import IssuerKeys, open_issuer_keys
+from lockstream.command_api.issuers import Issuer
+from lockstream.command_api.tokens import LEEWAY_S, MAX_TOKEN_CHARS, Caller, TokenChecker
+from lockstream.runtime.settings import Settings
+from tests.issued_tokens import (
+    ALL_JWKS,
+    AUDIENCE,
+    EC,
+    ED,
+    ISSUER,
+    claims,
+    forged,
+    signed,
+    truly_signed,
+)
+
+LIFETIME_S = 3600
+
+
+@pytest.fixture
+async def keys(tmp_path: Path) -> AsyncIterator[IssuerKeys]:
+    file = tmp_path / "jwks.json"
+    file.write_bytes(ALL_JWKS)
+    issuer = Issuer(issuer=ISSUER, audience=AUDIENCE, jwks=str(file))
+    async with open_issuer_keys([issuer], Settings()) as (opened,):
+        opened._ration._left = 0.0  # nobody follows the file: an unknown key is unknown
+        yield opened
+
+
+@pytest.fixture
+def checker(keys: IssuerKeys) -> TokenChecker:
+    return TokenChecker([keys], LIFETIME_S)
+
+
+async def refusal(checker: TokenChecker, token: str) -> str:
+    with pytest.raises(Unauthenticated) as refused:
+        await checker.check(token)
+    assert refused.value.challenge == TOKEN_INVALID
+    return str(refused.value)
+
+
+def _header(**header: Any) -> str:
+    return truly_signed({"alg": "EdDSA", "kid": "ed", **header})
+
+
+def _claim(**changed: Any) -> str:
+    return truly_signed(payload=claims(**changed))
+
+
+REFUSED: list[tuple[str, str]] = [
+    ("x" * (MAX_TOKEN_CHARS + 1), "The token is too long"),
+    ("x" * MAX_TOKEN_CHARS, "The token is not valid"),
+    ("..", "The token is not valid"),
+    (_claim(iss="https://evil.example/"), "The token's issuer is not known"),
+    (_claim(iss=[ISSUER]), "The token's issuer is not known"),
+    (_claim(iss=...), "The token's issuer is not known"),
+    (_header(kid="a/b"), "The token names no usable key"),
+    (_header(kid=7), "The token is not valid"),
+    (_header(typ="dpop+jwt"), "The token is not of a kind that is accepted here"),
+    (_header(typ=1), "The token is not of a kind that is accepted here"),
+    (_header(crit=[]), "The token is not valid"),
+    (forged({"alg": "EdDSA", "kid": "unknown"}), "The token's key is not known"),
+    (signed(EC, "ES256", "ed"), "The token's algorithm is not its key's"),
+    (forged({"kid": "ed", "alg": "EdDSA"}), "The token is not valid"),
+    (_claim(aud="other"), "The token is not valid"),
+    (_claim(iat=1, exp=2), "The token has expired"),
+    (_claim(exp=True), "The token has expired"),
+    (_claim(iat=True), "The token's iat is not a number"),
+    (_claim(sub="a\nb"), "The token's sub is not a name"),
+    (_claim(sub="x" * 256), "The token's sub is not a name"),
+    (_claim(org_id=7), "The token's org_id is not a name"),
+]
+
+
+async def test_a_refusal_says_what_is_wrong_with_the_token(checker: TokenChecker) -> None:
+    for token, told in REFUSED:
+        assert await refusal(checker, token) == told
+        assert await refusal(checker, token) == told  # it is not remembered as good
+
+
+def test_of_a_critical_header_none_is_understood() -> None:
+    """Ours is the second look: PyJWT refuses these already, each in its own way."""
+    told = "The token is not of a kind that is accepted here"
+    for added in ({"crit": ["x"]}, {"b64": False}):
+        with pytest.raises(Unauthenticated, match=f"^{told}$"):
+            tokens._key_id({"kid": "ed", **added})
+
+
+async def test_the_kinds_of_tokens_that_issuers_send_are_taken(checker: TokenChecker) -> None:
+    for kind in ("JWT", "jwt", "at+JWT", "application/at+jwt"):
+        assert await checker.check(_header(typ=kind)) == Caller("alice", None)
+    assert await checker.check(signed(org_id="acme")) == Caller("alice", "acme")
+
+
+async def test_a_token_that_lasts_too_long_is_refused_to_the_second(
+    checker: TokenChecker,
+) -> None:
+    now = int(time.time())
+    assert await checker.check(signed(iat=now, exp=now + LIFETIME_S))
+    told = await refusal(checker, signed(iat=now, exp=now + LIFETIME_S + 1))
+    assert told == "The token is valid for too long"
+
+
+async def test_the_leeway_covers_clocks_that_differ_and_no_more(checker: TokenChecker) -> None:
+    now = int(time.time())
+    assert await checker.check(signed(iat=now - 100, exp=now - LEEWAY_S + 10))
+    told = await refusal(checker, signed(iat=now - 100, exp=now - LEEWAY_S - 1))
+    assert told == "The token has expired"
+    assert await checker.check(signed(iat=now + LEEWAY_S - 10, exp=now + 60))
+
+
+async def test_a_missing_scope_is_named(checker: TokenChecker) -> None:
+    granted: dict[str, Any]
+    for granted in ({"scope": "a locks:use-temp-key b"}, {"scp": ["a", "locks:use-temp-key"]}):
+        assert await checker.check(signed(**granted))
+    both = {"scope": "a", "scp": ["locks:use-temp-key"]}
+    assert await checker.check(signed(**both))
+    for granted in ({"scope": "a,locks:use-temp-key"}, {"scp": []}, {"scp": 7, "scope": "a"}):
+        with pytest.raises(Forbidden) as refused:
+            await checker.check(signed(**granted))
+        assert str(refused.value) == "The token lacks the scope locks:use-temp-key"
+        assert refused.value.missing_scope == "locks:use-temp-key"
+
+
+async def test_a_good_token_is_remembered_for_a_minute_or_as_long_as_it_is_valid(
+    checker: TokenChecker, keys: IssuerKeys
+) -> None:
+    now = int(time.time())
+    long, short = signed(iat=now, exp=now + 1000), signed(iat=now, exp=now + 5)
+    callers = {token: await checker.check(token, float(now)) for token in (long, short)}
+    for token, seconds in ((long, 60), (short, 5 + LEEWAY_S)):
+        assert await checker.check(token, now + seconds - 0.5) is callers[token]
+        renewed = await checker.check(token, float(now + seconds))
+        assert renewed == callers[token]
+        assert renewed is not callers[token]
+    before = await checker.check(long, float(now))
+    keys.generation += 1
+    assert await checker.check(long, float(now)) is not before
+
+
+async def test_the_clock_is_ours_where_no_time_is_given(checker: TokenChecker) -> None:
+    token = signed()
+    begun = time.time()
+    await checker.check(token)
+    assert begun + 60 <= checker._remembered[token].until <= time.time() + 60
+
+
+async def test_the_tokens_that_are_remembered_are_bounded(
+    checker: TokenChecker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tokens, "REMEMBERED_TOKENS", 2)
+    given = [signed(ED, "EdDSA", "ed", sub=name) for name in "abc"]
+    kept = []
+    for token in given:
+        await checker.check(token)
+        kept.append(len(checker._remembered))
+    assert kept == [1, 2, 1]
+    assert list(checker._remembered) == [given[-1]]
