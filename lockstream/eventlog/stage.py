@@ -17,7 +17,13 @@ from aiokafka.errors import NoOffsetForPartitionError, OffsetOutOfRangeError
 
 from lockstream.eventlog.checkpoints import Checkpoints
 from lockstream.eventlog.group_commit import GroupCommit
-from lockstream.eventlog.kafka import REQUEST_TIMEOUT_S, Kafka, start_client, stop_client
+from lockstream.eventlog.kafka import (
+    REQUEST_TIMEOUT_S,
+    Kafka,
+    leave_when_stopped,
+    start_client,
+    stop_client,
+)
 from lockstream.eventlog.kafka_errors import KAFKA_ERRORS, kafka_errors, ours
 from lockstream.eventlog.partition_owner import PartitionOwner
 from lockstream.eventlog.refusals import require_topics
@@ -57,6 +63,7 @@ class Stage:
         self._clients: StageClients  # Made by ``run``, which also closes them.
         self._owned: dict[int, _Owned] = {}
         self._leaving = False
+        self._retired = False
         self._held = False
         self._workers = asyncio.TaskGroup()
         self._listener = _Listener(self._assigned, self._revoked)
@@ -79,6 +86,10 @@ class Stage:
             log.error("%s stopped: %s", label, refusal)
             await stop.wait()
 
+    def retire(self) -> None:
+        """What is stopped next does not come back: nobody need wait until its session runs out."""
+        self._retired = True
+
     async def _work(self, stop: asyncio.Event) -> None:
         name = self._setup.name
         self._clients = clients = self._make_clients()
@@ -98,6 +109,8 @@ class Stage:
                     checkpoints.cancel()
                     await self._revoked(())
         finally:
+            if self._retired:
+                leave_when_stopped(clients.consumer)
             await stop_client(clients.consumer)
             await stop_client(clients.offsets)
             clients.memory.close()

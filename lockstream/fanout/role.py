@@ -92,6 +92,8 @@ class Fanout:
             for partner_id, running in self._running.items():
                 if wanted.get(partner_id) != running.partner and not running.stop.is_set():
                     log.info("partner %s: stopping", partner_id)
+                    if partner_id not in wanted and running.stage is not None:
+                        running.stage.retire()
                     running.stop.set()
                     stages.create_task(self._see_it_end(running))
             for partner_id, partner in wanted.items():

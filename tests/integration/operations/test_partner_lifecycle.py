@@ -78,6 +78,24 @@ async def test_a_pause_longer_than_kafka_keeps_offsets_and_records_repeats_and_l
         await eventually(next_has_come)
 
 
+async def test_a_pause_need_not_wait_for_the_sessions_of_replicas_with_a_name(
+    here: Installation, stream: Stream
+) -> None:
+    """Such a replica is taken to come back, unless its partner is paused or removed."""
+    await create_partner(here, "a", "acme", ("*",), "earliest")
+    await stream.publish(created_event(1))
+    longer = msgspec.structs.replace(here.settings, session_timeout=60.0)
+    async with running(run_fanout, longer, "one"), running(run_fanout, longer, "two"):
+        await stream.until_delivered("a", 1)
+        # Which gives up after 30 s.
+        await _pause(here, "a")
+        await stream.publish(used_event(1, 2))
+        await _set_status(here, "a", "active")
+        records = await stream.until_delivered("a", 2)
+        await _remove(here, "a", with_topic=False)
+    check_sequences(records)
+
+
 async def test_a_resumed_partner_goes_on_from_its_output_and_not_from_its_last_pause(
     here: Installation, stream: Stream
 ) -> None:
