@@ -5,23 +5,31 @@ Lockstream, as they knew it. So fields may be added, and nothing else may be tak
 by what we write or asked for more by what we read.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from math import inf
 from typing import Any
 
 Schema = dict[str, Any]
 
 _NOTES = ("title", "description", "$schema", "$comment", "examples")
-_SAID_ONLY = {"integer": ("int32", "int64"), "string": ("date-time",)}
-"""Formats that tell generators what was true before: a time has a pattern, or is written by us, and
-no integer was ever larger. A reader that checks more than before has a test of its own."""
+_BITS = {"int32": 32, "int64": 64}
+_TIME = r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{1,9})?(Z|[+-]\d{2}:\d{2})$"
 _LEAST = ("minimum", "exclusiveMinimum", "minLength", "minItems", "minProperties")
 _MOST = ("maximum", "exclusiveMaximum", "maxLength", "maxItems", "maxProperties")
 
 
-def breaches(old: Schema, new: Schema, *, read: bool, written: bool) -> list[str]:
+def breaches(
+    old: Schema,
+    new: Schema,
+    *,
+    read: bool,
+    written: bool,
+    said_later: Mapping[str, str] | None = None,
+) -> list[str]:
     """What breaks, a sentence each, beginning with the field (``$.data.userId``). ``read``: we read
-    such records; ``written``: we write them."""
-    found = _Comparison(old, new, read, written).compare(old, new, "$")
+    such records; ``written``: we write them. ``said_later``: fields whose format was true of every
+    record before a schema said so."""
+    found = _Comparison(old, new, read, written, said_later or {}).compare(old, new, "$")
     return list(dict.fromkeys(found))
 
 
@@ -41,11 +49,14 @@ def without_notes(schema: Any) -> Any:
 
 
 class _Comparison:
-    def __init__(self, old: Schema, new: Schema, read: bool, written: bool) -> None:
+    def __init__(
+        self, old: Schema, new: Schema, read: bool, written: bool, said_later: Mapping[str, str]
+    ) -> None:
         self._old_definitions = old.get("$defs", {})
         self._new_definitions = new.get("$defs", {})
         self._read = read
         self._written = written
+        self._said_later = said_later
 
     def compare(self, old: Schema, new: Schema, field: str) -> Iterator[str]:
         before = _alternatives(old, self._old_definitions)
@@ -92,12 +103,24 @@ class _Comparison:
 
     def _compare_format(self, old: Schema, new: Schema, field: str) -> Iterator[str]:
         before, after = old.get("format"), new.get("format")
-        if before is None and after in _SAID_ONLY.get(old.get("type", ""), ()):
+        is_new = before is None and after is not None
+        if is_new and (_implies(old, after) or self._said_later.get(field) == after):
             return
         asks_for_more = self._read and after and (before, after) != ("int32", "int64")
         promises_less = self._written and before and (before, after) != ("int64", "int32")
         if before != after and (asks_for_more or promises_less):
             yield f"{field}: had the format {before}, has {after}"
+
+
+def _implies(schema: Schema, its_format: object) -> bool:
+    """Whether the schema's own limits let nothing through that is not of this format."""
+    if its_format == "date-time":
+        return schema.get("pattern") == _TIME
+    bits = _BITS.get(str(its_format))
+    if bits is None or schema.get("type") != "integer":
+        return False
+    most = 2 ** (bits - 1)
+    return bool(-most <= schema.get("minimum", -inf) and schema.get("maximum", inf) < most)
 
 
 def _narrowed(old: Schema, new: Schema, field: str) -> Iterator[str]:

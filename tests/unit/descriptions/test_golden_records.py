@@ -10,6 +10,7 @@ import pytest
 from lockstream.descriptions.published import PUBLISHED
 from tests.golden.__main__ import all_breaches
 from tests.golden.compatibility import without_notes
+from tests.golden.said_later import SAID_LATER
 from tests.golden.samples import meaning, samples
 from tests.golden.store import RECORDS, SCHEMAS, add, read_record, read_schema, versions
 
@@ -71,6 +72,15 @@ def test_every_published_record_has_a_sample() -> None:
 
 def test_no_published_schema_has_broken_an_earlier_one() -> None:
     assert all_breaches() == []
+
+
+def test_only_formats_that_are_listed_were_said_later() -> None:
+    """Each entry of the list lets one field through, and none stands there in vain."""
+    told = {breach.split(": had the format None, has ")[0] for breach in all_breaches({})}
+    listed = {(name, field) for name, fields in SAID_LATER.items() for field in fields}
+    assert {
+        (file.rsplit(".", 2)[0], field) for file, field in (line.split(": ") for line in told)
+    } == listed
 
 
 def test_todays_schemas_are_among_the_goldens() -> None:
