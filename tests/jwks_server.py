@@ -1,10 +1,13 @@
 """An issuer's JWKS endpoint: a real server, which a test may let fail in every way."""
 
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from lockstream.runtime.addresses import in_url
 
 SLOW_PART_S = 0.05
 
@@ -12,7 +15,7 @@ SLOW_PART_S = 0.05
 class JwksServer:
     """``document``: what it answers; the other fields make it misbehave."""
 
-    def __init__(self, document: bytes) -> None:
+    def __init__(self, document: bytes, host: str) -> None:
         self.document = document
         self.status = 200
         self.headers: dict[str, str] = {}
@@ -22,13 +25,14 @@ class JwksServer:
         self.fetched: list[str] = []
         """The paths that were asked for."""
         self._ended = threading.Event()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._host = host
+        self._server = _server_class(host)((host, 0), self._handler())
         self._server.daemon_threads = True
         self._server.block_on_close = False
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_port}/jwks"
+        return f"http://{in_url(self._host)}:{self._server.server_port}/jwks"
 
     def serve(self) -> None:
         self._server.serve_forever(poll_interval=0.01)
@@ -68,9 +72,16 @@ class JwksServer:
             write(b" ")
 
 
+def _server_class(host: str) -> type[ThreadingHTTPServer]:
+    class Server(ThreadingHTTPServer):
+        address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+
+    return Server
+
+
 @contextmanager
-def jwks_server(document: bytes) -> Iterator[JwksServer]:
-    server = JwksServer(document)
+def jwks_server(document: bytes, host: str = "127.0.0.1") -> Iterator[JwksServer]:
+    server = JwksServer(document, host)
     thread = threading.Thread(target=server.serve)
     thread.start()
     try:

@@ -28,6 +28,7 @@ from lockstream.command_api.errors import (
     NotReceivedInTime,
     error_response,
 )
+from lockstream.runtime.addresses import unmapped
 from lockstream.runtime.errors import CommandRefused
 
 MAX_HEAD_BYTES = 16 * 1024
@@ -46,6 +47,9 @@ class GuardedConnection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        if self.client is not None:
+            # Else no proxy with an IPv4 address would be trusted where we listen on `::`.
+            self.client = (unmapped(self.client[0]), self.client[1])
         self._deadline: asyncio.TimerHandle | None = None
         self._served: RequestResponseCycle | None = None
         self._refusal: CommandRefused | None = None

@@ -1,6 +1,5 @@
 """Whose tokens are accepted: the list in ``LOCKSTREAM_JWT_ISSUERS``."""
 
-import ipaddress
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
@@ -8,6 +7,7 @@ from typing import Annotated, Literal
 import httpx
 import msgspec
 
+from lockstream.runtime.addresses import is_loopback
 from lockstream.runtime.errors import ConfigurationError
 
 VARIABLE = "LOCKSTREAM_JWT_ISSUERS"
@@ -87,16 +87,7 @@ def _check_url(entry: Issuer) -> None:
         raise ConfigurationError(
             f"{VARIABLE}: the jwks URL of {entry.issuer} needs a host, no password, no fragment"
         )
-    if url.scheme != "https" and not (url.scheme == "http" and is_loopback(url)):
+    if url.scheme != "https" and not (url.scheme == "http" and is_loopback(url.host)):
         raise ConfigurationError(
             f"{VARIABLE}: jwks {entry.jwks!r}: https only (plain http only to this machine)"
         )
-
-
-def is_loopback(url: httpx.URL) -> bool:
-    if url.host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(url.host).is_loopback
-    except ValueError:
-        return False

@@ -8,7 +8,8 @@ from typing import Protocol
 
 import httpx
 
-from lockstream.command_api.issuers import Issuer, is_loopback
+from lockstream.command_api.issuers import Issuer
+from lockstream.runtime.addresses import is_loopback
 from lockstream.runtime.errors import IssuerUnavailable
 from lockstream.runtime.process import within
 
@@ -100,7 +101,7 @@ async def open_source(issuer: Issuer, refresh_s: float) -> AsyncIterator[JwksSou
         httpx.AsyncClient,
         follow_redirects=False,
         timeout=FETCH_TIMEOUT_S,
-        trust_env=not is_loopback(url),
+        trust_env=not is_loopback(url.host),
     )
     async with client:
         yield JwksUrl(url, client, refresh_s)

@@ -68,5 +68,25 @@ def reachable(host: str) -> str:
     return {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
 
 
+def unmapped(host: str) -> str:
+    """The IPv4 address that a socket for both families writes as one of IPv6 (``::ffff:…``)."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return host
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return str(mapped) if mapped is not None else host
+
+
+def is_loopback(host: str) -> bool:
+    """Whether it is an address of this machine's own, or its name for itself."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(unmapped(host)).is_loopback
+    except ValueError:
+        return False
+
+
 def _bad(text: str, why: str) -> ConfigurationError:
     return ConfigurationError(f"KAFKA_BOOTSTRAP_SERVERS: {text!r}: {why}")

@@ -3,7 +3,6 @@
 import asyncio
 import socket
 from collections.abc import Callable
-from ipaddress import ip_address
 
 import uvicorn
 from starlette.applications import Starlette
@@ -12,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from lockstream.runtime.addresses import is_loopback
 from lockstream.runtime.metrics import RoleMetrics
 from lockstream.runtime.process import first_of
 from lockstream.runtime.readiness import Readiness
@@ -47,7 +47,7 @@ def everybody(request: Request) -> bool:
 def this_machine(request: Request) -> bool:
     """Whether it came from a process here, and not through a proxy for somebody else."""
     direct = not any(name in request.headers for name in FORWARDED)
-    return direct and request.client is not None and ip_address(request.client.host).is_loopback
+    return direct and request.client is not None and is_loopback(request.client.host)
 
 
 def metrics_route(metrics: RoleMetrics, admits: Admits = everybody) -> Route:

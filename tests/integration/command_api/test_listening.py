@@ -13,6 +13,7 @@ from lockstream.runtime.settings import Settings
 from tests.certificates import make_certificate
 from tests.http_notes import complaints, exchange_of
 from tests.integration.command_api.listener import listening
+from tests.ipv6 import needs_ipv6
 
 
 def get(path: str = "/unread", *headers: str, host: str = "a") -> bytes:
@@ -62,6 +63,19 @@ async def test_only_trusted_proxies_may_say_who_asks(
             get("/unread", "X-Forwarded-For: 198.51.100.1, 203.0.113.9", "X-Forwarded-Proto: https")
         )
         assert answer.json() == {"client": client, "scheme": scheme}
+
+
+@needs_ipv6
+@pytest.mark.parametrize(
+    ("trusted", "client"), [("", "127.0.0.1"), ("127.0.0.0/8", "203.0.113.9"), ("::1", "127.0.0.1")]
+)
+async def test_who_comes_by_ipv4_to_a_socket_for_both_is_known_by_it(
+    trusted: str, client: str
+) -> None:
+    settings = Settings(trusted_proxies=trusted, api_host="::")
+    async with listening(settings) as listener:
+        answer = await listener.ask(get("/unread", "X-Forwarded-For: 203.0.113.9"))
+        assert answer.json()["client"] == client
 
 
 @pytest.mark.parametrize("proxies", ["*", "proxy.example.org", "10.0.0.1/8"])

@@ -29,6 +29,7 @@ from lockstream.command_api.tokens import LEEWAY_S, TokenChecker
 from lockstream.runtime.errors import ConfigurationError, IssuerUnavailable
 from lockstream.runtime.readiness import Readiness
 from lockstream.runtime.settings import Settings
+from tests.ipv6 import needs_ipv6
 from tests.issued_tokens import (
     ALL_JWKS,
     AUDIENCE,
@@ -83,6 +84,18 @@ async def test_a_key_rotated_in_is_good_for_its_first_token(server: JwksServer) 
             server.document = jwks(ED_JWK, ed_jwk(OTHER_ED, kid))
             assert await checker.check(signed(OTHER_ED, "EdDSA", kid))
             assert await checker.check(signed())
+
+
+@needs_ipv6
+async def test_keys_are_read_from_an_ipv6_address_whatever_proxy_is_set(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")  # nobody listens there
+    with jwks_server(jwks(ED_JWK), host="::1") as server:
+        assert server.url.startswith("http://[::1]:")
+        async with followed(server.url) as keys:
+            assert await TokenChecker([keys], 86400.0).check(signed())
+        assert server.fetched[0] == "/jwks"
 
 
 async def test_a_key_rotated_out_is_refused_after_the_next_refresh(server: JwksServer) -> None:

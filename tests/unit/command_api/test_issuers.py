@@ -30,6 +30,8 @@ def test_a_list_is_read_from_the_variable_or_from_the_file_it_names(tmp_path: Pa
         "https://id.example/jwks?tenant=7",
         "http://127.0.0.1:8000/jwks",
         "http://[::1]:8000/jwks",
+        "https://[2001:db8::1]:8443/jwks",
+        "http://[::ffff:127.0.0.1]/jwks",
         "http://localhost/jwks",
     ],
 )
@@ -55,6 +57,9 @@ def test_keys_come_over_https_or_from_this_machine(url: str) -> None:
         listed(algorithms=["none"]),
         listed(scope='locks" error="'),
         listed(jwks="http://id.example/jwks"),
+        listed(jwks="http://[2001:db8::1]/jwks"),
+        listed(jwks="http://[::ffff:10.0.0.7]/jwks"),
+        listed(jwks="https://[::1/jwks"),
         listed(jwks="http://127.0.0.1.evil.example/jwks"),
         listed(jwks="http://127.0.0.1@evil.example/jwks"),
         listed(jwks="https://user:secret@id.example/jwks"),

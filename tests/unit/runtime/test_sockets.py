@@ -6,24 +6,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from lockstream.runtime.addresses import in_url, reachable
+from lockstream.runtime.addresses import in_url, is_loopback, reachable, unmapped
 from lockstream.runtime.errors import ConfigurationError
 from lockstream.runtime.ports import free_port, is_free
 from lockstream.runtime.sockets import check_host, listening_sockets
+from tests.ipv6 import needs_ipv6
 
 NAMES = ("LOCKSTREAM_API_HOST", "LOCKSTREAM_API_PORT")
-
-
-def has_ipv6() -> bool:
-    try:
-        with socket.socket(socket.AF_INET6) as probe:
-            probe.bind(("::1", 0))
-    except OSError:
-        return False
-    return True
-
-
-needs_ipv6 = pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
 
 
 @contextlib.contextmanager
@@ -76,3 +65,17 @@ def test_a_host_that_is_not_this_machine_is_named(host: str) -> None:
 def test_an_address_stands_in_a_url_as_clients_take_it() -> None:
     assert [in_url(h) for h in ("::1", "127.0.0.1", "[::1]")] == ["[::1]", "127.0.0.1", "[::1]"]
     assert [reachable(h) for h in ("::", "0.0.0.0", "::1")] == ["::1", "127.0.0.1", "::1"]
+
+
+def test_an_ipv4_address_inside_an_ipv6_one_is_that_address() -> None:
+    """A socket for both families writes its callers so."""
+    assert [unmapped(h) for h in ("::ffff:10.0.0.7", "::1", "10.0.0.7", "name")] == [
+        "10.0.0.7",
+        "::1",
+        "10.0.0.7",
+        "name",
+    ]
+    here = ("localhost", "127.0.0.1", "127.9.9.9", "::1", "0:0:0:0:0:0:0:1", "::ffff:127.0.0.1")
+    elsewhere = ("10.0.0.7", "::ffff:10.0.0.7", "::", "2001:db8::1", "localhost.example", "")
+    assert all(is_loopback(host) for host in here)
+    assert not any(is_loopback(host) for host in elsewhere)
