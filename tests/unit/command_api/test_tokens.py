@@ -58,33 +58,34 @@ def _claim(**changed: Any) -> str:
     return truly_signed(payload=claims(**changed))
 
 
-REFUSED: list[tuple[str, str]] = [
-    ("x" * (MAX_TOKEN_CHARS + 1), "The token is too long"),
-    ("x" * MAX_TOKEN_CHARS, "The token is not valid"),
-    ("..", "The token is not valid"),
-    (_claim(iss="https://evil.example/"), "The token's issuer is not known"),
-    (_claim(iss=[ISSUER]), "The token's issuer is not known"),
-    (_claim(iss=...), "The token's issuer is not known"),
-    (_header(kid="a/b"), "The token names no usable key"),
-    (_header(kid=7), "The token is not valid"),
-    (_header(typ="dpop+jwt"), "The token is not of a kind that is accepted here"),
-    (_header(typ=1), "The token is not of a kind that is accepted here"),
-    (_header(crit=[]), "The token is not valid"),
-    (forged({"alg": "EdDSA", "kid": "unknown"}), "The token's key is not known"),
-    (signed(EC, "ES256", "ed"), "The token's algorithm is not its key's"),
-    (forged({"kid": "ed", "alg": "EdDSA"}), "The token is not valid"),
-    (_claim(aud="other"), "The token is not valid"),
-    (_claim(iat=1, exp=2), "The token has expired"),
-    (_claim(exp=True), "The token has expired"),
-    (_claim(iat=True), "The token's iat is not a number"),
-    (_claim(sub="a\nb"), "The token's sub is not a name"),
-    (_claim(sub="x" * 256), "The token's sub is not a name"),
-    (_claim(org_id=7), "The token's org_id is not a name"),
-]
+def _refused() -> list[tuple[str, str]]:
+    return [
+        ("x" * (MAX_TOKEN_CHARS + 1), "The token is too long"),
+        ("x" * MAX_TOKEN_CHARS, "The token is not valid"),
+        ("..", "The token is not valid"),
+        (_claim(iss="https://evil.example/"), "The token's issuer is not known"),
+        (_claim(iss=[ISSUER]), "The token's issuer is not known"),
+        (_claim(iss=...), "The token's issuer is not known"),
+        (_header(kid="a/b"), "The token names no usable key"),
+        (_header(kid=7), "The token is not valid"),
+        (_header(typ="dpop+jwt"), "The token is not of a kind that is accepted here"),
+        (_header(typ=1), "The token is not of a kind that is accepted here"),
+        (_header(crit=[]), "The token is not valid"),
+        (forged({"alg": "EdDSA", "kid": "unknown"}), "The token's key is not known"),
+        (signed(EC, "ES256", "ed"), "The token's algorithm is not its key's"),
+        (forged({"kid": "ed", "alg": "EdDSA"}), "The token is not valid"),
+        (_claim(aud="other"), "The token is not valid"),
+        (_claim(iat=1, exp=2), "The token has expired"),
+        (_claim(exp=True), "The token has expired"),
+        (_claim(iat=True), "The token's iat is not a number"),
+        (_claim(sub="a\nb"), "The token's sub is not a name"),
+        (_claim(sub="x" * 256), "The token's sub is not a name"),
+        (_claim(org_id=7), "The token's org_id is not a name"),
+    ]
 
 
 async def test_a_refusal_says_what_is_wrong_with_the_token(checker: TokenChecker) -> None:
-    for token, told in REFUSED:
+    for token, told in _refused():
         assert await refusal(checker, token) == told
         assert await refusal(checker, token) == told  # it is not remembered as good
 
