@@ -1,7 +1,9 @@
 """A parked fact is kept as it came, as far as Kafka takes it."""
 
+import msgspec
+
 from lockstream.eventlog.kafka import Record
-from lockstream.projector.parking import parked_record
+from lockstream.projector.parking import BATCH_BYTES, HEADER_BYTES, parked_record
 from lockstream.schemas.lock_events import Headers
 from lockstream.schemas.parked_facts import ParkedHeaders, original_headers
 from lockstream.schemas.topics import MAX_OUTPUT_BYTES, MAX_RECORD_BYTES
@@ -38,3 +40,36 @@ def test_what_was_compressed_and_fits_no_more_is_pointed_to() -> None:
         record, detail = parked(key, value, ())
         assert (record.key, record.value, record.headers) == (None, None, ())
         assert "lock-facts offset 41" in detail
+
+
+def test_headers_and_then_the_fact_are_left_out_by_the_byte() -> None:
+    def spent(headers: Headers) -> int:
+        return BATCH_BYTES + sum(len(n.encode()) + len(v) + HEADER_BYTES for n, v in headers)
+
+    brought: Headers = (("ä" * 100, b"v"),)
+    free = MAX_OUTPUT_BYTES - 2 - spent(brought + PARKED.to_kafka())
+    record, detail = parked(b"ke", b"x" * free, brought)
+    assert (record.headers, detail) == (brought, PARKED.detail)
+    record, detail = parked(b"ke", b"x" * (free + 1), brought)
+    assert detail == (
+        f"{PARKED.detail} (its headers are left out, they stand at lock-facts offset 41)"
+    )
+    assert (record.key, record.value, record.headers) == (b"ke", b"x" * (free + 1), ())
+    bare = msgspec.structs.replace(PARKED, detail=detail).to_kafka()
+    free = MAX_OUTPUT_BYTES - 2 - spent(bare)
+    record, detail = parked(b"ke", b"x" * free, brought)
+    assert (len(record.value or b""), "left out" in detail) == (free, True)
+    record, detail = parked(b"ke", b"x" * (free + 1), brought)
+    assert (record.key, record.value, record.headers) == (None, None, ())
+    assert detail == (
+        f"{PARKED.detail} (too large to be kept here, it stands at lock-facts offset 41)"
+    )
+
+
+def test_a_fact_without_key_and_value_is_parked_as_it_is() -> None:
+    output = parked_record("p", Record(0, 41, 0, None, None, (("h", b"v"),)), PARKED)
+    assert (output.topic, output.key, output.value) == ("p", None, None)
+    assert output.headers == (("h", b"v"), *PARKED.to_kafka())
+    # Kafka allows a header without a value.
+    void: Headers = (("h", None),)  # type: ignore[assignment]
+    assert parked_record("p", Record(0, 41, 0, b"7", b"", void), PARKED).headers[0] == void[0]
