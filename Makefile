@@ -1,6 +1,6 @@
 # `make run` and `make test` need Python 3.11 or later (with its venv module) and make, nothing else.
 .DEFAULT_GOAL := help
-.PHONY: help run test check format goldens chaos bench lock clean runtime-environment dev-environment bench-environment
+.PHONY: help run test check format goldens mutate chaos bench lock clean runtime-environment dev-environment bench-environment
 
 # PYTHON=/path/to/python3 names the interpreter; otherwise the newest that is found.
 PYTHON ?=
@@ -14,6 +14,7 @@ help:
 	@echo 'make check    lint, types, direction of imports'
 	@echo 'make format   let ruff format and fix the code'
 	@echo 'make goldens  add golden records and schemas, after a compatible change to a record'
+	@echo 'make mutate   change the pure modules a little, often: does a unit test notice? (ARGS="module …")'
 	@echo 'make chaos    break whole systems on a schedule, then audit them (SEED=1 MINUTES=20)'
 	@echo 'make bench    measure speed and memory (QUICK=1: two minutes, BIG=1: ten million events)'
 	@echo 'make lock     pin the newest versions that pyproject.toml allows'
@@ -38,6 +39,9 @@ format: dev-environment
 goldens: dev-environment
 	$(BIN)/python -m tests.golden
 
+mutate: dev-environment
+	$(BIN)/python -m tests.mutation $(ARGS)
+
 bench: bench-environment
 	$(BIN)/python -m bench $(if $(QUICK),--quick) $(if $(BIG),--big) $(ARGS)
 
@@ -57,4 +61,4 @@ lock: dev-environment
 		-o requirements/bench.lock
 
 clean:
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf .venv mutants .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
