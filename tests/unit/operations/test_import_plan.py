@@ -1,5 +1,6 @@
 """What an import file says as a whole."""
 
+import sqlite3
 from collections.abc import Sequence
 from uuid import UUID
 
@@ -8,6 +9,7 @@ import pytest
 from lockstream.operations.import_plan import ImportPlan, PlannedLock
 from lockstream.operations.lock_files import BadLine, LockLine, Read
 from lockstream.operations.lock_import import Imported
+from lockstream.runtime.errors import ConfigurationError
 from lockstream.schemas.primitives import default_lock_uuid
 
 A, B = UUID(int=10), UUID(int=11)
@@ -83,3 +85,81 @@ def test_lines_that_repeat_a_lock_count_as_found_there_whether_or_not_it_is_new(
     ):
         imported.count(lock, existed)
         assert (imported.created, imported.existing, imported.bad) == (*counts, 0)
+
+
+def told(lines: Sequence[Read]) -> dict[int, str]:
+    return judged(lines)[1]
+
+
+def test_contradictions_are_told_in_the_words_of_the_lines() -> None:
+    assert told([(2, LockLine(7, "acme")), (5, LockLine(7, "other"))]) == {
+        2: "gives lock 7 to acme, and line 5 gives it to other",
+        5: "gives lock 7 to other, and line 2 gives it to acme",
+    }
+    assert told([(2, LockLine(7, "acme", A)), (5, LockLine(7, "acme"))]) == {
+        2: f"gives lock 7 the uuid {A}, and line 5 gives it no uuid",
+        5: f"gives lock 7 no uuid, and line 2 gives it the uuid {A}",
+    }
+    assert told([(2, LockLine(7, "acme", A)), (5, LockLine(8, "acme", A))]) == {
+        2: f"gives lock 7 the uuid {A}, and line 5 gives it to lock 8",
+        5: f"gives lock 8 the uuid {A}, and line 2 gives it to lock 7",
+    }
+
+
+def test_a_planned_lock_is_what_its_first_line_says() -> None:
+    lines: list[Read] = [
+        (9, LockLine(3, "acme")),
+        (2, LockLine(1, "acme", A)),
+        (4, LockLine(2, "acme")),
+        (6, LockLine(2, "acme", default_lock_uuid(2))),
+        BadLine(7, "is not JSON"),
+    ]
+    with ImportPlan.open() as plan:
+        plan.take(lines)
+        plan.judge()
+        chunks = list(plan.locks(2))
+        assert chunks == [
+            [
+                PlannedLock(2, LockLine(1, "acme", A), 1),
+                PlannedLock(4, LockLine(2, "acme", default_lock_uuid(2)), 2),
+            ],
+            [PlannedLock(9, LockLine(3, "acme"), 1)],
+        ]
+        assert [lock.uuid for lock in chunks[0]] == [A, default_lock_uuid(2)]
+        assert chunks[1][0].uuid == default_lock_uuid(3)
+        plan.refuse_lock(chunks[0][1], "first")
+        plan.refuse([6, 2], "second")
+        assert list(plan.bad_lines()) == [
+            BadLine(2, "second"),
+            BadLine(4, "first"),
+            BadLine(6, "first"),
+            BadLine(7, "is not JSON"),
+        ]
+        assert (plan.lock_count, plan.bad_count) == (3, 4)
+
+
+@pytest.mark.parametrize("count", [0, 1, 1999, 2000, 2001, 4000])
+def test_no_line_is_lost_between_two_portions(count: int) -> None:
+    with ImportPlan.open() as plan:
+        plan.take((n, LockLine(n, "acme")) for n in range(1, count + 1))
+        plan.judge()
+        assert plan.lock_count == count
+
+
+def test_a_plan_that_finds_no_room_says_where_more_may_be() -> None:
+    with pytest.raises(ConfigurationError) as refused, ImportPlan.open() as plan:
+        plan._database.execute("no SQL")
+    assert str(refused.value) == (
+        'the lines can\'t be kept in a temporary file: near "no": syntax error; TMPDIR may name a '
+        "folder with more room"
+    )
+    with pytest.raises(sqlite3.ProgrammingError):
+        plan.lock_count  # noqa: B018 - it is closed
+
+
+def test_a_plan_keeps_its_lines_in_a_file_and_not_in_memory() -> None:
+    with ImportPlan.open() as plan:
+        for pragma, value in (("temp_store", 1), ("cache_size", -8192), ("synchronous", 0)):
+            assert plan._database.execute(f"PRAGMA {pragma}").fetchone() == (value,)
+        assert plan._database.execute("PRAGMA journal_mode").fetchone() == ("off",)
+        assert plan._database.execute("PRAGMA database_list").fetchone()[2] == ""

@@ -1,12 +1,13 @@
 """What a rotation does to the old keys, and what it refuses."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
 import pytest
 
-from lockstream.operations.key_rotation import Rotation, plan_rotation
+from lockstream.operations.key_rotation import MAX_OVERLAP, Rotation, plan_rotation
 from lockstream.runtime.errors import ConfigurationError
 from lockstream.schemas.primitives import write_time
 from lockstream.schemas.registry import ApiKey
@@ -78,3 +79,46 @@ def test_what_nobody_can_mean_is_refused(wish: Rotation, said: str) -> None:
     with pytest.raises(ConfigurationError, match=said):
         wish.check()
     Rotation("acme", None, WEEK, timedelta(days=8)).check()
+
+
+def refusal(act: Callable[[], object]) -> str:
+    with pytest.raises(ConfigurationError) as refused:
+        act()
+    return str(refused.value)
+
+
+def test_each_refusal_says_what_to_do_instead() -> None:
+    assert refusal(Rotation(None, None, WEEK).check) == (
+        "name the organisation (--org) or one key (--id)"
+    )
+    assert refusal(Rotation("acme", None, timedelta(0)).check) == (
+        "--overlap: without one the old key ends before its holder has the new one; "
+        "`lockstream key revoke` ends a key at once"
+    )
+    over = MAX_OVERLAP + timedelta(seconds=1)
+    assert refusal(Rotation("acme", None, over).check) == "--overlap: 365d at most"
+    assert refusal(Rotation("acme", None, WEEK, WEEK).check) == (
+        "--expires: the new key would end before the old ones do"
+    )
+    assert refusal(lambda: ends(Rotation("nobody", None, WEEK))) == (
+        "nobody has no live key to rotate; `lockstream key issue --org nobody` makes its first"
+    )
+    assert refusal(lambda: ends(Rotation(None, "x", WEEK))) == (
+        "there is no key x; `lockstream key list` shows all"
+    )
+    assert (
+        refusal(lambda: ends(Rotation("acme", "theirs", WEEK))) == "key theirs is not one of acme"
+    )
+    assert refusal(lambda: ends(Rotation("acme", "revoked", WEEK))) == (
+        "key revoked is revoked or expired; `lockstream key issue --org acme` makes a new one"
+    )
+
+
+def test_an_overlap_is_a_moment_at_least_and_a_year_at_most() -> None:
+    Rotation("acme", None, timedelta(seconds=1)).check()
+    Rotation(None, "k", MAX_OVERLAP).check()
+
+
+def test_a_key_that_ends_as_the_overlap_does_keeps_its_entry_as_it_is() -> None:
+    entry = key("k", not_after="2026-11-24T01:00:00.000+01:00")
+    assert plan_rotation(Rotation(None, "k", timedelta(days=1)), [entry], NOW) == [entry]

@@ -10,7 +10,7 @@ from uuid import UUID
 import pytest
 
 from lockstream.operations.lock_files import BadLine, LockLine, read_lock_lines
-from lockstream.operations.text_lines import MAX_LINE, read_text_lines
+from lockstream.operations.text_lines import MAX_LINE, TextLine, read_text_lines
 from lockstream.runtime.errors import ConfigurationError
 
 UUID_TEXT = "3f1c6c1e-7b43-4f5e-9f0a-0123456789ab"
@@ -180,3 +180,151 @@ def test_a_file_that_is_one_line_is_not_held_in_memory() -> None:
         tracemalloc.stop()
     assert (line.text, line.size) == (None, 50_000_000)
     assert peak < 2_000_000
+
+
+def test_each_bad_line_of_a_csv_says_what_is_wrong_with_it() -> None:
+    long = "x" * 41
+    _, bad = read(
+        "id,org,uuid\n"
+        'zero,acme,\n2\n3,ac me,\n4,acme,x\n5,,\n,acme,\n1,"acme,\n1,a\0b,\n'
+        f"{long},acme,\n{'y' * 40},acme,\n1,a\ttb,\n"
+    )
+    a_lock_id = f"is not a lock id, an integer from 1 to {2**63 - 1} in plain digits"
+    assert bad == {
+        2: f"id: 'zero' {a_lock_id}",
+        3: "has 1 columns instead of 3",
+        4: "org: 'ac me' is not an id; use 1 to 64 letters, digits, '.', '_' or '-'",
+        5: "uuid: 'x' is not a UUID",
+        6: "has no org",
+        7: "has no id",
+        8: 'has a stray " (unexpected end of data)',
+        9: "holds a NUL byte",
+        10: f"id: '{'x' * 40}…' {a_lock_id}",
+        11: f"id: '{'y' * 40}' {a_lock_id}",
+        12: "org: 'a\\\\u0009tb' is not an id; use 1 to 64 letters, digits, '.', '_' or '-'",
+    }
+
+
+def test_each_bad_line_of_ndjson_says_what_is_wrong_with_it() -> None:
+    lines = [
+        "{",
+        '{"id":2,"org":"acme","colour":"red"}',
+        "[1]",
+        '{"id":3,"org":"acme","org":"other"}',
+        "[" * 60_000,
+        '{"id":null,"org":"acme"}',
+        '{"id":[1],"org":"acme"}',
+        '{"id":1,"org":7}',
+        '{"id":1,"org":"acme","uuid":true}',
+    ]
+    _, bad = read("\n".join(lines), "l.jsonl")
+    assert bad == {
+        1: "is not JSON: Expecting property name enclosed in double quotes: "
+        "line 1 column 2 (char 1)",
+        2: "there is no field 'colour'",
+        3: "is not a JSON object",
+        4: "names 'org' twice",
+        5: "is nested too deeply",
+        6: "has no id",
+        7: f"id: '[1]' is not a lock id, an integer from 1 to {2**63 - 1} in plain digits",
+        8: "org: '7' is not an id; use 1 to 64 letters, digits, '.', '_' or '-'",
+        9: "uuid: 'true' is not a UUID",
+    }
+
+
+def refusal(content: bytes | str, name: str = "locks.csv") -> str:
+    with pytest.raises(ConfigurationError) as refused:
+        read(content, name)
+    return str(refused.value)
+
+
+def test_a_file_that_is_refused_says_why_and_what_it_should_be() -> None:
+    wanted = "locks.csv: the first line must name the columns id,org[,uuid]; "
+    separated = "locks.csv: the columns are separated by "
+    for content, told in (
+        ("", "locks.csv is empty: the first line must name the columns id,org"),
+        ('id,"org\n', wanted + 'it has a stray " (unexpected end of data)'),
+        ("id;org\n", separated + "';'; separate them by ','"),
+        ("id\torg\n", separated + "a tab; separate them by ','"),
+        ("id|org\n", separated + "'|'; separate them by ','"),
+        ("id,colour\n", wanted + "there is no column 'colour'"),
+        ("id,org,id\n", wanted + "it names id twice"),
+        ("id,uuid\n", wanted + "it does not name org"),
+        ("id\n", wanted + "it does not name org"),
+        ("org\n", wanted + "it does not name id"),
+    ):
+        assert refusal(content) == told
+    told = "locks.txt: the file's name must end in .csv, .ndjson or .jsonl"
+    assert refusal("id,org\n", "locks.txt") == told
+    too_long = refusal("x" * (MAX_LINE + 1))
+    assert too_long == wanted + "there is no column ''"
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"\x1f\x8b...", "is compressed with gzip; unpack it first (its first byte is 0x1f)"),
+        (b"%PDF-1.7", "is a PDF; export it as CSV (its first byte is 0x25)"),
+        (b"\xff\xfei\0", "is UTF-16 (its first bytes are 0xfffe); save it as UTF-8"),
+        (b"\xff\xfe\0\0i\0\0\0", "is UTF-32 (its first bytes are 0xfffe0000); save it as UTF-8"),
+        (b"i\0d\0", "is UTF-16 (byte 1 is zero); save it as UTF-8"),
+        (b"\0i\0d", "is UTF-16 (byte 0 is zero); save it as UTF-8"),
+        (
+            b"id,org\n1,M\xfcller\n",
+            "is not UTF-8: line 2 holds 0xfc at byte 10 of the file (it may be Windows-1252); "
+            "save it as UTF-8",
+        ),
+        (
+            b"\xef\xbb\xbfid,org\n1,\x81\n",
+            "is not UTF-8: line 2 holds 0x81 at byte 12 of the file; save it as UTF-8",
+        ),
+    ],
+)
+def test_a_file_in_another_form_is_named_by_what_it_is(content: bytes, told: str) -> None:
+    assert refusal(content) == f"locks.csv {told}"
+
+
+def test_a_short_file_with_a_zero_byte_is_not_taken_for_utf_16() -> None:
+    assert read(b"id,org\n1,a\0\n") == ({}, {2: "holds a NUL byte"})
+
+
+def text_lines(content: bytes) -> list[TextLine]:
+    return list(read_text_lines("l.csv", io.BytesIO(content)))
+
+
+def test_lines_are_numbered_and_their_sizes_add_up_to_the_file() -> None:
+    mark = b"\xef\xbb\xbf"
+    content = b"a\r\nbb\n\r" + b"x" * (MAX_LINE + 1) + b"\n" + b"y" * MAX_LINE + b"\r\nlast"
+    lines = text_lines(mark + content)
+    assert [(line.number, line.size) for line in lines] == [
+        (1, 3),
+        (2, 3),
+        (3, 1),
+        (4, MAX_LINE + 2),
+        (5, MAX_LINE + 2),
+        (6, 4),
+    ]
+    assert [line.text for line in lines] == ["a", "bb", "", None, "y" * MAX_LINE, "last"]
+    assert sum(line.size for line in lines) == len(content)
+
+
+class Dribbling(io.RawIOBase):
+    """A few bytes at each read, as a pipe may give them."""
+
+    def __init__(self, content: bytes, at_once: int) -> None:
+        self._content = io.BytesIO(content)
+        self._at_once = at_once
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        return self._content.read(min(size, self._at_once))
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 3, 7, 4096])
+def test_lines_are_the_same_however_the_bytes_arrive(at_once: int) -> None:
+    content = b"\xef\xbb\xbfid,org\r\n1,a\r2,b\n\n" + b"z" * 5000 + b"\r\n3,c"
+    pieces = list(read_text_lines("l.csv", Dribbling(content, at_once)))  # type: ignore[arg-type]
+    assert pieces == text_lines(content)
+    assert [line.text for line in pieces] == ["id,org", "1,a", "2,b", "", "z" * 5000, "3,c"]

@@ -6,9 +6,18 @@ import pytest
 
 from lockstream.eventlog.kafka import Record
 from lockstream.eventlog.registry import Registry
-from lockstream.operations.parked_states import Notes, Place, read_place, state_of
+from lockstream.operations.parked_states import (
+    Notes,
+    Place,
+    State,
+    _is_counted,
+    own_event_id,
+    read_place,
+    state_of,
+)
 from lockstream.read_model.parked_questions import ParkedAt, ParkedFate
 from lockstream.runtime.errors import ConfigurationError
+from lockstream.schemas.parked_facts import ParkedHeaders
 from lockstream.schemas.registry import (
     Entry,
     ParkedDiscard,
@@ -63,3 +72,52 @@ def test_a_parked_fact_has_one_state(
 def test_a_place_has_one_spelling(text: str) -> None:
     with pytest.raises(ConfigurationError, match="PARTITION:OFFSET"):
         read_place(text, 12)
+
+
+def test_a_place_is_a_partition_that_there_is_and_an_offset() -> None:
+    assert read_place("11:0", 12) == Place(11, 0)
+    assert read_place("0:999999999999999999", 12) == Place(0, 999999999999999999)
+    assert str(Place(3, 17)) == "3:17"
+    with pytest.raises(ConfigurationError) as refused:
+        read_place("12:0", 12)
+    assert str(refused.value) == "'12:0' is no PARTITION:OFFSET; `lockstream parked list`"
+
+
+def test_what_the_registry_says_is_found_by_place() -> None:
+    several = ParkedDiscard(id="2", places=("4:1", "4:2"), why="w", by="bob", created_at=TIME)
+    noted = notes(DISCARD, several, REPAIR)
+    assert noted.discards == {PLACE: DISCARD, Place(4, 1): several, Place(4, 2): several}
+    assert noted.repairs == {PLACE: REPAIRED}
+    assert noted.event_ids(PLACE, OWN) == [OWN, REPAIRED]
+    assert noted.event_ids(PLACE, None) == [REPAIRED]
+    assert noted.event_ids(Place(4, 1), OWN) == [OWN]
+    assert noted.event_ids(Place(4, 1), None) == []
+
+
+def test_a_state_is_told_with_what_one_wants_to_know_of_it() -> None:
+    nothing = notes()
+    assert str(state_of(PLACE, OWN, nothing, {})) == "waiting"
+    recorded = state_of(PLACE, OWN, nothing, {OWN: ParkedFate(7, LATER)})
+    assert (recorded, str(recorded)) == (State("recorded", version=7), "recorded as version 7")
+    discarded = state_of(PLACE, OWN, notes(DISCARD), {})
+    assert discarded == State("discarded", discard=DISCARD)
+    assert str(discarded) == f"discarded by alice at {TIME}: a test"
+    again = state_of(PLACE, OWN, nothing, {OWN: ParkedFate(None, LATER)})
+    assert (again, str(again)) == (State("parked-again", again=LATER), "parked again as 3:18")
+    assert str(State("recorded")) == "recorded"
+
+
+def test_an_event_id_of_the_fact_may_be_unknown() -> None:
+    headers = ParkedHeaders("undecodable", "", "lock-facts", 12, TIME)
+    assert own_event_id(headers) is None
+    known = ParkedHeaders("unknown-lock", "", "lock-facts", 12, TIME, event_id=str(OWN))
+    assert own_event_id(known) == OWN
+
+
+def test_a_fact_counts_once_at_its_latest_place_and_not_when_recorded() -> None:
+    here = ParkedAt((3, 17), "x", "", 1)
+    assert _is_counted(PLACE, None)
+    assert _is_counted(PLACE, ParkedFate(None, here))
+    assert not _is_counted(PLACE, ParkedFate(7, here))
+    assert not _is_counted(PLACE, ParkedFate(None, None))
+    assert not _is_counted(PLACE, ParkedFate(None, LATER))

@@ -64,3 +64,44 @@ def test_what_is_no_start_is_refused_in_one_sentence(text: str) -> None:
 def test_a_time_to_come_is_refused(text: str) -> None:
     with pytest.raises(ConfigurationError, match="nothing at or after"):
         start(text)
+
+
+def refusal(text: str) -> str:
+    with pytest.raises(ConfigurationError) as refused:
+        start(text)
+    return str(refused.value)
+
+
+def test_a_start_is_spoken_of_as_it_was_understood() -> None:
+    assert start(" earliest ") == start("start") == Start("earliest", word="earliest")
+    assert start("now") == Start("now", word="now")
+    assert start("offset:007") == start("007") == Start("offset 7", offset=7)
+    assert start(f"offset:{2**63 - 1}").offset == 2**63 - 1
+    moment = datetime(2026, 11, 26, 12, tzinfo=UTC)
+    assert start("2026-11-26T12:00:00Z") == Start("2026-11-26T12:00:00+00:00", moment=moment)
+
+
+def test_refusals_of_starts_say_what_could_be_written() -> None:
+    assert refusal(f"offset:{2**63}") == f"--from: {2**63} is beyond every offset"
+    beyond = "0" * 20
+    assert refusal(beyond) == f"--from: {beyond} is beyond every offset"
+    assert refusal("tomorrow") == (
+        "--from: 'tomorrow' is none of earliest, now, a time (2026-11-23 or "
+        "2026-11-23T10:00:00Z) and an offset (offset:1200)"
+    )
+    assert refusal("2026-11-26T12:00:01Z") == (
+        "--from: there is nothing at or after 2026-11-26T12:00:01+00:00: it is yet to come"
+    )
+    assert refusal("20261123") == (
+        "--from: 20261123 may be a day; write 2026-11-23 for that, or offset:20261123 for an offset"
+    )
+    for digits, time in (
+        ("1795428000", "2026-11-23T10:00:00Z"),
+        ("1795428000999", "2026-11-23T10:00:00Z"),
+        ("1795428000123456", "2026-11-23T10:00:00Z"),
+        ("1795428000123456789", "2026-11-23T10:00:00Z"),
+    ):
+        assert refusal(digits) == (
+            f"--from: {digits} may be a time since 1970; write {time} for that, "
+            f"or offset:{digits} for an offset"
+        )

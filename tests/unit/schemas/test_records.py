@@ -1,27 +1,59 @@
 """The published records, byte by byte: what is written once must stay readable for ever."""
 
 import json
+from datetime import UTC, datetime, timedelta, timezone
 from uuid import UUID
 
 import msgspec
 import pytest
 
-from lockstream.schemas.lock_events import EventHeaders, decode_event, encode_event
-from lockstream.schemas.lock_facts import decode_fact, encode_fact
+from lockstream.schemas.lock_events import (
+    EventHeaders,
+    OrganizationSetEvent,
+    decode_event,
+    encode_event,
+    event_type,
+)
+from lockstream.schemas.lock_facts import FactHeaders, decode_fact, encode_fact, fact_type
 from lockstream.schemas.parked_facts import ParkedHeaders
 from lockstream.schemas.partner_events import (
+    LockCreatedData,
+    OrganizationSetData,
     PartnerPosition,
     encode_envelope,
     envelope,
+    partner_data,
     partner_headers,
 )
-from lockstream.schemas.primitives import event_id_of_idempotency_key
-from lockstream.schemas.registry import ApiKey, Organization, Partner, decode_entry, encode_entry
+from lockstream.schemas.primitives import (
+    default_lock_uuid,
+    epoch_ms,
+    event_id_of_idempotency_key,
+    event_id_of_lock_creation,
+    printable,
+    read_time,
+    write_time,
+)
+from lockstream.schemas.registry import (
+    ApiKey,
+    ApiKeyUse,
+    Entry,
+    Organization,
+    ParkedDiscard,
+    ParkedRepair,
+    Partner,
+    decode_entry,
+    encode_entry,
+    entry_key,
+)
+from lockstream.schemas.trace_context import TraceContext
+from lockstream.schemas.undecodable import MAX_NUMBER, Undecodable
 from tests.examples_of import (
     LOCK_UUID,
     TIME,
     created_event,
     lock_created,
+    organization_set,
     temp_key_used,
     used_event,
 )
@@ -158,3 +190,145 @@ def test_an_idempotency_key_gives_one_event_id_for_ever() -> None:
     assert str(first) == "06a08aaf-ad25-512e-ac58-15a5225b061b"
     assert first != event_id_of_idempotency_key("acm", "e\nkey-1")
     assert first != event_id_of_idempotency_key("other", "key-1")
+
+
+def test_ids_made_of_locks_are_the_same_for_ever() -> None:
+    """An import that is run again must make no new events and no new locks."""
+    assert str(event_id_of_lock_creation(7)) == "6eb9b1b1-6294-52b3-808a-214665ac2abf"
+    assert str(default_lock_uuid(7)) == "c7488108-df42-5d60-a696-26dfca8f87ec"
+
+
+def moved_event() -> OrganizationSetEvent:
+    fact = organization_set(7, "other")
+    return OrganizationSetEvent(
+        event_id=fact.event_id,
+        lock_id=7,
+        occurred_at=TIME,
+        actor=fact.actor,
+        aggregate_id=LOCK_UUID,
+        org_id="other",
+        version=2,
+        recorded_at="2026-11-23T10:00:09.000Z",
+        data=fact.data,
+    )
+
+
+def test_partners_are_told_of_creations_and_moves() -> None:
+    assert partner_data(created_event(org_id="acme")) == LockCreatedData(
+        lock_id=7, lock_uuid=LOCK_UUID, org_id="acme", timestamp=TIME
+    )
+    assert partner_data(moved_event()) == OrganizationSetData(
+        lock_id=7, lock_uuid=LOCK_UUID, org_id="other", timestamp=TIME
+    )
+    assert (event_type(moved_event()), fact_type(organization_set())) == ("OrganizationSet",) * 2
+
+
+TRACE = TraceContext(b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", b"a=1")
+TRACED = (("tracestate", b"a=1"), ("traceparent", TRACE.traceparent))
+
+
+def test_every_record_carries_its_trace() -> None:
+    assert FactHeaders(TRACE.traceparent, TRACE.tracestate).to_kafka() == TRACED
+    event = EventHeaders(
+        EVENT_ID, "TempKeyUsed", "acme", 7, 41, TRACE.traceparent, TRACE.tracestate
+    )
+    assert event.to_kafka()[-2:] == TRACED
+    assert EventHeaders.from_kafka(event.to_kafka()) == event
+    sent = envelope(used_event(), "p")
+    assert partner_headers(sent, source_offset=1, sequence=2, trace=TRACE)[-2:] == TRACED
+
+
+def test_the_headers_of_an_event_are_these() -> None:
+    assert EventHeaders(EVENT_ID, "TempKeyUsed", "acme", 7, 41).to_kafka() == (
+        ("event-id", EVENT_ID.encode()),
+        ("event-type", b"TempKeyUsed"),
+        ("org-id", b"acme"),
+        ("version", b"7"),
+        ("source-offset", b"41"),
+    )
+
+
+def test_times_are_written_in_utc_with_milliseconds_and_read_with_their_zone() -> None:
+    there = datetime(2026, 11, 23, 11, 0, 0, 123456, timezone(timedelta(hours=1)))
+    assert write_time(there) == TIME
+    assert read_time(TIME) == datetime(2026, 11, 23, 10, 0, 0, 123000, UTC)
+    assert epoch_ms(there) == 1795428000123
+    with pytest.raises(ValueError, match=r"^'2026-11-23T10:00:00' has no time zone\Z"):
+        read_time("2026-11-23T10:00:00")
+
+
+def test_text_is_made_printable_and_stays_as_it_is_where_it_was() -> None:
+    assert printable("plain ü 🔑") == "plain ü 🔑"
+    assert printable("a\x00b\n") == "a\\u0000b\\u000a"
+
+
+KEY = ApiKey(key_id="k", org_id="acme", sha256="00", created_at=TIME)
+USE = ApiKeyUse(key_id="k", last_used_at=TIME)
+CRM = Partner(id="crm", org_id="acme", types=("*",), start_offsets=(3, 5), created_at=TIME)
+DISCARD = ParkedDiscard(id="1", places=("3:17",), why="a test", by="alice", created_at=TIME)
+REPAIR = ParkedRepair(place="3:17", event_id=UUID(EVENT_ID), by="alice", created_at=TIME)
+
+
+@pytest.mark.parametrize(
+    ("entry", "key"),
+    [
+        (Organization(id="acme", created_at=TIME), b"org/acme"),
+        (KEY, b"key/k"),
+        (USE, b"key-use/k"),
+        (CRM, b"partner/crm"),
+        (DISCARD, b"parked-discard/1"),
+        (REPAIR, b"parked-repair/3:17"),
+    ],
+)
+def test_each_kind_of_entry_stands_under_a_key_of_its_own(entry: Entry, key: bytes) -> None:
+    assert entry_key(entry) == key
+    assert decode_entry(encode_entry(entry)) == entry
+
+
+def test_a_partner_begins_at_0_where_its_registration_names_no_offset() -> None:
+    assert CRM.begins(4) == {0: 3, 1: 5, 2: 0, 3: 0}
+    assert CRM.begins(1) == {0: 3}
+
+
+LONG_TIME = "2026-11-23T10:00:00." + "0" * 44 + "Z"
+
+
+@pytest.mark.parametrize(
+    ("entry", "wrong", "told"),
+    [
+        *(
+            (e, {"created_at": "x"}, "one of its times is none")
+            for e in (KEY, CRM, DISCARD, REPAIR)
+        ),
+        (Organization(id="acme", created_at="x"), {}, "one of its times is none"),
+        (KEY, {"not_after": "2026-13-01T00:00:00Z"}, "one of its times is none"),
+        (KEY, {"revoked_at": "0001-01-01T00:00:00+14:00"}, "one of its times is none"),
+        (KEY, {"created_at": LONG_TIME}, "one of its times is none"),
+        (USE, {"last_used_at": "2026-13-01T00:00:00Z"}, "one of its times is none"),
+        (KEY, {"sha256": "é"}, "its sha256 is no hex digest"),
+        (KEY, {"key_id": "k" * 65}, "its key id is longer than 64 characters"),
+        (USE, {"key_id": "k" * 65}, "its key id is longer than 64 characters"),
+        (CRM, {"start_offsets": (0, -1)}, "one of its start offsets is none"),
+        (CRM, {"start_offsets": (MAX_NUMBER + 1, 0)}, "one of its start offsets is none"),
+    ],
+)
+def test_an_entry_that_would_stop_its_readers_is_undecodable(
+    entry: Entry, wrong: dict[str, object], told: str
+) -> None:
+    with pytest.raises(Undecodable) as undecodable:
+        decode_entry(encode_entry(msgspec.structs.replace(entry, **wrong)))
+    assert str(undecodable.value) == told
+
+
+@pytest.mark.parametrize(
+    ("entry", "extreme"),
+    [
+        (KEY, {"key_id": "k" * 64, "not_after": TIME, "revoked_at": TIME}),
+        (KEY, {"created_at": LONG_TIME.replace("0Z", "Z")}),
+        (USE, {"key_id": "k" * 64}),
+        (CRM, {"start_offsets": (0, MAX_NUMBER)}),
+    ],
+)
+def test_an_entry_is_read_up_to_its_bounds(entry: Entry, extreme: dict[str, object]) -> None:
+    written = msgspec.structs.replace(entry, **extreme)
+    assert decode_entry(encode_entry(written)) == written

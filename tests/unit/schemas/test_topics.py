@@ -4,7 +4,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lockstream.schemas.primitives import MAX_LOCK_ID
-from lockstream.schemas.topics import TopicNames, lock_key, murmur2, partition_of
+from lockstream.schemas.topics import (
+    TopicNames,
+    collides,
+    lock_key,
+    murmur2,
+    partition_of,
+)
 
 
 @given(st.binary(max_size=64))
@@ -32,3 +38,37 @@ def test_one_prefix_renames_all_topics() -> None:
     assert names.parked_facts == "t-lock-facts.parked"
     assert names.registry == "t-registry"
     assert names.partner_events("acme") == "t-partner.acme.lock-events"
+
+
+def test_groups_and_transactional_ids_have_their_names_for_ever() -> None:
+    """Other names would lose the offsets, and the fence, of every installation there is."""
+    names = TopicNames("t-")
+    assert names.group("projector") == "t-projector"
+    assert names.fanout_group("acme") == "t-fanout.acme"
+    assert names.fanout_transactional_prefix("acme") == "fanout.acme.t-lock-events"
+
+
+@pytest.mark.parametrize(
+    ("topic", "partner"),
+    [
+        ("t-partner.acme.lock-events", "acme"),
+        ("t-partner.a.b.lock-events", "a.b"),
+        ("t-partner..lock-events", None),
+        ("partner.acme.lock-events", None),
+        ("t-partner.acme.lock-facts", None),
+        ("t-lock-events", None),
+    ],
+)
+def test_a_partners_topic_says_whose_it_is(topic: str, partner: str | None) -> None:
+    assert TopicNames("t-").partner_of(topic) == partner
+
+
+def test_names_that_kafka_takes_for_one_collide() -> None:
+    assert collides("a.b_c", "a_b.c")
+    assert collides("a_b", "a_b")
+    assert not collides("a.b", "a-b")
+    assert not collides("a.b", "ab")
+
+
+def test_the_key_of_a_lock_is_its_number() -> None:
+    assert lock_key(2**63 - 1) == b"9223372036854775807"
