@@ -7,6 +7,7 @@ what it holds can't keep another from its part.
 """
 
 import asyncio
+from collections.abc import Callable
 
 
 class Budget:
@@ -68,6 +69,17 @@ class Share:
 
     def look_again(self) -> None:
         self._changed.set()
+
+    async def wait_unless(self, given_up: Callable[[], bool]) -> bool:
+        """Whether there is room, as soon as there is; False once it is given up, which is looked at
+        at each ``look_again``. A thousand partitions that take their turns wait here: looking
+        several times a second would cost more than their turns."""
+        while not given_up():
+            if self.has_room:
+                return True
+            self._changed.clear()
+            await self._changed.wait()
+        return False
 
     async def wait(self, timeout_s: float) -> bool:
         """Whether there is room, at once or within the time."""

@@ -99,6 +99,7 @@ class PartitionOwner:
     def revoke(self) -> None:
         """It is somebody else's: ``run`` finishes the transaction that is under way and returns."""
         self._feed.end()
+        self._clients.taking.look_again()
 
     def accept(self, messages: Sequence[Any]) -> None:
         """What the fetch loop has for this partition. Dropped before it has restored: it will seek
@@ -182,17 +183,11 @@ class PartitionOwner:
     async def _take(self, where: str) -> None:
         """Returns when the partition is revoked."""
         async with AsyncExitStack() as taking:
-            if await self._wait_for_turn():
+            # False if the partition is revoked before it is its turn.
+            if await self._clients.taking.wait_unless(lambda: self._feed.ended):
                 self._clients.taking.take(1)
                 taking.callback(self._clients.taking.give_back, 1)
                 await self._take_in_turn(where, taking)
-
-    async def _wait_for_turn(self) -> bool:
-        """False if the partition is revoked before."""
-        while not await self._clients.taking.wait(MEMBERSHIP_POLL_S):
-            if self._feed.ended:
-                return False
-        return True
 
     async def _take_in_turn(self, where: str, taking: AsyncExitStack) -> None:
         """``taking`` is closed once the partition is restored."""

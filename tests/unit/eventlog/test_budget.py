@@ -97,3 +97,19 @@ async def test_whoever_finds_no_room_after_a_change_waits_on() -> None:
     assert not waiting.done()
     one.give_back(85)
     assert await waiting
+
+
+async def test_who_waits_for_a_turn_gets_it_with_the_first_room_or_gives_up_when_told_to() -> None:
+    budget = Budget(2)
+    share = budget.share()
+    share.take(1)
+    ended = False
+    patient = asyncio.create_task(share.wait_unless(lambda: False))
+    revoked = asyncio.create_task(share.wait_unless(lambda: ended))
+    await asyncio.sleep(0)
+    ended = True
+    share.look_again()
+    assert not await revoked
+    assert not patient.done()
+    share.give_back(1)
+    assert await patient
