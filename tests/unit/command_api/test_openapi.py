@@ -158,3 +158,25 @@ def test_patterns_are_written_for_every_language() -> None:
     assert "\\\\Z" not in json.dumps(DOCUMENT)
     lock = DOCUMENT["components"]["schemas"]["TempKeyUse"]["properties"]["tempKeyUuid"]
     assert lock["pattern"].endswith("*$")
+
+
+def test_generators_can_tell_the_types_of_a_union_apart() -> None:
+    """``oneOf`` beside each discriminator, and a type of its own for each tag."""
+    schemas = DOCUMENT["components"]["schemas"]
+    unions = [part for part in _everywhere(schemas) if "discriminator" in part]
+    assert len(unions) == 2
+    for union in unions:
+        assert "anyOf" not in union
+        mapping = union["discriminator"]["mapping"]
+        assert [{"$ref": reference} for reference in mapping.values()] == union["oneOf"]
+        for tag, reference in mapping.items():
+            (tag_type,) = schemas[reference.rsplit("/", 1)[-1]]["properties"]["type"].values()
+            assert schemas[tag_type.rsplit("/", 1)[-1]] == {"type": "string", "enum": [tag]}
+
+
+def _everywhere(schema: Any) -> Iterator[dict[str, Any]]:
+    if isinstance(schema, dict):
+        yield schema
+    for part in schema.values() if isinstance(schema, dict) else schema:
+        if isinstance(part, dict | list):
+            yield from _everywhere(part)
