@@ -1,6 +1,6 @@
 # `make run` and `make test` need Python 3.11 or later (with its venv module) and make, nothing else.
 .DEFAULT_GOAL := help
-.PHONY: help run test check format goldens mutate chaos bench lock clean runtime-environment dev-environment bench-environment
+.PHONY: help run test check format goldens mutants mutate chaos bench lock clean runtime-environment dev-environment bench-environment
 
 # PYTHON=/path/to/python3 names the interpreter; otherwise the newest that is found.
 PYTHON ?=
@@ -14,6 +14,7 @@ help:
 	@echo 'make check    lint, types, direction of imports'
 	@echo 'make format   let ruff format and fix the code'
 	@echo 'make goldens  add golden records and schemas, after a compatible change to a record'
+	@echo 'make mutants  put known bugs into the code, one at a time: tests must notice (SAMPLE=10)'
 	@echo 'make mutate   change the pure modules a little, often: does a unit test notice? (ARGS="module …")'
 	@echo 'make chaos    break whole systems on a schedule, then audit them (SEED=1 MINUTES=20)'
 	@echo 'make bench    measure speed and memory (QUICK=1: two minutes, BIG=1: ten million events)'
@@ -38,6 +39,9 @@ format: dev-environment
 
 goldens: dev-environment
 	$(BIN)/python -m tests.golden
+
+mutants: dev-environment
+	$(BIN)/python -m tests.mutants $(if $(SAMPLE),--sample $(SAMPLE)) $(ARGS)
 
 mutate: dev-environment
 	$(BIN)/python -m tests.mutation $(ARGS)

@@ -1,0 +1,1 @@
+"""Bugs that were thought of beforehand: each is put in, and the tests that it names must notice."""

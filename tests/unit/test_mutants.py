@@ -1,0 +1,93 @@
+"""The kept bugs still fit the code, and stand for all that is promised."""
+
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from lockstream.audit.violations import Kind
+from lockstream.command_api.errors import STATUS_OF
+from lockstream.schemas.parked_facts import Reason
+from tests.mutants.kept import BadMutant, Mutant, kept_mutants
+from tests.mutants.trees import ROOT
+
+MUTANTS = kept_mutants()
+COVERED = {covered for mutant in MUTANTS for covered in mutant.covers}
+RULES = range(1, 11)
+"""Of the design's section on what keeps the log correct; ARCHITECTURE.md has them by number."""
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
+def test_a_mutant_fits_the_code_and_its_tests_are_there(mutant: Mutant) -> None:
+    code = (ROOT / mutant.file).read_text()
+    assert mutant.applied_to(code) is not None, f"{mutant.file} has the place no more, or often"
+    for test in mutant.tests:
+        path, _, name = test.partition("::")
+        assert f"def {name}(" in (ROOT / path).read_text()
+
+
+def test_every_violation_that_verify_can_report_has_a_mutant() -> None:
+    assert {f"verify: {kind}" for kind in get_args(Kind)} <= COVERED
+
+
+def test_every_reason_for_parking_has_a_mutant() -> None:
+    assert {f"reason: {reason}" for reason in get_args(Reason)} <= COVERED
+
+
+def test_every_line_of_the_table_of_errors_has_a_mutant() -> None:
+    named = {kind.__name__ for kind in STATUS_OF if kind is not Exception}
+    assert {f"error: {name}" for name in named} <= COVERED
+
+
+def test_every_rule_that_keeps_the_log_correct_has_a_mutant() -> None:
+    assert {f"rule {number}" for number in RULES} <= COVERED
+
+
+def test_every_promise_names_mutants_that_are_there() -> None:
+    names = {mutant.name for mutant in MUTANTS}
+    rows = _rows_of((ROOT / "RELIABILITY.md").read_text(), "## The promises")
+    assert rows
+    for promise, _, mutants in rows:
+        named = [name.strip(" `") for name in mutants.split(",") if name.strip()]
+        assert named, f"no mutant stands behind: {promise}"
+        assert set(named) <= names, promise
+
+
+def _rows_of(text: str, heading: str) -> list[list[str]]:
+    section = text.partition(heading)[2].partition("\n## ")[0]
+    rows = [line for line in section.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in row.strip("|").split(" | ")] for row in rows[2:]]
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("promise =", "Invalid"),
+        ('promise = "It holds."', "missing required field"),
+        (
+            'promise = "It holds."\nfile = "a.py"\nfind = "a"\nreplace = "a"\ntests = ["t::t"]',
+            "chang",
+        ),
+        (
+            'promise = "It holds."\nfile = "a.py"\nfind = "a"\nreplace = "b"\ntests = []',
+            "names none",
+        ),
+        ('promise = "."\nfile = "a"\nfind = "a"\nreplace = "b"\ntests = ["t::t[x]"]', "parameters"),
+        (
+            'promise = "."\nfile = "a"\nfind = "a"\nreplace = "b"\ntests = ["t::t"]\nx = 1',
+            "unknown",
+        ),
+    ],
+)
+def test_a_bad_file_is_named(tmp_path: Path, text: str, problem: str) -> None:
+    file = tmp_path / "bad.toml"
+    file.write_text(text)
+    with pytest.raises(BadMutant, match=f"(?i)^bad: .*{problem}"):
+        kept_mutants(file.parent)
+
+
+def test_a_place_that_is_there_twice_is_no_place() -> None:
+    mutant = Mutant("name", "It holds.", "a.py", "x = 1", "x = 2", ("t::t",))
+    assert mutant.applied_to("x = 1\n") == "x = 2\n"
+    assert mutant.applied_to("x = 1\nx = 1\n") is None
+    assert mutant.applied_to("x = 3\n") is None
