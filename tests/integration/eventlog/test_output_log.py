@@ -65,3 +65,18 @@ async def test_retention_between_two_questions_is_tried_again(
         last = await output.last(topic)
         assert last is not None
         assert last.value == b"c"
+
+
+async def test_the_high_watermark_counts_what_is_not_decided_yet(
+    kafka: Kafka, settings: Settings
+) -> None:
+    """Before it, markers may be missing still: whoever stopped there would overlook what a
+    predecessor has committed."""
+    topic = settings.topics.parked_facts
+    async with output_of(kafka, settings) as output:
+        before = await output.high_watermark(topic)
+        undecided = await TransactionalWriter.fence(kafka, f"{settings.topic_prefix}other", 0)
+        await undecided._begin()
+        await undecided._flush(await undecided._send([Output(topic, b"7", b"undecided")]))
+        assert await output.high_watermark(topic) == before + 1
+        await undecided.discard()

@@ -1,0 +1,246 @@
+"""Fence, restore, consume: what the owner of a partition does, whatever it decides."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+
+import msgspec
+from aiokafka import TopicPartition
+
+from lockstream.eventlog.checkpoints import Checkpoint, Checkpoints
+from lockstream.eventlog.kafka import Kafka, Output, Record
+from lockstream.eventlog.stage import Stage
+from lockstream.eventlog.stage_metrics import StageMetrics
+from lockstream.eventlog.stage_partition import Decided, Fail, OutputLog, StagePartition
+from lockstream.eventlog.stage_setup import Limits, StageClients, StageName, StageSetup
+from lockstream.eventlog.stage_traces import StageTraces
+from lockstream.eventlog.transactional_writer import TransactionalWriter
+from lockstream.runtime.errors import StreamViolation
+from lockstream.runtime.readiness import Readiness
+from lockstream.runtime.settings import Settings
+from lockstream.runtime.tracing import Tracing, tracing_of
+from tests.integration.kafka_tools import eventually, read_all, write_raw
+from tests.integration.roles import install
+
+HEADER = "source-offset"
+
+
+class Copying:
+    """A ``StagePartition`` that copies its input, and notes what it was given. It is asked for
+    ``fault`` before it decides."""
+
+    note = ""
+
+    def __init__(self, topic: str, copies: "Copies", fail: Fail) -> None:
+        self._topic, self._copies, self.fail = topic, copies, fail
+
+    async def restore(self, output: OutputLog) -> int:
+        self._copies.restored += 1
+        self._copies.fails.append(self.fail)
+        last = await output.last(self._topic)
+        source = -1 if last is None else int(dict(last.headers)[HEADER])
+        return source + 1 + self._copies.skips
+
+    async def process(self, records: Sequence[Record]) -> Decided:
+        self._copies.given.extend(record.offset for record in records)
+        if self._copies.fault is not None:
+            fault, self._copies.fault = self._copies.fault, None
+            raise fault
+        outputs = [
+            Output(self._topic, record.key, record.value, ((HEADER, b"%d" % record.offset),))
+            for record in records
+        ]
+        return Decided(outputs, len(records))
+
+    async def committed(self, offsets: Sequence[int]) -> None: ...
+
+
+class AskedCheckpoints(Checkpoints):
+    """Stands for a group that has expelled its member, as long as ``expelled`` is set."""
+
+    expelled = False
+    asked = 0
+
+    async def write(self, checkpoints: Mapping[TopicPartition, Checkpoint]) -> bool:
+        self.asked += 1
+        return not self.expelled and await super().write(checkpoints)
+
+
+class Copies(Stage):
+    """Copies ``lock-facts`` to ``lock-events``, partition 0."""
+
+    def __init__(self, kafka: Kafka, settings: Settings, tracing: Tracing) -> None:
+        self.restored = 0
+        self.given: list[int] = []
+        self.fails: list[Fail] = []
+        self.fault: Exception | None = None
+        self.skips = 0
+        self.topics = settings.topics
+        self.kafka = kafka
+        self.readiness = Readiness()
+        self.checkpoints: AskedCheckpoints
+        prefix = f"{settings.topics.lock_facts}.copies"
+        name = StageName("copies", prefix, prefix, settings.topics.lock_facts)
+
+        def make_partition(partition: int, fail: Fail) -> StagePartition:
+            return Copying(settings.topics.lock_events, self, fail)
+
+        setup = StageSetup(
+            name,
+            make_partition,
+            0.0,
+            self.readiness,
+            StageMetrics(self.readiness, list).of("test"),
+            StageTraces(tracing, name.group, name.input_topic),
+            Limits(),
+        )
+        super().__init__(kafka, setup)
+
+    def _make_clients(self) -> StageClients:
+        clients = super()._make_clients()
+        self.checkpoints = AskedCheckpoints(self._setup.name.group, clients.consumer)
+        return msgspec.structs.replace(clients, checkpoints=self.checkpoints)
+
+    async def put(self, *values: bytes) -> None:
+        for value in values:
+            await write_raw(self.kafka, self.topics.lock_facts, 0, b"7", value)
+
+    async def copied(self) -> list[bytes | None]:
+        records = await read_all(self.kafka, self.topics.lock_events, 1)
+        return [record.value for record in records]
+
+    async def until_copied(self, *values: bytes) -> None:
+        async def all_are() -> bool:
+            return await self.copied() == list(values)
+
+        await eventually(all_are)
+
+    async def until_blocked(self, text: str) -> None:
+        async def it_says_so() -> bool:
+            return any(text in why for why in self.readiness.obstacles.values())
+
+        await eventually(it_says_so)
+
+    async def thief(self) -> TransactionalWriter:
+        """Takes partition 0 over, as its next owner would."""
+        prefix = self._setup.name.transactional_prefix
+        return await TransactionalWriter.fence(self.kafka, f"{prefix}.0", 0)
+
+
+@asynccontextmanager
+async def copies(kafka: Kafka, settings: Settings) -> AsyncIterator[Copies]:
+    """Runs on one partition. Stopped in order, or at once if the test fails."""
+    one = msgspec.structs.replace(settings, partitions=1)
+    await install(kafka, one)
+    stop = asyncio.Event()
+    async with tracing_of(one, "test") as tracing:
+        stage = Copies(kafka, one, tracing)
+        task = asyncio.create_task(stage.run(stop))
+        try:
+            yield stage
+            stop.set()
+            await task
+        finally:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+
+async def aborted(kafka: Kafka, topic: str, value: bytes) -> None:
+    """Leaves a record in partition 0 that is there and was never committed."""
+    name = f"{topic}.aborted"
+    writer = await TransactionalWriter.fence(kafka, name, 0)
+    await writer._begin()
+    await writer._flush(await writer._send([Output(topic, b"7", value)]))
+    successor = await TransactionalWriter.fence(kafka, name, 0)
+    await writer.discard()
+    await successor.discard()
+
+
+async def test_what_was_aborted_is_never_decided_on(kafka: Kafka, settings: Settings) -> None:
+    async with copies(kafka, settings) as stage:
+        await aborted(kafka, stage.topics.lock_facts, b"aborted")
+        await stage.put(b"a")
+        await stage.until_copied(b"a")
+
+
+async def test_after_an_error_the_position_comes_from_the_output_again(
+    kafka: Kafka, settings: Settings
+) -> None:
+    async with copies(kafka, settings) as stage:
+        await stage.put(b"a")
+        await stage.until_copied(b"a")
+        # As if the answer to its own commit had been lost: the output has more than it knows.
+        thief = await stage.thief()
+        await thief.write([Output(stage.topics.lock_events, b"7", b"b", ((HEADER, b"1"),))])
+        await stage.put(b"b", b"c")
+        await stage.until_copied(b"a", b"b", b"c")
+        assert stage.restored >= 2
+        await thief.discard()
+
+
+async def test_whoever_is_expelled_from_its_group_leaves_its_successor_alone(
+    kafka: Kafka, settings: Settings
+) -> None:
+    async with copies(kafka, settings) as stage:
+        await stage.put(b"a")
+        await stage.until_copied(b"a")
+        stage.checkpoints.expelled = True
+        successor = await stage.thief()
+        await stage.put(b"b")
+        await stage.until_blocked("transaction failed")
+        asked = stage.checkpoints.asked
+
+        async def asked_again() -> bool:
+            return stage.checkpoints.asked > asked + 2
+
+        await eventually(asked_again)
+        await successor.write([Output(stage.topics.lock_events, b"7", b"b", ((HEADER, b"1"),))])
+        assert stage.restored == 1
+        stage.checkpoints.expelled = False
+        await stage.put(b"c")
+        await stage.until_copied(b"a", b"b", b"c")
+        await successor.discard()
+
+
+async def test_an_input_that_has_lost_records_stops_the_partition(
+    kafka: Kafka, settings: Settings, logged_errors: list[str]
+) -> None:
+    async with copies(kafka, settings) as stage:
+        stage.skips = 5
+        thief = await stage.thief()
+        await stage.put(b"a")
+        await stage.until_blocked("it has lost records or was made anew")
+        await thief.discard()
+    logged_errors.clear()
+
+
+async def test_an_error_that_nobody_foresaw_stops_its_partition_for_good(
+    kafka: Kafka, settings: Settings, logged_errors: list[str]
+) -> None:
+    async with copies(kafka, settings) as stage:
+        stage.fault = ZeroDivisionError("unforeseen")
+        await stage.put(b"a")
+        await stage.until_blocked("stopped: ")
+        await stage.put(b"b")
+        assert stage.status()["0"]["stopped"]  # type: ignore[index]
+        assert await stage.copied() == []
+    assert any("unforeseen" in line for line in logged_errors)
+    logged_errors.clear()
+
+
+async def test_what_an_attempt_of_before_is_told_says_nothing_to_the_next(
+    kafka: Kafka, settings: Settings
+) -> None:
+    async with copies(kafka, settings) as stage:
+        await stage.put(b"a")
+        await stage.until_copied(b"a")
+        thief = await stage.thief()
+        await stage.put(b"b")
+        await stage.until_copied(b"a", b"b")
+        restored = stage.restored
+        stage.fails[0](StreamViolation("of an attempt that has ended"))
+        await stage.put(b"c")
+        await stage.until_copied(b"a", b"b", b"c")
+        assert stage.restored == restored
+        await thief.discard()

@@ -1,0 +1,169 @@
+"""Where one partition of a partner goes on, and what of the stream it gives on."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+import msgspec
+import pytest
+from aiokafka import TopicPartition
+from aiokafka.admin import RecordsToDelete
+
+from lockstream.eventlog.checkpoints import Checkpoint
+from lockstream.eventlog.kafka import Kafka, Output, Record, connected
+from lockstream.eventlog.log_reader import LogReader
+from lockstream.eventlog.stage_partition import OutputLog
+from lockstream.eventlog.transactional_writer import TransactionalWriter
+from lockstream.fanout.partition import FanoutPartition
+from lockstream.runtime.errors import StreamViolation
+from lockstream.runtime.settings import Settings
+from lockstream.schemas.lock_events import Event, EventHeaders, encode_event, event_type
+from lockstream.schemas.partner_events import (
+    PartnerPosition,
+    encode_envelope,
+    envelope,
+    partner_headers,
+)
+from lockstream.schemas.registry import Partner
+from lockstream.schemas.topics import lock_key
+from tests.examples_of import created_event, used_event
+from tests.integration.roles import add_partner, install
+
+
+class Partition:
+    """Partition 0 of the partner ``a``, as whoever takes it finds it."""
+
+    def __init__(self, kafka: Kafka, settings: Settings, partner: Partner) -> None:
+        self.kafka, self.settings, self.partner = kafka, settings, partner
+        self.topic = settings.topics.partner_events("a")
+
+    def made(self) -> FanoutPartition:
+        async def confirm(end: int) -> None: ...
+
+        return FanoutPartition(self.settings.topics, self.partner, 0, confirm)
+
+    async def deliver(self, *places: tuple[int, int]) -> None:
+        """Records of the topic, as ``(source_offset, sequence)``."""
+        value = envelope(used_event(), "a")
+        outputs = [
+            Output(
+                self.topic,
+                b"7",
+                encode_envelope(value),
+                partner_headers(value, source_offset=offset, sequence=sequence),
+            )
+            for offset, sequence in places
+        ]
+        writer = await TransactionalWriter.fence(self.kafka, f"{self.topic}.test", 0)
+        await writer.write(outputs)
+        await writer.discard()
+
+    async def empty(self) -> None:
+        async with connected(self.kafka.admin()) as admin:
+            tp = TopicPartition(self.topic, 0)
+            await admin.delete_records({tp: RecordsToDelete(before_offset=-1)})
+
+    @asynccontextmanager
+    async def output(self, next_offset: int, note: str) -> AsyncIterator[OutputLog]:
+        """With a checkpoint; without one if the note is empty."""
+        checkpoint = Checkpoint(next_offset, note) if note else None
+        async with (
+            LogReader.open(self.kafka) as reader,
+            connected(self.kafka.offsets_client()) as offsets,
+        ):
+            yield OutputLog(reader, offsets, 0, checkpoint)
+
+    async def goes_on_at(self, next_offset: int = 0, note: str = "") -> int:
+        async with self.output(next_offset, note) as output:
+            return await self.made().restore(output)
+
+
+@pytest.fixture
+async def partition(kafka: Kafka, settings: Settings) -> Partition:
+    await install(kafka, settings)
+    starts = (3,) + (0,) * (settings.partitions - 1)
+    partner = await add_partner(kafka, settings, "a", "acme", start_offsets=starts)
+    return Partition(kafka, settings, partner)
+
+
+def note(sequence: int, partner: Partner) -> str:
+    return f"sequence={sequence};since={partner.created_at}"
+
+
+async def test_a_new_partner_begins_where_it_was_registered_from(partition: Partition) -> None:
+    assert await partition.goes_on_at() == 3
+
+
+async def test_the_output_says_where_to_go_on_and_how_to_count(partition: Partition) -> None:
+    await partition.deliver((10, 1), (14, 2))
+    taken = partition.made()
+    async with partition.output(0, "") as output:
+        assert await taken.restore(output) == 15
+    decided = await taken.process([record_of(15, 1, used_event(version=3))])
+    position = PartnerPosition.from_kafka(decided.outputs[0].headers)
+    assert (position.source_offset, position.sequence) == (15, 3)
+
+
+async def test_a_checkpoint_is_believed_only_if_it_names_the_end_of_the_output(
+    partition: Partition,
+) -> None:
+    """Group offsets can be set by anybody with Kafka's own tools."""
+    await partition.deliver((10, 1), (14, 2))
+    partner = partition.partner
+    assert await partition.goes_on_at(500, note(2, partner)) == 500
+    for wrong in (
+        note(1, partner),
+        note(3, partner),
+        note(2, msgspec.structs.replace(partner, created_at="2020-01-01T00:00:00.000Z")),
+        "sequence=2",
+        "anything",
+    ):
+        assert await partition.goes_on_at(500, wrong) == 15
+    assert await partition.goes_on_at(4, note(2, partner)) == 15
+
+
+async def test_a_topic_that_is_empty_and_was_not_needs_a_checkpoint(partition: Partition) -> None:
+    await partition.deliver((10, 1), (14, 2))
+    await partition.empty()
+    assert await partition.goes_on_at(15, note(2, partition.partner)) == 15
+    with pytest.raises(StreamViolation, match="could repeat events"):
+        await partition.goes_on_at()
+    with pytest.raises(StreamViolation, match="could repeat events"):
+        await partition.goes_on_at(15, "anything")
+
+
+def record_of(offset: int, source_offset: int, event: Event) -> Record:
+    headers = EventHeaders(
+        str(event.event_id), event_type(event), event.org_id, event.version, source_offset
+    )
+    value = encode_event(event)
+    return Record(0, offset, 0, lock_key(event.lock_id), value, headers.to_kafka())
+
+
+async def delivered(partition: Partition, records: Sequence[Record]) -> list[int]:
+    """The offsets of the events that it gives on, in one call or in as many as it takes."""
+    decided = await partition.made().process(records)
+    positions = [PartnerPosition.from_kafka(output.headers) for output in decided.outputs]
+    assert [position.sequence for position in positions] == list(range(1, len(positions) + 1))
+    return [position.source_offset for position in positions]
+
+
+async def test_what_stands_before_a_foreign_record_is_given_on(partition: Partition) -> None:
+    good = record_of(0, 0, created_event())
+    foreign = Record(0, 1, 0, b"7", b"{}", ())
+    assert await delivered(partition, [good, foreign]) == [0]
+    with pytest.raises(StreamViolation, match="offset 1"):
+        await delivered(partition, [foreign, record_of(2, 1, used_event())])
+
+
+@pytest.mark.parametrize("again", [4, 3])
+async def test_an_event_whose_fact_does_not_follow_goes_to_nobody(
+    partition: Partition, again: int
+) -> None:
+    events = [record_of(0, 4, created_event()), record_of(1, again, used_event())]
+    assert await delivered(partition, events) == [0]
+    made = partition.made()
+    await made.process(events[:1])
+    with pytest.raises(StreamViolation, match=f"source-offset {again} does not follow 4"):
+        await made.process(events[1:])
+    with pytest.raises(StreamViolation, match=f"source-offset {again} does not follow 4"):
+        await made.process(events[1:])

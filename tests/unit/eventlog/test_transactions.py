@@ -1,0 +1,138 @@
+"""What transactions by version 2 make of a broker's answers, which are written by hand here."""
+
+import asyncio
+import struct
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from aiokafka.errors import InvalidTxnState, NotLeaderForPartitionError
+from aiokafka.producer.message_accumulator import BatchBuilder
+from aiokafka.record.default_records import DefaultRecordBatch
+
+from lockstream.eventlog.kafka import Output
+from lockstream.eventlog.kafka_requests import Commit, Produce
+from lockstream.eventlog.transactional_writer import TransactionalWriter
+from lockstream.eventlog.transactions import TransactionsV2
+from lockstream.runtime.errors import OutputUncertain
+
+PRODUCER_ID, EPOCH = 40, 32_766
+
+
+class Answers:
+    """A broker's, in order, and what it was asked. Stands where aiokafka's client does."""
+
+    def __init__(self, *answers: SimpleNamespace) -> None:
+        self.asked: list[object] = []
+        self._answers = list(answers)
+        self.cluster = SimpleNamespace(leader_for_partition=lambda tp: 1)
+        self.go_on = asyncio.Event()
+        self.go_on.set()
+
+    async def send(self, node: int, request: object, group: object = None) -> SimpleNamespace:
+        self.asked.append(request)
+        await self.go_on.wait()
+        return self._answers.pop(0)
+
+    async def _wait_on_metadata(self, topic: str) -> None:
+        pass
+
+    async def force_metadata_update(self) -> None:
+        pass
+
+    def batches(self) -> list[DefaultRecordBatch]:
+        """Those that it was asked to write."""
+        bodies = [request.encode() for request in self.asked if isinstance(request, Produce)]
+        # A batch begins with its base offset, and has its magic byte 16 bytes further on.
+        return [DefaultRecordBatch(body[_batch_at(body) :]) for body in bodies]
+
+
+def _batch_at(body: bytes) -> int:
+    """After the names: base offset 0, a length, leader epoch 0 or -1, and magic 2."""
+    for at in range(20, len(body) - 17):
+        if body[at : at + 8] == bytes(8) and body[at + 16] == 2:
+            return at
+    raise AssertionError("there is no batch in it")
+
+
+def written(offset: int) -> SimpleNamespace:
+    return SimpleNamespace(error_code=0, offset=offset)
+
+
+def committed(producer_id: int, epoch: int) -> SimpleNamespace:
+    return SimpleNamespace(error_code=0, producer_id=producer_id, producer_epoch=epoch)
+
+
+def refused(error: Any) -> SimpleNamespace:
+    return SimpleNamespace(error_code=error.errno)
+
+
+def transactions(answers: Answers) -> tuple[TransactionsV2, SimpleNamespace]:
+    state = SimpleNamespace(producer_id=PRODUCER_ID, producer_epoch=EPOCH)
+    producer = SimpleNamespace(client=answers, _txn_manager=state, create_batch=_empty_batch)
+    return TransactionsV2(producer, "writer", 0, 1), producer
+
+
+def _empty_batch() -> BatchBuilder:
+    return BatchBuilder(1_000, 0, is_transactional=1)
+
+
+def batch_of(*values: bytes) -> BatchBuilder:
+    batch = _empty_batch()
+    for value in values:
+        batch.append(timestamp=None, key=b"7", value=value, headers=[])
+    batch.close()
+    return batch
+
+
+async def write(made: TransactionsV2, batches: Sequence[BatchBuilder]) -> list[int]:
+    await made.begin()
+    sent = [await made.produce("events", batch) for batch in batches]
+    places = await asyncio.gather(*sent)
+    await made.commit()
+    return [place.offset for place in places]
+
+
+async def test_each_transaction_is_written_under_what_the_commit_before_it_answered() -> None:
+    answers = Answers(written(0), committed(41, 0), written(2), committed(41, 1))
+    made, _ = transactions(answers)
+    await write(made, [batch_of(b"a")])
+    await write(made, [batch_of(b"b")])
+    first, second = answers.batches()
+    assert (first.producer_id, first.producer_epoch) == (PRODUCER_ID, EPOCH)
+    assert (second.producer_id, second.producer_epoch) == (41, 0)
+    commits = [request for request in answers.asked if isinstance(request, Commit)]
+    assert struct.pack(">qh", 41, 0) in commits[1].encode()
+
+
+async def test_the_second_batch_of_a_topic_waits_for_the_first_and_counts_on() -> None:
+    answers = Answers(written(0), written(2), committed(PRODUCER_ID, EPOCH))
+    made, _ = transactions(answers)
+    answers.go_on.clear()
+    writing = asyncio.create_task(write(made, [batch_of(b"a", b"b"), batch_of(b"c")]))
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert len(answers.asked) == 1
+    answers.go_on.set()
+    assert await writing == [0, 2]
+    assert [batch.base_sequence for batch in answers.batches()] == [0, 2]
+
+
+async def test_a_batch_whose_leader_has_moved_is_sent_again_and_another_error_is_raised() -> None:
+    answers = Answers(refused(NotLeaderForPartitionError), written(5), refused(InvalidTxnState))
+    made, _ = transactions(answers)
+    await made.begin()
+    place = await (await made.produce("events", batch_of(b"a")))
+    assert place.offset == 5
+    with pytest.raises(InvalidTxnState):
+        await made.commit()
+
+
+async def test_a_batch_that_stands_nobody_knows_where_is_not_committed() -> None:
+    answers = Answers(written(-1), committed(PRODUCER_ID, EPOCH))
+    made, producer = transactions(answers)
+    writer = TransactionalWriter(producer, made)
+    with pytest.raises(OutputUncertain, match="unknown offset"):
+        await writer.write([Output("events", b"7", b"a")])
+    assert not any(isinstance(request, Commit) for request in answers.asked)
