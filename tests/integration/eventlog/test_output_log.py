@@ -80,3 +80,19 @@ async def test_the_high_watermark_counts_what_is_not_decided_yet(
         await undecided._flush(await undecided._send([Output(topic, b"7", b"undecided")]))
         assert await output.high_watermark(topic) == before + 1
         await undecided.discard()
+
+
+async def test_the_last_record_is_found_behind_any_number_of_aborted_ones(
+    kafka: Kafka, settings: Settings
+) -> None:
+    topic = settings.topics.parked_facts
+    async with output_of(kafka, settings) as output:
+        dead = await TransactionalWriter.fence(kafka, f"{settings.topic_prefix}w", 0)
+        await dead._begin()
+        await dead._flush(await dead._send([Output(topic, b"7", b"aborted")] * 200))
+        successor = await TransactionalWriter.fence(kafka, f"{settings.topic_prefix}w", 0)
+        last = await output.last(topic)
+        assert last is not None
+        assert last.value == b"c"
+        await dead.discard()
+        await successor.discard()

@@ -119,7 +119,8 @@ async def test_what_fails_before_the_feed_is_open_is_raised_once_it_is() -> None
     feed.fail(PositionLost("gone"))
     feed.open()
     with pytest.raises(PositionLost, match="gone"):
-        await feed.take(1, 10**6)
+        async with asyncio.timeout(5):
+            await feed.take(1, 10**6)
 
 
 async def test_the_failure_of_one_attempt_does_not_end_the_next() -> None:
