@@ -7,6 +7,7 @@ import datetime
 import fnmatch
 import os
 import random
+import signal
 import sys
 import tempfile
 import time
@@ -34,9 +35,15 @@ def main() -> int:
     if not chosen:
         say(f"mutants: none is named {arguments.only}; see tests/mutants/")
         return 2
+    # As Ctrl-C: the servers that it has started end with it.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     begun = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="lockstream-mutants-") as folder, _servers() as env:
-        verdicts = asyncio.run(_judge_all(chosen, Path(folder), env, arguments.jobs))
+    try:
+        with tempfile.TemporaryDirectory(prefix="lockstream-mutants-") as folder, _servers() as env:
+            verdicts = asyncio.run(_judge_all(chosen, Path(folder), env, arguments.jobs))
+    except KeyboardInterrupt:
+        say("mutants: stopped")
+        return 130
     _print(verdicts, time.monotonic() - begun)
     return 0 if all(verdict.state == "dead" for verdict in verdicts) else 1
 
