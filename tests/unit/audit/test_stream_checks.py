@@ -317,6 +317,18 @@ def test_a_uuid_that_three_locks_share_is_told_for_each_of_the_later_ones() -> N
     assert found == [(1, f"lock 8 {at}"), (2, f"lock 9 {at}")]
 
 
+def test_uuids_that_are_shared_are_told_apart() -> None:
+    uuids = [UUID(int=1), UUID(int=2)]
+    repeated = Repeated("lock-events", (), {hash_id(str(uuid)) for uuid in uuids})
+    events = [
+        replace(created_event(lock_id), aggregate_id=uuids[n])
+        for lock_id, n in ((7, 0), (8, 1), (9, 0))
+    ]
+    records = [record(event, at) for at, event in enumerate(events)]
+    found = [v.detail for each in records for v in repeated.look_at(each)]
+    assert found == [f"lock 9 is {uuids[0]}, and so is lock 7 at lock-events[0] offset 0"]
+
+
 @pytest.mark.parametrize("size", [0, 1, 60])
 def test_the_suspects_are_the_ids_that_were_added_more_than_once(size: int) -> None:
     numbers = random.Random(1).choices(range(40), k=size)
