@@ -130,9 +130,11 @@ def test_a_record_under_another_locks_key_is_unreadable(key: bytes | None) -> No
         read_event(replace(record(used_event(7, 3), 0), key=key))
 
 
-@pytest.mark.parametrize("value", [None, b"", b"{}"])
-def test_a_record_without_an_event_is_unreadable(value: bytes | None) -> None:
-    with pytest.raises(Undecodable):
+@pytest.mark.parametrize(
+    ("value", "why"), [(None, "truncated"), (b"", "truncated"), (b"{}", "missing required field")]
+)
+def test_a_record_without_an_event_is_unreadable(value: bytes | None, why: str) -> None:
+    with pytest.raises(Undecodable, match=why):
         read_event(replace(record(used_event(7, 3), 0), value=value))
 
 
@@ -167,14 +169,17 @@ def test_after_a_version_that_comes_again_the_stream_goes_on_from_the_greatest()
 
 
 def test_a_source_offset_that_does_not_grow_is_found() -> None:
-    def stream(*sources: int) -> list[str]:
+    def stream(*sources: int) -> list[tuple[int, str]]:
         events = [(used_event(7, n, used_count=n), s) for n, s in enumerate(sources, start=1)]
-        return [v.detail for v in violations_of(events) if _is_source(v)]
+        return [(v.offset, v.detail) for v in violations_of(events) if _is_source(v)]
 
     assert stream(0, 1, 5) == []
-    assert stream(0, 0) == ["source-offset 0 after 0"]
+    assert stream(0, 0) == [(11, "source-offset 0 after 0")]
     # The greatest counts, also after one that was too small.
-    assert stream(3, 8, 5, 6, 9) == ["source-offset 5 after 8", "source-offset 6 after 8"]
+    assert stream(3, 8, 5, 6, 9) == [
+        (12, "source-offset 5 after 8"),
+        (13, "source-offset 6 after 8"),
+    ]
 
 
 def _is_source(violation: Violation) -> bool:
