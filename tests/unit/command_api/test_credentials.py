@@ -3,6 +3,7 @@
 import asyncio
 import hmac
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -233,3 +234,44 @@ async def test_without_a_good_api_key_a_token_costs_us_no_signature_check(
 ) -> None:
     answer = await knock(door, signed(scope="locks:read"), generate_key()[1])
     assert answer.status_code == 401
+
+
+async def test_a_refusal_says_which_credential_is_wrong_and_how(door: httpx.AsyncClient) -> None:
+    key, token = ("X-API-Key", KEY), ("Authorization", f"Bearer {signed()}")
+    for headers, told in (
+        ([key], "The Authorization header is missing"),
+        ([key, token, token], "The authorization header came more than once"),
+        ([key, ("Authorization", "Bearer  ")], "Send Authorization: Bearer <token>"),
+        ([key, ("Authorization", "Basic x y")], "Send Authorization: Bearer <token>"),
+        ([token], "The X-API-Key header is missing"),
+        ([token, key, key], "The x-api-key header came more than once"),
+        ([token, ("X-API-Key", KEY[:-1])], "The API key is not valid"),
+    ):
+        answer = await door.get("/", headers=headers)
+        assert (answer.status_code, answer.json()["message"]) == (401, told)
+    answer = await knock(door, signed(org_id="other"))
+    told = "The token and the API key are of different organisations"
+    assert (answer.status_code, answer.json()["message"]) == (403, told)
+
+
+async def test_the_scheme_has_any_case_and_blanks_around_a_token_do_not_count(
+    door: httpx.AsyncClient,
+) -> None:
+    for scheme in ("bearer", "BEARER", "Bearer "):
+        headers = {"Authorization": f"{scheme} {signed()} ", "X-API-Key": KEY}
+        assert (await door.get("/", headers=headers)).status_code == 200
+
+
+async def test_only_who_is_admitted_counts_as_a_use_of_the_key(
+    door: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noted: list[tuple[str, datetime]] = []
+    monkeypatch.setattr(KeyUses, "note", lambda _, key_id, now: noted.append((key_id, now)))
+    await knock(door, signed(org_id="other"))
+    await knock(door, "no token")
+    assert noted == []
+    begun = datetime.now(UTC)
+    await knock(door, signed())
+    ((key_id, at),) = noted
+    assert key_id == KEY_ID
+    assert begun <= at <= datetime.now(UTC)
