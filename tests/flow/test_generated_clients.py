@@ -65,7 +65,8 @@ def fetch(what: str, arguments: Sequence[str | Path], folder: Path) -> None:
     except subprocess.TimeoutExpired:
         pytest.skip(f"{what} can't be fetched: no answer within {FETCH_S} s")
     if done.returncode != 0:
-        pytest.skip(f"{what} can't be fetched: {done.stderr.strip()[-300:]}")
+        said = done.stderr.strip().splitlines() or ["no reason given"]
+        pytest.skip(f"{what} can't be fetched: {said[0][:200]}")
 
 
 def fetched_generator() -> Path:
@@ -75,7 +76,7 @@ def fetched_generator() -> Path:
     try:
         return Path(maven.create_dependency(GENERATOR).artifact.resolve()).absolute()
     except (RuntimeError, ValueError, OSError) as error:
-        pytest.skip(f"{GENERATOR} can't be fetched: {error}")
+        pytest.skip(f"{GENERATOR} can't be fetched: {str(error)[:200]}")
 
 
 def fetched_npm_packages() -> Path:
@@ -90,7 +91,7 @@ def fetched_npm_packages() -> Path:
             quiet = ("--no-save", "--ignore-scripts", "--no-audit", "--no-fund")
             fetch(
                 " and ".join(NPM_PACKAGES),
-                ["npm", "install", "--fetch-retries=1", *quiet, *NPM_PACKAGES],
+                ["npm", "install", "--fetch-retries=0", *quiet, *NPM_PACKAGES],
                 folder,
             )
             with suppress(FileExistsError):  # another run was quicker
