@@ -65,6 +65,7 @@ class Mutant(msgspec.Struct, frozen=True):
     was: str
     now: str
     noticed: bool
+    tried: bool
 
     def is_named_by(self, entry: Equal) -> bool:
         mine = (self.module, self.function, self.was, self.now)
@@ -128,8 +129,9 @@ def _mutants_of(path: Path, kept: Kept) -> Iterator[Mutant]:
         if qualified not in passed_over:
             noticed = status_by_exit_code[code] in NOTICED
             # To find it takes longer than to run some mutants.
-            change = ("", "") if noticed and qualified not in named else _change(name, path)
-            yield Mutant(name, str(path), qualified, *change, noticed)
+            wanted = code is not None and (not noticed or qualified in named)
+            change = _change(name, path) if wanted else ("", "")
+            yield Mutant(name, str(path), qualified, *change, noticed, tried=code is not None)
 
 
 def _change(name: str, path: Path) -> tuple[str, str]:
@@ -149,9 +151,12 @@ def _score(module: str, mutants: Sequence[Mutant], kept: Kept) -> Score:
 
 def _faults(scores: Sequence[Score], mutants: Sequence[Mutant], kept: Kept) -> Iterator[str]:
     for score in scores:
-        if score.part < LEAST_KILLED:
+        if untried := [mutant for mutant in score.alive if not mutant.tried]:
+            yield f"{score.module}: {len(untried)} mutants were not tried"
+        elif score.part < LEAST_KILLED:
             yield f"{score.module}: only {score.part:.0%} are killed, and not {LEAST_KILLED:.0%}"
     read = {mutant.module for mutant in mutants}
+    read -= {mutant.module for mutant in mutants if not mutant.tried}
     for entry in kept.equal:
         if entry.module not in read:
             continue
@@ -163,7 +168,7 @@ def _faults(scores: Sequence[Score], mutants: Sequence[Mutant], kept: Kept) -> I
 
 
 def _print(scores: Sequence[Score], took_s: float) -> None:
-    for mutant in (mutant for score in scores for mutant in score.alive):
+    for mutant in (m for score in scores for m in score.alive if m.tried):
         print(f"alive: {mutant.name}\n  {mutant.module} {mutant.function}")
         for sign, text in (("-", mutant.was), ("+", mutant.now)):
             for line in text.splitlines():

@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from lockstream.eventlog.kafka import Record
-from lockstream.eventlog.registry import Registry
+from lockstream.eventlog.kafka import Output, Record
+from lockstream.eventlog.registry import Registry, Removal, _output
 from lockstream.schemas.registry import (
     ApiKey,
     ApiKeyUse,
@@ -96,3 +96,8 @@ async def test_whoever_waits_for_a_change_is_woken_by_each_once() -> None:
     assert not again.done()
     registry.take("registry", [])
     await asyncio.wait_for(again, 5)
+
+
+def test_an_entry_is_written_under_its_key_and_a_removal_as_a_tombstone() -> None:
+    assert _output("t", ACME) == Output("t", b"org/acme", encode_entry(ACME))
+    assert _output("t", Removal(ACME)) == Output("t", b"org/acme", None)
