@@ -106,7 +106,7 @@ class Callers:
                 headers=headers,
             )
         except (httpx.HTTPError, AttributeError) as error:
-            # AttributeError: anyio asks a socket for its peer that was reset as soon as it was made.
+            # AttributeError: anyio asks a socket for its peer that was reset as it was made.
             attempt = Attempt(begun, time.monotonic(), "unknown")
             if isinstance(error, httpx.ReadTimeout):
                 self._broke("every request is answered in time", f"none in {CALL_S} s", attempt)
