@@ -42,11 +42,9 @@ class Callers:
         self._credentials = credentials
         self._rng = rng
         self._longest_answer_s = LONGEST_ANSWER_S * patience
-        # Each call has a connection of its own. httpx gives one that has become idle to all that
-        # wait, of whom one gets it and the others queue anew: under load some waited for 50 s in
-        # here before they were sent, and the service was blamed.
-        limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
-        self._client = httpx.AsyncClient(timeout=CALL_S, limits=limits, trust_env=False)
+        self._client = httpx.AsyncClient(
+            timeout=CALL_S, limits=httpx.Limits(max_connections=None), trust_env=False
+        )
         self._stopping = False
         self._tasks: list[asyncio.Task[None]] = []
         self.in_flight = 0
