@@ -7,7 +7,6 @@ from collections.abc import Mapping
 import msgspec
 
 from chaos.history import Broken, Logged, check_history, check_seen
-from chaos.replicas import MOST_MEMORY_MIB
 from chaos.system import PARTITIONS, PARTNERS, System
 from chaos.watcher import content_of
 from lockstream.eventlog.kafka import Record, stable_ends
@@ -61,10 +60,10 @@ async def judge(system: System) -> Verdict:
 
 def _too_large(system: System) -> list[Broken]:
     return [
-        Broken("memory stays bounded", f"{replica.name} has taken {peak} MiB")
+        Broken("memory stays bounded", said)
         for members in system.fleet.replicas.values()
         for replica in members
-        if (peak := replica.peak_memory_mib() or 0) > MOST_MEMORY_MIB
+        if (said := replica.memory_exceeded())
     ]
 
 

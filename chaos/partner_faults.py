@@ -10,7 +10,7 @@ from uuid import uuid4
 import msgspec
 
 from chaos.history import Attempt, Operation, Outcome
-from chaos.replicas import MOST_MEMORY_MIB, Replica
+from chaos.replicas import Replica
 from chaos.scene import AT_ONCE_S, SESSION_S, Fault, Scene
 from chaos.system import PARTITIONS, PROBE_ORG, System
 from lockstream.eventlog.groups import read_groups
@@ -71,9 +71,8 @@ async def _let_go(scene: Scene) -> None:
 
 def _check_memory(scene: Scene, replica: Replica) -> None:
     """Now: a process that another fault ends takes its peak with it."""
-    peak = replica.peak_memory_mib() or 0
-    if peak > MOST_MEMORY_MIB:
-        scene.broke("memory stays bounded", f"{replica.name} has taken {peak} MiB")
+    if said := replica.memory_exceeded():
+        scene.broke("memory stays bounded", said)
 
 
 async def _record_events(system: System, count: int) -> None:

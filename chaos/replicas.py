@@ -85,6 +85,11 @@ class Replica:
     def pid(self) -> int | None:
         return self._supervised.pid if self._supervised is not None else None
 
+    def memory_exceeded(self) -> str | None:
+        """What it has taken beyond what any may take, in a sentence; None if nothing."""
+        peak = self.peak_memory_mib() or 0
+        return f"{self.name} has taken {peak} MiB" if peak > MOST_MEMORY_MIB else None
+
     def peak_memory_mib(self) -> int | None:
         """Of its process so far; None where it is not known."""
         if self.pid is None:

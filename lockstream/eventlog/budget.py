@@ -85,12 +85,9 @@ class Share:
         """Whether there is room, at once or within the time."""
         try:
             async with asyncio.timeout(timeout_s):
-                while not self.has_room:
-                    self._changed.clear()
-                    await self._changed.wait()
+                return await self.wait_unless(lambda: False)
         except TimeoutError:
             return False
-        return True
 
     def close(self) -> None:
         """Gives back all that is held, and counts no longer."""

@@ -3,8 +3,16 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
-from lockstream.eventlog.kafka import Kafka, Record, connected, high_watermarks, stable_ends
+from lockstream.eventlog.kafka import (
+    Kafka,
+    Output,
+    Record,
+    connected,
+    high_watermarks,
+    stable_ends,
+)
 from lockstream.eventlog.log_reader import LogReader
+from lockstream.eventlog.transactional_writer import TransactionalWriter
 from lockstream.schemas.lock_events import Headers
 from lockstream.schemas.lock_facts import Fact, encode_fact
 from lockstream.schemas.topics import lock_key, partition_of
@@ -35,6 +43,17 @@ async def write_raw(
             topic, value, key=key, partition=partition, headers=list(headers)
         )
         return int(sent.offset)
+
+
+async def leave_aborted(kafka: Kafka, topic: str, *values: bytes) -> None:
+    """Leaves records and a marker in partition 0: a writer died before it committed."""
+    name = f"{topic}.died"
+    dead = await TransactionalWriter.fence(kafka, name, 0)
+    await dead._begin()
+    await dead._flush(await dead._send([Output(topic, b"7", value) for value in values]))
+    successor = await TransactionalWriter.fence(kafka, name, 0)
+    await dead.discard()
+    await successor.discard()
 
 
 async def write_facts(kafka: Kafka, topic: str, partitions: int, facts: Sequence[Fact]) -> None:

@@ -13,13 +13,14 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import get_args
 
 from lockstream.eventlog.local_broker import LocalBroker
 from lockstream.operations.console import Advance, print_table, progress_bar, say
 from lockstream.runtime.ports import free_port
 from tests.mutants.kept import BadMutant, Mutant, kept_mutants
 from tests.mutants.trees import Tree
-from tests.mutants.verdicts import Verdict, judge, run_tests
+from tests.mutants.verdicts import State, Verdict, judge, run_tests
 from tests.postgres import NoPostgres, throw_away_cluster
 
 FLOW = "tests/flow/"
@@ -149,7 +150,7 @@ def _print(verdicts: Sequence[Verdict], seconds: float) -> None:
     states = [verdict.state for verdict in verdicts]
     counts = ", ".join(
         f"{states.count(state)} {state}"
-        for state in ("dead", "ALIVE", "no longer applies", "ERROR")
+        for state in get_args(State)
         if state in ("dead", "ALIVE") or state in states
     )
     say(f"{len(verdicts)} mutants: {counts}; {seconds / 60:.1f} min")

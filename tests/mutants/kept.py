@@ -15,8 +15,8 @@ class BadMutant(Exception):
 class Mutant(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A plausible bug.
 
-    ``promise``: what it breaks, in a sentence; ``covers``: what of :mod:`tests.mutants.covered` it
-    stands for; ``tests``: node ids without parameters, each of which must fail.
+    ``promise``: what it breaks, in a sentence; ``covers``: what must have a mutant and has this one
+    (``tests/unit/test_mutants.py``); ``tests``: node ids without parameters; all must fail.
     """
 
     name: str

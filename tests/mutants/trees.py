@@ -1,6 +1,5 @@
 """Copies of the source tree, for one bug at a time."""
 
-import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -60,7 +59,3 @@ class Tree:
         for compiled in (file.parent / "__pycache__").glob(f"{file.stem}.*.pyc"):
             compiled.unlink()
         file.write_text(code)
-
-    def environment(self) -> dict[str, str]:
-        """In which `lockstream` is the copy's, in all processes that a test starts."""
-        return {**os.environ, "PYTHONPATH": str(self.folder)}

@@ -13,7 +13,7 @@ import msgspec
 from tests.mutants.kept import Mutant
 from tests.mutants.trees import DoesNotApply, Tree
 
-TESTS_S = 240.0
+TEST_S = 240.0
 
 State = Literal["dead", "ALIVE", "no longer applies", "ERROR"]
 
@@ -47,7 +47,7 @@ async def judge(mutant: Mutant, tree: Tree, environment: Mapping[str, str]) -> V
     except DoesNotApply as error:
         state, why = "no longer applies", str(error)
     except TimeoutError:
-        state, why = "ERROR", f"the tests did not end within {TESTS_S:.0f} s"
+        state, why = "ERROR", f"its tests did not end within {TEST_S:.0f} s each"
     else:
         state, why = _of(mutant, said)
     return Verdict(mutant.name, state, loop.time() - begun, why)
@@ -65,7 +65,7 @@ def _of(mutant: Mutant, said: Outcomes) -> tuple[State, str]:
 async def run_tests(tests: Sequence[str], tree: Tree, environment: Mapping[str, str]) -> Outcomes:
     """
     Raises:
-        TimeoutError: they do not end within ``TESTS_S`` seconds.
+        TimeoutError: they do not end within ``TEST_S`` seconds each.
     """
     with tempfile.TemporaryDirectory(prefix="lockstream-mutants-") as folder:
         report = Path(folder) / "report.xml"
@@ -75,13 +75,14 @@ async def run_tests(tests: Sequence[str], tree: Tree, environment: Mapping[str, 
             *(f"--junitxml={report}", f"--basetemp={folder}/tests"),
             *tests,
             cwd=tree.folder,
-            env={**environment, **tree.environment()},
+            # The copy's `lockstream`, in all processes that a test starts.
+            env={**environment, "PYTHONPATH": str(tree.folder)},
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
         )
         try:
-            async with asyncio.timeout(TESTS_S * len(tests)):
+            async with asyncio.timeout(TEST_S * len(tests)):
                 output, _ = await process.communicate()
         except BaseException:
             if process.returncode is None:

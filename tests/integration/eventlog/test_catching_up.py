@@ -11,6 +11,7 @@ from lockstream.eventlog.tail import Tail
 from lockstream.eventlog.transactional_writer import TransactionalWriter
 from lockstream.runtime.errors import KafkaUnavailable
 from lockstream.runtime.settings import Settings
+from tests.integration.kafka_tools import leave_aborted
 from tests.integration.roles import install
 
 RECORDS = 2_000
@@ -31,11 +32,8 @@ async def topic(kafka: Kafka, settings: Settings) -> str:
     topic = settings.topics.lock_events
     writer = await TransactionalWriter.fence(kafka, f"{topic}.test", 0)
     await writer.write([Output(topic, b"7", b"%d" % n) for n in range(RECORDS)])
-    await writer._begin()
-    await writer._flush(await writer._send([Output(topic, b"7", b"aborted")]))
-    successor = await TransactionalWriter.fence(kafka, f"{topic}.test", 0)
     await writer.discard()
-    await successor.discard()
+    await leave_aborted(kafka, topic, b"aborted")
     return topic
 
 

@@ -13,6 +13,7 @@ from lockstream.eventlog.stage_partition import OutputLog
 from lockstream.eventlog.transactional_writer import TransactionalWriter
 from lockstream.runtime.errors import KafkaUnavailable
 from lockstream.runtime.settings import Settings
+from tests.integration.kafka_tools import leave_aborted
 from tests.integration.roles import install
 
 
@@ -87,12 +88,7 @@ async def test_the_last_record_is_found_behind_any_number_of_aborted_ones(
 ) -> None:
     topic = settings.topics.parked_facts
     async with output_of(kafka, settings) as output:
-        dead = await TransactionalWriter.fence(kafka, f"{settings.topic_prefix}w", 0)
-        await dead._begin()
-        await dead._flush(await dead._send([Output(topic, b"7", b"aborted")] * 200))
-        successor = await TransactionalWriter.fence(kafka, f"{settings.topic_prefix}w", 0)
+        await leave_aborted(kafka, topic, *[b"aborted"] * 200)
         last = await output.last(topic)
         assert last is not None
         assert last.value == b"c"
-        await dead.discard()
-        await successor.discard()

@@ -19,7 +19,7 @@ from lockstream.runtime.errors import StreamViolation
 from lockstream.runtime.readiness import Readiness
 from lockstream.runtime.settings import Settings
 from lockstream.runtime.tracing import Tracing, tracing_of
-from tests.integration.kafka_tools import eventually, read_all, write_raw
+from tests.integration.kafka_tools import eventually, leave_aborted, read_all, write_raw
 from tests.integration.roles import install
 
 HEADER = "source-offset"
@@ -148,20 +148,9 @@ async def copies(kafka: Kafka, settings: Settings) -> AsyncIterator[Copies]:
                 await task
 
 
-async def aborted(kafka: Kafka, topic: str, value: bytes) -> None:
-    """Leaves a record in partition 0 that is there and was never committed."""
-    name = f"{topic}.aborted"
-    writer = await TransactionalWriter.fence(kafka, name, 0)
-    await writer._begin()
-    await writer._flush(await writer._send([Output(topic, b"7", value)]))
-    successor = await TransactionalWriter.fence(kafka, name, 0)
-    await writer.discard()
-    await successor.discard()
-
-
 async def test_what_was_aborted_is_never_decided_on(kafka: Kafka, settings: Settings) -> None:
     async with copies(kafka, settings) as stage:
-        await aborted(kafka, stage.topics.lock_facts, b"aborted")
+        await leave_aborted(kafka, stage.topics.lock_facts, b"aborted")
         await stage.put(b"a")
         await stage.until_copied(b"a")
 

@@ -1,7 +1,6 @@
 """Pausing, resuming and removing partners, and how far they are, as we and as others see it."""
 
 import time
-from collections.abc import AsyncIterator
 
 import msgspec
 import pytest
@@ -10,35 +9,21 @@ from aiokafka.admin import RecordsToDelete
 
 from lockstream.eventlog.groups import delete_group
 from lockstream.eventlog.installation import topic_exists
-from lockstream.eventlog.kafka import Kafka, connected, high_watermarks
+from lockstream.eventlog.kafka import connected, high_watermarks
 from lockstream.eventlog.registry import read_registry, write_entries
 from lockstream.fanout.role import run_fanout
 from lockstream.operations.installation import Installation
-from lockstream.operations.organizations import ensure_organization
 from lockstream.operations.partner_registration import create_partner
 from lockstream.operations.partners import _pause, _remove, _set_status, _set_types
 from lockstream.operations.status import read_status
 from lockstream.runtime.errors import ConfigurationError
-from lockstream.runtime.settings import Settings
 from lockstream.schemas.partner_events import PartnerPosition, decode_envelope
 from lockstream.schemas.registry import Partner
 from lockstream.schemas.topics import partition_of
 from tests.examples_of import TIME, created_event, used_event
-from tests.integration.conftest import open_read_model
 from tests.integration.fanout.test_fanout import Stream, check_sequences, versions
 from tests.integration.kafka_tools import end_of, eventually
-from tests.integration.roles import install, running
-
-
-@pytest.fixture
-async def here(kafka: Kafka, settings: Settings) -> AsyncIterator[Installation]:
-    await install(kafka, settings)
-    model = open_read_model(settings)
-    await model.prepare()
-    installation = Installation(settings, kafka, model)
-    await ensure_organization(installation, "acme")
-    yield installation
-    await model.close()
+from tests.integration.roles import running
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """Verbs that change the registry: whoever comes second sees what the first wrote, and user errors
 are told before Kafka is asked."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 
 import msgspec
@@ -22,23 +22,15 @@ from lockstream.operations.partner_registration import create_partner
 from lockstream.operations.partners import _set_status
 from lockstream.projector.role import run_projector
 from lockstream.runtime.errors import ConfigurationError, ReadModelUnavailable
-from lockstream.runtime.settings import Settings
 from lockstream.schemas.primitives import write_time
 from lockstream.schemas.registry import ApiKey, Organization, Partner
-from tests.integration.conftest import open_read_model
 from tests.integration.roles import install, running
 
 
 @pytest.fixture
-async def here(kafka: Kafka, settings: Settings) -> AsyncIterator[Installation]:
-    await install(kafka, settings)
-    model = open_read_model(settings)
-    await model.prepare()
-    installation = Installation(settings, kafka, model)
-    for org in ("acme", "bolt"):
-        await ensure_organization(installation, org)
-    yield installation
-    await model.close()
+async def here(here: Installation) -> Installation:
+    await ensure_organization(here, "bolt")
+    return here
 
 
 async def add(here: Installation, partner_id: str, org_id: str = "acme") -> Partner:

@@ -1,42 +1,25 @@
 """Verbs do what they say: on a real registry, real topics and a real read model."""
 
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
 import pytest
 
 from lockstream.eventlog.installation import topic_exists
-from lockstream.eventlog.kafka import Kafka
 from lockstream.operations.installation import Installation
 from lockstream.operations.keys import _revoke, create_key
-from lockstream.operations.organizations import ensure_organization
 from lockstream.operations.partner_registration import create_partner
 from lockstream.operations.partners import _remove, _set_status
 from lockstream.operations.rebuild import rebuild_read_model
 from lockstream.operations.replay import _chosen
 from lockstream.read_model.fold import CommittedEvent, Stretch
 from lockstream.runtime.errors import ConfigurationError
-from lockstream.runtime.settings import Settings
 from lockstream.schemas.lock_events import encode_event
 from lockstream.schemas.primitives import write_time
 from lockstream.schemas.registry import Partner
 from lockstream.schemas.topics import partition_of
 from tests.examples_of import created_event, used_event
-from tests.integration.conftest import open_read_model
 from tests.integration.fanout.test_fanout import Stream
 from tests.integration.kafka_tools import read_all, write_raw
-from tests.integration.roles import install
-
-
-@pytest.fixture
-async def here(kafka: Kafka, settings: Settings) -> AsyncIterator[Installation]:
-    await install(kafka, settings)
-    model = open_read_model(settings)
-    await model.prepare()
-    installation = Installation(settings, kafka, model)
-    await ensure_organization(installation, "acme")
-    yield installation
-    await model.close()
 
 
 async def add(here: Installation, begin: str = "earliest") -> Partner:
