@@ -5,8 +5,12 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from http import HTTPStatus
+from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
+
+from lockstream.runtime.addresses import is_loopback
 
 PROBE_S = 2.0
 PAGE_BYTES = 1_000_000
@@ -33,9 +37,7 @@ class _Page(msgspec.Struct):
 def ask(page: str) -> PageStatus:
     """``page``: the replica's address, ``http://host:port``."""
     try:
-        with urllib.request.urlopen(
-            f"{page}/readyz", timeout=PROBE_S, context=_trusting()
-        ) as answer:
+        with _open(urllib.request.Request(f"{page}/readyz")) as answer:
             said = answer.read(PAGE_BYTES)
     except urllib.error.HTTPError as error:
         said = error.read(PAGE_BYTES)
@@ -52,12 +54,25 @@ def shows(page: str, headers: Mapping[str, str]) -> bool:
     """Whether ``page`` is shown to who asks with ``headers``: neither they nor it are unknown."""
     request = urllib.request.Request(page, headers=dict(headers))
     try:
-        with urllib.request.urlopen(request, timeout=PROBE_S, context=_trusting()):
+        with _open(request):
             return True
     except urllib.error.HTTPError as error:
         return error.code not in _NOT_KNOWN_YET
     except OSError:
         return False
+
+
+def _open(request: urllib.request.Request) -> Any:
+    """The answer, with ``PROBE_S`` seconds for each step. A proxy of the environment is for the
+    world outside.
+
+    Raises:
+        OSError: no answer, or one that says an error.
+    """
+    handlers: list[urllib.request.BaseHandler] = [urllib.request.HTTPSHandler(context=_trusting())]
+    if is_loopback(urlsplit(request.full_url).hostname or ""):
+        handlers.append(urllib.request.ProxyHandler({}))
+    return urllib.request.build_opener(*handlers).open(request, timeout=PROBE_S)
 
 
 def _trusting() -> ssl.SSLContext:

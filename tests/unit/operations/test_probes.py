@@ -6,7 +6,7 @@ from threading import Thread
 
 import pytest
 
-from lockstream.operations.probes import shows
+from lockstream.operations.probes import ask, shows
 
 ASKER = {"Authorization": "Bearer token", "X-API-Key": "key"}
 
@@ -63,3 +63,14 @@ def test_a_refusal_that_no_waiting_mends_is_not_waited_for(replica: _Replica) ->
 
 def test_a_replica_that_does_not_listen_shows_nothing() -> None:
     assert not shows("http://127.0.0.1:1/locks/123", ASKER)
+
+
+def test_a_proxy_of_the_environment_is_not_asked_for_what_is_on_this_machine(
+    replica: _Replica, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("http_proxy", "HTTP_PROXY", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    assert shows(replica.page, ASKER)
+    assert ask(replica.page).state == "no health page"
