@@ -19,7 +19,7 @@ from lockstream.eventlog.kafka import (
 )
 from lockstream.eventlog.kafka_errors import kafka_errors
 from lockstream.eventlog.log_reader import LogReader
-from lockstream.eventlog.tail import Tail
+from lockstream.eventlog.tail import FIRST, Tail
 from lockstream.eventlog.transactional_writer import TransactionalWriter
 from lockstream.runtime.errors import KafkaUnavailable, OutputUncertain
 from lockstream.runtime.process import within
@@ -105,7 +105,7 @@ def _read_entry(key: bytes, value: bytes) -> Entry:
 
 def registry_tail(kafka: Kafka, topic: str, registry: Registry) -> Tail:
     """A tail that keeps ``registry`` up to date from the topic's first record on."""
-    return Tail(kafka, {topic: {0: 0}}, registry.take)
+    return Tail(kafka, {topic: {0: FIRST}}, registry.take)
 
 
 async def read_registry(kafka: Kafka, topic: str) -> Registry:

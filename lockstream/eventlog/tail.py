@@ -10,6 +10,7 @@ from aiokafka.errors import OffsetOutOfRangeError
 from lockstream.eventlog.kafka import (
     Kafka,
     Record,
+    beginnings,
     connected,
     high_watermarks,
     to_record,
@@ -21,12 +22,15 @@ LOOK_AGAIN_S = 0.01
 IDLE_POLL_MS = 100
 """How late ``until`` may learn that only markers were left."""
 
+FIRST = -1
+"""Stands for the offset of a partition's first record, wherever retention has left it."""
+
 OnRecords = Callable[[str, Sequence[Record]], None]
 """Called with a topic and committed records of one of its partitions, in order. Must not raise."""
 
 
 class Tail:
-    """``begin``: per topic and partition, the offset to begin at."""
+    """``begin``: per topic and partition, the offset to begin at, or ``FIRST``."""
 
     def __init__(
         self, kafka: Kafka, begin: Mapping[str, Mapping[int, int]], on_records: OnRecords
@@ -48,14 +52,9 @@ class Tail:
                 can't go on: it would not know what it has missed. It ends, and begins anew.
         """
         async with connected(self._kafka.reader()) as consumer:
-            ends = await self._ends()
-            partitions = {
-                TopicPartition(topic, p): offset
-                for topic, offsets in self._begin.items()
-                for p, offset in offsets.items()
-            }
-            consumer.assign(list(partitions))
-            for tp, offset in partitions.items():
+            ends, offsets = await self._ends(), await self._offsets()
+            consumer.assign(list(offsets))
+            for tp, offset in offsets.items():
                 consumer.seek(tp, offset)
             while not stop.is_set():
                 if not self.caught_up.is_set():
@@ -76,6 +75,18 @@ class Tail:
                     f"{topic}[{partition}] is not read up to {end} after {timeout_s:.0f} s"
                 )
             await asyncio.sleep(LOOK_AGAIN_S)
+
+    async def _offsets(self) -> dict[Any, int]:
+        """Where each partition begins."""
+        found: dict[Any, int] = {}
+        for topic, begin in self._begin.items():
+            wanted = [p for p, offset in begin.items() if offset == FIRST]
+            first: Mapping[int, int] = {}
+            if wanted:
+                async with connected(self._kafka.offsets_client()) as client:
+                    first = await beginnings(client, topic, wanted)
+            found |= {TopicPartition(topic, p): first.get(p, at) for p, at in begin.items()}
+        return found
 
     async def _ends(self) -> dict[Any, int]:
         async with connected(self._kafka.offsets_client()) as client:

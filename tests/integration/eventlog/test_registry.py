@@ -6,10 +6,13 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 import pytest
+from aiokafka import TopicPartition
+from aiokafka.admin import RecordsToDelete
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from lockstream.command_api import key_uses
 from lockstream.command_api.key_uses import KeyUses, news_of
-from lockstream.eventlog.kafka import Kafka, Record
+from lockstream.eventlog.kafka import Kafka, Record, connected
 from lockstream.eventlog.registry import (
     Registry,
     edit_registry,
@@ -117,6 +120,28 @@ async def test_two_replicas_note_many_uses_in_one_record_and_leave_the_key_alone
         stop.set()
     written = await read_all(kafka, topic, 1)
     assert [r.key for r in written] == [b"key/abcDEF123456", b"key-use/abcDEF123456"]
+
+
+async def test_a_registry_whose_first_records_were_deleted_is_followed_from_what_is_left(
+    kafka: Kafka, settings: Settings
+) -> None:
+    await install(kafka, settings)
+    topic, registry, stop = settings.topics.registry, Registry(), asyncio.Event()
+    left = msgspec.structs.replace(KEY, key_id="left00000000")
+    await write_entries(kafka, topic, [KEY, left])
+    deletes = ConfigResource(
+        ConfigResourceType.TOPIC, topic, configs={"cleanup.policy": "compact,delete"}
+    )
+    async with connected(kafka.admin()) as admin:
+        await admin.alter_configs([deletes])
+        await admin.delete_records({TopicPartition(topic, 0): RecordsToDelete(before_offset=1)})
+    tail = registry_tail(kafka, topic, registry)
+    async with asyncio.TaskGroup() as tasks, asyncio.timeout(30):
+        tasks.create_task(tail.run(stop))
+        await tail.caught_up.wait()
+        stop.set()
+    assert [entry.key_id for entry in registry.all(ApiKey)] == ["left00000000"]
+    assert (await read_registry(kafka, topic)).all(ApiKey) == registry.all(ApiKey)
 
 
 async def test_uses_wait_for_a_broker_that_is_away_and_the_last_are_written_at_the_stop(
