@@ -43,6 +43,13 @@ class Equal(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return f"{self.module} {self.function}: {self.was!r} → {self.now!r}"
 
 
+class AnyCase(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A module in whose texts capital and small letters are one: changing these changes nothing."""
+
+    module: str
+    why: str
+
+
 class PassedOver(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A function of a pure module that is not pure itself."""
 
@@ -55,6 +62,7 @@ class Kept(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What ``equal.toml`` says."""
 
     equal: list[Equal] = []
+    any_case: list[AnyCase] = []
     passed_over: list[PassedOver] = []
 
 
@@ -70,6 +78,13 @@ class Mutant(msgspec.Struct, frozen=True):
     def is_named_by(self, entry: Equal) -> bool:
         mine = (self.module, self.function, self.was, self.now)
         return mine == (entry.module, entry.function, entry.was.strip(), entry.now.strip())
+
+    def is_equal_by(self, kept: Kept) -> bool:
+        """Whether its being equal is said."""
+        in_any_case = any(entry.module == self.module for entry in kept.any_case)
+        if in_any_case and self.was.lower() == self.now.lower():
+            return True
+        return any(self.is_named_by(entry) for entry in kept.equal)
 
 
 class Score(msgspec.Struct, frozen=True):
@@ -144,7 +159,7 @@ def _change(name: str, path: Path) -> tuple[str, str]:
 
 def _score(module: str, mutants: Sequence[Mutant], kept: Kept) -> Score:
     unnoticed = [mutant for mutant in mutants if not mutant.noticed]
-    alive = [m for m in unnoticed if not any(m.is_named_by(entry) for entry in kept.equal)]
+    alive = [mutant for mutant in unnoticed if not mutant.is_equal_by(kept)]
     killed = len(mutants) - len(unnoticed)
     return Score(module, len(mutants), killed, len(unnoticed) - len(alive), alive)
 

@@ -81,6 +81,17 @@ def test_the_page_says_all_of_it() -> None:
     )
 
 
+def test_a_fault_that_nothing_is_blamed_on_has_no_violations() -> None:
+    made = make_report(1, 1, [injection("kill", 1.0, 2.0)], [Broken("p", "", 3.0)], (0, 0))
+    assert [(row.fault, row.violations) for row in made.rows] == [("kill", 0), (ELSEWHERE, 1)]
+
+
+def test_a_page_names_each_fault_that_was_not_injected_on_a_line_of_its_own() -> None:
+    skipped = [injection(name, 0.0, 0.0, skipped="no network") for name in ("cut", "delay")]
+    page = as_markdown(make_report(1, 1, skipped, [], (0, 0)))
+    assert page.endswith("\nNot injected: cut: no network.\nNot injected: delay: no network.\n")
+
+
 def test_a_page_shows_fifty_violations_at_most() -> None:
     many = make_report(1, 1, [], [Broken("p", str(n)) for n in range(60)], (0, 0))
     page = as_markdown(many)

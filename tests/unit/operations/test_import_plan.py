@@ -39,6 +39,10 @@ def test_one_lock_for_two_organisations_is_for_neither_however_far_apart(distanc
     assert "line 2" in bad[last]
 
 
+def test_a_lock_on_the_very_first_line_is_one_of_them() -> None:
+    assert judged([(1, LockLine(7, "acme")), (2, LockLine(8, "acme"))]) == ({7: 1, 8: 1}, {})
+
+
 def test_one_lock_with_two_uuids_and_one_uuid_on_two_locks_are_bad_lines() -> None:
     lines: list[Read] = [
         (2, LockLine(1, "acme", A)),

@@ -43,6 +43,28 @@ def test_a_quote_that_is_never_closed_takes_no_other_line_with_it() -> None:
     assert '"' in bad[2]
 
 
+@pytest.mark.parametrize("before", range(4_090, 4_100))
+def test_the_longest_line_is_read_whole_wherever_the_file_is_cut_as_it_is_read(before: int) -> None:
+    longest = "x" * MAX_LINE
+    content = f"{'f' * before}\n{longest}\nlast".encode()
+    texts = [line.text for line in read_text_lines("l.csv", io.BytesIO(content))]
+    assert texts == ["f" * before, longest, "last"]
+
+
+def test_what_is_too_short_to_be_utf_16_is_read_as_it_stands() -> None:
+    assert [line.text for line in read_text_lines("l.csv", io.BytesIO(b"7\0\n"))] == ["7\0"]
+
+
+def test_a_line_loses_its_end_and_nothing_else() -> None:
+    lines = read_text_lines("l.csv", io.BytesIO(b"a \t\r\nbX\n\f\r X"))
+    assert [(line.number, line.size, line.text) for line in lines] == [
+        (1, 5, "a \t"),
+        (2, 3, "bX"),
+        (3, 2, "\f"),
+        (4, 2, " X"),
+    ]
+
+
 @pytest.mark.parametrize("size", [MAX_LINE + 1, 3 * MAX_LINE, 300_000])
 @pytest.mark.parametrize("name", ["locks.csv", "locks.ndjson"])
 def test_an_endless_line_is_bad_and_reading_goes_on(name: str, size: int) -> None:
@@ -89,6 +111,11 @@ def test_the_largest_id_and_blanks_around_values_are_taken() -> None:
     assert good == {2: LockLine(2**63 - 1, "acme", UUID(UUID_TEXT))}
 
 
+def test_blank_lines_between_lines_of_ndjson_end_nothing_and_count() -> None:
+    good, bad = read('\n{"id":1,"org":"acme"}\n \n\n{"id":2,"org":"acme"}\n', "locks.ndjson")
+    assert (good, bad) == ({2: LockLine(1, "acme"), 5: LockLine(2, "acme")}, {})
+
+
 def test_ndjson_has_the_same_fields() -> None:
     lines = [
         '{"id":1,"org":"acme","uuid":null}',
@@ -124,6 +151,7 @@ def test_ndjson_has_the_same_fields() -> None:
         ("id,org\n7,acme\n".encode("utf-16"), "UTF-16"),
         ("id,org\n7,acme\n".encode("utf-16-le"), "UTF-16"),
         ("id,org\n7,acme\n".encode("utf-16-be"), "UTF-16"),
+        (("x" * 32 + "\u0436").encode("utf-16-be"), "UTF-16"),
         ("id,org\n7,acme\n".encode("utf-32"), "UTF-32"),
         (gzip.compress(b"id,org\n7,acme\n"), "gzip"),
         (b"id,org\n7,acme\n8,M\xfcller\n", "line 3 holds 0xfc at byte 17 of the file.*1252"),

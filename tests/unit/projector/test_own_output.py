@@ -24,15 +24,20 @@ def refusal(records: list[Record], previous: int) -> str:
     return str(violation.value)
 
 
-def test_a_stretch_is_what_was_read_from_its_begin_to_behind_its_last_record() -> None:
-    first, second = used_event(version=2), used_event(version=3)
-    records = [record(first, 41, 7), record(second, 44, 9)]
-    stretch, previous = read_stretch("lock-events", records, 40, 6)
+@pytest.mark.parametrize("offsets", [(41,), (41, 44), (41, 44, 45)])
+def test_a_stretch_is_what_was_read_from_its_begin_to_behind_its_last_record(
+    offsets: tuple[int, ...],
+) -> None:
+    written = [(offset, used_event(version=offset)) for offset in offsets]
+    records = [record(event, offset, offset - 30) for offset, event in written]
     events = [
-        CommittedEvent(41, 7, first, encode_event(first)),
-        CommittedEvent(44, 9, second, encode_event(second)),
+        CommittedEvent(offset, offset - 30, event, encode_event(event)) for offset, event in written
     ]
-    assert (stretch, previous) == (Stretch(3, 40, 45, events=events), 9)
+    last = offsets[-1]
+    assert read_stretch("lock-events", records, 40, 6) == (
+        Stretch(3, 40, last + 1, events=events),
+        last - 30,
+    )
 
 
 def test_source_offsets_increase_from_what_was_before() -> None:

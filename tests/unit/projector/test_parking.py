@@ -13,6 +13,7 @@ PARKED = ParkedHeaders("undecodable", "é" * 500, "lock-facts", 41, "2026-11-23T
 
 def parked(key: bytes | None, value: bytes | None, headers: Headers) -> tuple[Record, str]:
     output = parked_record("p", Record(0, 41, 0, key, value, headers), PARKED)
+    assert output.topic == "p"
     told = ParkedHeaders.from_kafka(output.headers)
     size = len(output.key or b"") + len(output.value or b"")
     size += sum(len(n.encode()) + len(v) for n, v in output.headers)
