@@ -143,6 +143,11 @@ def test_details_name_exactly_the_fields_that_are_bad(document: dict[str, object
         assert read(body)
 
 
+def test_the_longest_text_is_not_named_beside_what_is_bad() -> None:
+    body = json.dumps({"tempKeyUuid": "x" * 128, "userId": 7}).encode()
+    assert bad_fields(body) == {"userId"}
+
+
 @pytest.mark.parametrize("text", ["1", "9223372036854775807"])
 def test_lock_ids_are_positive_integers(text: str) -> None:
     assert read_lock_id(text) == int(text)
@@ -180,6 +185,7 @@ def test_what_is_no_lock_id_is_refused(text: str) -> None:
         (" abc ", "abc"),
         ('"', '"'),
         ("x" * 255, "x" * 255),
+        ("XkX", "XkX"),
         (None, None),
     ],
 )
@@ -187,7 +193,7 @@ def test_quoted_and_bare_spellings_are_one_key(spelling: str | None, key: str | 
     assert read_idempotency_key(spelling) == key
 
 
-@pytest.mark.parametrize("spelling", ["", '""', "x" * 256, "é", "a\tb", "   "])
+@pytest.mark.parametrize("spelling", ["", '""', "x" * 256, "é", "a\tb", "   ", "\vk\v"])
 def test_what_is_no_idempotency_key_is_refused(spelling: str) -> None:
     assert isinstance(read_idempotency_key(spelling), BadField)
 
@@ -447,6 +453,7 @@ def test_another_type_is_refused_with_what_to_send() -> None:
         'CHARSET="x"',
         "charset",
         "charset=utf-8=x",
+        "charset=Xutf-8X",
     ):
         told_what = refused_type(content_type=f"application/json; {spelling}")
         assert told_what == "Send the body as UTF-8"

@@ -1,6 +1,8 @@
 """The published records, byte by byte: what is written once must stay readable for ever."""
 
 import json
+import time
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
 from uuid import UUID
 
@@ -248,6 +250,17 @@ def test_the_headers_of_an_event_are_these() -> None:
     )
 
 
+@pytest.fixture
+def in_tokyo(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Where this process is."""
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "Asia/Tokyo")
+        time.tzset()
+        yield
+    time.tzset()
+
+
+@pytest.mark.usefixtures("in_tokyo")
 def test_times_are_written_in_utc_with_milliseconds_and_read_with_their_zone() -> None:
     there = datetime(2026, 11, 23, 11, 0, 0, 123456, timezone(timedelta(hours=1)))
     assert write_time(there) == TIME
