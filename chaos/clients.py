@@ -8,7 +8,7 @@ from random import Random
 
 import httpx
 
-from chaos.history import Attempt, Broken, Operation, Outcome
+from chaos.history import Attempt, Broken, Operation, Outcome, Promise
 
 CALL_S = 60.0
 LONGEST_ANSWER_S = 10.0
@@ -126,7 +126,7 @@ class Callers:
             )
         return attempt
 
-    def _broke(self, promise: str, detail: str, attempt: Attempt) -> None:
+    def _broke(self, promise: Promise, detail: str, attempt: Attempt) -> None:
         self.broken.append(Broken(promise, detail, attempt.begun))
 
     async def until_answered(self, lock_id: int, deadline: float) -> float | None:

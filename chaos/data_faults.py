@@ -181,13 +181,19 @@ async def _poison(make: Callable[[int], Poison], scene: Scene) -> None:
     async with asyncio.timeout(PARKED_WITHIN_S):
         offset = await write_batch(scene.system.kafka, facts, partition, [record])
     parked = await _parked(scene.system, partition, begin, offset)
+    if _check_parked(scene, poison, f"{partition}:{offset}", parked):
+        await scene.recovers("parked", AT_ONCE_S)
+
+
+def _check_parked(scene: Scene, poison: Poison, place: str, parked: Record | None) -> bool:
+    """``parked``: what became of the poison at ``place``. False if nothing did."""
     if parked is None:
-        scene.broke("what can't become an event is parked", f"fact {partition}:{offset} is not")
-        return
+        scene.broke("what can't become an event is parked", f"fact {place} is not")
+        return False
     reason = ParkedHeaders.from_kafka(parked.headers).reason
-    if reason != poison.reason or parked.value != poison.value:
-        scene.broke("a parked fact keeps its bytes and says why", f"{partition}:{offset}: {reason}")
-    await scene.recovers("parked", AT_ONCE_S)
+    if reason != poison.reason or (parked.key, parked.value) != (poison.key, poison.value):
+        scene.broke("a parked fact keeps its bytes and says why", f"{place}: {reason}")
+    return True
 
 
 async def _reuse_id(scene: Scene) -> None:

@@ -5,7 +5,7 @@ they must be detected, and not spread. They stop what reads them for good, so th
 import asyncio
 import json
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from chaos.history import Broken
 from chaos.judgement import VERIFY_S
@@ -21,7 +21,6 @@ VALUE = b'{"type":"TempKeyUsed","forged":true}'
 async def check_foreign_records(system: System) -> list[Broken]:
     """The load has ended and everything is delivered."""
     topics = system.settings.topics
-    broken: list[Broken] = []
     partner_topics = [topics.partner_events(partner) for partner in PARTNERS]
     before = [await _ends(system, topic) for topic in partner_topics]
     in_stream = await _forge(system, topics.lock_events)
@@ -32,13 +31,25 @@ async def check_foreign_records(system: System) -> list[Broken]:
         reasons = [reason for page in said for reason in page.obstacles.values()]
         return any(f"{topics.lock_events}[0]" in reason for reason in reasons)
 
-    if not await _eventually(fanout_says_so):
-        broken.append(Broken("a foreign record is detected", "/readyz of the fan-out is silent"))
-    if [await _ends(system, topic) for topic in partner_topics] != before:
-        broken.append(Broken("a foreign record is not spread", "a partner got something"))
+    said = await _eventually(fanout_says_so)
+    spread = [await _ends(system, topic) for topic in partner_topics] != before
     in_partner = await _forge(system, partner_topics[0])
     _, output = await system.lockstream("verify", "--json", timeout_s=VERIFY_S)
-    for topic, offset in ((topics.lock_events, in_stream), (partner_topics[0], in_partner)):
+    places = ((topics.lock_events, in_stream), (partner_topics[0], in_partner))
+    return judge_foreign(output, places, said=said, spread=spread)
+
+
+def judge_foreign(
+    output: str, places: Sequence[tuple[str, int]], *, said: bool, spread: bool
+) -> list[Broken]:
+    """``output``: of `verify`, which names the records at ``places``, topic and offset. ``said``:
+    whether the fan-out told of it; ``spread``: whether a partner got something. Pure."""
+    broken: list[Broken] = []
+    if not said:
+        broken.append(Broken("a foreign record is detected", "/readyz of the fan-out is silent"))
+    if spread:
+        broken.append(Broken("a foreign record is not spread", "a partner got something"))
+    for topic, offset in places:
         if not _names(output, topic, offset):
             place = f"{topic}[0] offset {offset}"
             broken.append(Broken("verify names a foreign record", f"{place}: {output[-500:]}"))

@@ -9,6 +9,37 @@ Outcome = Literal["ok", "pending", "refused", "not-recorded", "unknown"]
 """``ok``: 200; ``pending``: 202; ``refused``: 4xx; ``not-recorded``: a 503 that says so;
 ``unknown``: a 503 that can't say, or no answer."""
 
+Promise = Literal[
+    "recorded at most once",
+    "what was refused is not recorded",
+    "what was accepted (202) becomes an event",
+    "one key, one answer",
+    "what was answered is in the log",
+    "no event from nowhere",
+    "versions follow real time",
+    "what was read stays",
+    "a reader is given each record once, in order",
+    "every request is answered in time",
+    "202 and 503 say when to ask again",
+    "a good command is not refused",
+    "memory stays bounded",
+    "verify gives a verdict",
+    "verify finds nothing",
+    "every partner has everything",
+    "everything works before a fault",
+    "the fault could be injected",
+    "everything recovers within its bound",
+    "the cluster could be tested",
+    "the read model can be rebuilt under load",
+    "what can't become an event is parked",
+    "a parked fact keeps its bytes and says why",
+    "partners that were held back catch up",
+    "a foreign record is detected",
+    "a foreign record is not spread",
+    "verify names a foreign record",
+]
+"""What a run can find broken; each is planted in ``tests/unit/chaos``."""
+
 
 class Attempt(msgspec.Struct, frozen=True):
     """One request. Times are seconds of the monotonic clock."""
@@ -61,7 +92,7 @@ class Seen(msgspec.Struct, frozen=True):
 class Broken(msgspec.Struct, frozen=True):
     """A promise that was not kept. ``at``: when the command began that shows it, if one does."""
 
-    promise: str
+    promise: Promise
     detail: str
     at: float | None = None
 
@@ -87,7 +118,7 @@ def check_history(operations: Sequence[Operation], log: Sequence[Logged]) -> lis
 def _check_operation(operation: Operation, found: Sequence[Logged]) -> Iterable[Broken]:
     name = f"lock {operation.lock_id}, temp key {operation.temp_key}"
 
-    def broken(promise: str, detail: str) -> Broken:
+    def broken(promise: Promise, detail: str) -> Broken:
         return Broken(promise, f"{name}: {detail}", operation.begun)
 
     if len(found) > 1:
@@ -130,6 +161,11 @@ def _check_real_time(operations: Sequence[Operation]) -> Iterable[Broken]:
                     f"version {highest} had been answered",
                     operation.begun,
                 )
+
+
+def check_order(out_of_order: Iterable[Seen]) -> list[Broken]:
+    """``out_of_order``: what a live reader was given again, or too late."""
+    return [Broken("a reader is given each record once, in order", f"{s}") for s in out_of_order]
 
 
 def check_seen(seen: Iterable[Seen], log: Mapping[tuple[str, int, int], int]) -> list[Broken]:

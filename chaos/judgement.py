@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from chaos.history import Broken, Logged, check_history, check_seen
+from chaos.history import Broken, Logged, check_history, check_order, check_seen
 from chaos.system import PARTITIONS, PARTNERS, System
 from chaos.watcher import content_of
 from lockstream.eventlog.kafka import Record, stable_ends
@@ -15,6 +15,7 @@ from lockstream.schemas.lock_events import TempKeyUsedEvent, decode_event
 
 SETTLED_S = 60.0
 VERIFY_S = 600.0
+AGAIN_S = 1.0
 MAY_BE_LAG = {"read-model-differs", "read-model-empty"}
 """What `verify` may find while the read model is still being mended, and no longer afterwards. What
 it finds in the log can't become right: it is broken, even if it were not seen again."""
@@ -51,10 +52,7 @@ async def judge(system: System) -> Verdict:
             log[topic, record.partition, record.offset] = content_of(record)
     broken += await asyncio.to_thread(check_history, system.callers.operations, events)
     broken += check_seen(system.watcher.seen, log)
-    broken += [
-        Broken("a reader is given each record once, in order", f"{seen}")
-        for seen in system.watcher.out_of_order
-    ]
+    broken += check_order(system.watcher.out_of_order)
     return Verdict(len(events), len(system.callers.operations), broken)
 
 
@@ -87,7 +85,7 @@ async def _audited(system: System) -> list[Broken]:
             if behind:
                 broken.append(Broken("every partner has everything", f"still missing: {behind}"))
             return broken
-        await asyncio.sleep(1.0)
+        await asyncio.sleep(AGAIN_S)
 
 
 def lasts(violation: Mapping[str, object]) -> bool:

@@ -58,15 +58,20 @@ async def _let_go(scene: Scene) -> None:
         begun = time.monotonic()
         await scene.recovers("let go", AT_ONCE_S)
         late = await _until_caught_up(system, entries, ends, begun + CAUGHT_UP_S * scene.patience)
-        if late and scene.alone:
-            told = f"after {time.monotonic() - begun:.0f} s behind: {', '.join(late)}"
-            scene.broke("partners that were held back catch up", told)
+        _check_caught_up(scene, late, time.monotonic() - begun)
         for served_by in system.fleet.running("fanout"):
             _check_memory(scene, served_by)
     finally:
         await _hold_back(system, "paused")
         system.start_replica(replica)
     await scene.recovers("held back again", AT_ONCE_S)
+
+
+def _check_caught_up(scene: Scene, late: Sequence[str], took_s: float) -> None:
+    """``late``: partners that still lack events."""
+    if late and scene.alone:
+        told = f"after {took_s:.0f} s behind: {', '.join(late)}"
+        scene.broke("partners that were held back catch up", told)
 
 
 def _check_memory(scene: Scene, replica: Replica) -> None:

@@ -6,7 +6,7 @@ from random import Random
 
 import msgspec
 
-from chaos.history import Broken
+from chaos.history import Broken, Promise
 from chaos.replicas import Replica
 from chaos.system import Recovery, System
 from lockstream.runtime.errors import Unavailable
@@ -87,7 +87,7 @@ class Scene:
             told = f"{after}: {recovery}; with nothing broken: {measured.usual}"
             self.broke("everything recovers within its bound", told)
 
-    def broke(self, promise: str, detail: str) -> None:
+    def broke(self, promise: Promise, detail: str) -> None:
         self._injection.broken.append(
             Broken(promise, f"{self._injection.fault}: {detail}", self._injection.begun)
         )

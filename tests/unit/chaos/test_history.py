@@ -1,6 +1,7 @@
 """The judge of the fault suite can find what it looks for: each broken promise, planted."""
 
 import msgspec
+import pytest
 
 from chaos.history import (
     Attempt,
@@ -10,8 +11,10 @@ from chaos.history import (
     Outcome,
     Seen,
     check_history,
+    check_order,
     check_seen,
 )
+from tests.unit.chaos.planted import finds
 
 
 def attempt(begun: float, outcome: Outcome, event_id: str = "", version: int = 0) -> Attempt:
@@ -43,21 +46,27 @@ def test_a_sound_history_breaks_nothing() -> None:
     assert promises([FIRST, SECOND], LOG) == []
 
 
-def test_an_answer_whose_event_is_absent_is_found() -> None:
-    assert promises([FIRST, SECOND], LOG[:1]) == ["what was answered is in the log"]
+@finds("what was answered is in the log")
+def test_an_answer_whose_event_is_absent_is_found() -> list[Broken]:
+    return check_history([FIRST, SECOND], LOG[:1])
 
 
-def test_an_answer_with_another_version_than_the_log_is_found() -> None:
-    log = [LOG[0], msgspec.structs.replace(LOG[1], version=4)]
-    assert promises([FIRST, SECOND], log) == ["what was answered is in the log"]
+@finds("what was answered is in the log")
+def test_an_answer_with_another_version_than_the_log_is_found() -> list[Broken]:
+    return check_history([FIRST, SECOND], [LOG[0], msgspec.structs.replace(LOG[1], version=4)])
 
 
-def test_an_event_of_a_refused_command_is_found() -> None:
-    for outcome in ("refused", "not-recorded"):
-        refused = Operation(1, "temp-c", None, [attempt(5.0, outcome)])
-        log = [*LOG, Logged(0, 9, "c", 1, 4, "temp-c")]
-        found = promises([FIRST, SECOND, refused], log)
-        assert found == ["what was refused is not recorded"]
+@finds("what was answered is in the log")
+def test_an_answer_with_another_event_than_the_log_is_found() -> list[Broken]:
+    log = [LOG[0], msgspec.structs.replace(LOG[1], event_id="z")]
+    return check_history([FIRST, SECOND], log)
+
+
+@pytest.mark.parametrize("outcome", ["refused", "not-recorded"])
+@finds("what was refused is not recorded")
+def test_an_event_of_a_refused_command_is_found(outcome: Outcome) -> list[Broken]:
+    refused = Operation(1, "temp-c", None, [attempt(5.0, outcome)])
+    return check_history([FIRST, SECOND, refused], [*LOG, Logged(0, 9, "c", 1, 4, "temp-c")])
 
 
 def test_an_event_of_a_command_without_an_answer_breaks_nothing() -> None:
@@ -66,31 +75,32 @@ def test_an_event_of_a_command_without_an_answer_breaks_nothing() -> None:
     assert promises([FIRST, SECOND, unknown], log) == []
 
 
-def test_an_accepted_command_that_becomes_no_event_is_found() -> None:
+@finds("what was accepted (202) becomes an event")
+def test_an_accepted_command_that_becomes_no_event_is_found() -> list[Broken]:
     pending = Operation(1, "temp-c", None, [attempt(5.0, "pending", "c")])
-    assert promises([pending], []) == ["what was accepted (202) becomes an event"]
+    return check_history([pending], [])
 
 
-def test_two_answers_that_disagree_for_one_key_are_found() -> None:
+@finds("one key, one answer", "what was answered is in the log")
+def test_two_answers_that_disagree_for_one_key_are_found() -> list[Broken]:
     torn = Operation(1, "temp-a", "k", [attempt(0.0, "ok", "a", 2), attempt(2.0, "ok", "z", 5)])
-    found = promises([torn], [Logged(0, 0, "a", 1, 2, "temp-a")])
-    assert "one key, one answer" in found
+    return check_history([torn], [Logged(0, 0, "a", 1, 2, "temp-a")])
 
 
-def test_a_command_that_is_recorded_twice_is_found() -> None:
-    twice = [LOG[0], Logged(0, 7, "other", 1, 9, FIRST.temp_key)]
-    assert promises([FIRST], twice) == ["recorded at most once"]
+@finds("recorded at most once")
+def test_a_command_that_is_recorded_twice_is_found() -> list[Broken]:
+    return check_history([FIRST], [LOG[0], Logged(0, 7, "other", 1, 9, FIRST.temp_key)])
 
 
-def test_an_event_that_nobody_asked_for_is_found() -> None:
-    log = [*LOG, Logged(0, 9, "x", 1, 4, "forged")]
-    assert promises([FIRST, SECOND], log) == ["no event from nowhere"]
+@finds("no event from nowhere")
+def test_an_event_that_nobody_asked_for_is_found() -> list[Broken]:
+    return check_history([FIRST, SECOND], [*LOG, Logged(0, 9, "x", 1, 4, "forged")])
 
 
-def test_a_version_that_contradicts_real_time_is_found() -> None:
+@finds("versions follow real time")
+def test_a_version_that_contradicts_real_time_is_found() -> list[Broken]:
     late = answered(2.0, 1, "b")  # begun after version 2 had been answered
-    log = [event_of(FIRST), event_of(late)]
-    assert promises([FIRST, late], log) == ["versions follow real time"]
+    return check_history([FIRST, late], [event_of(FIRST), event_of(late)])
 
 
 def test_versions_of_commands_that_overlap_may_come_in_any_order() -> None:
@@ -105,12 +115,23 @@ def test_a_repeat_may_get_the_version_of_its_first_attempt() -> None:
     assert promises([repeated, between], log) == []
 
 
-def test_a_record_that_a_reader_saw_and_that_is_gone_or_changed_is_found() -> None:
-    seen = [Seen("lock-events", 0, 4, 111), Seen("lock-events", 0, 5, 222)]
-    kept = {("lock-events", 0, 4): 111, ("lock-events", 0, 5): 222}
-    assert check_seen(seen, kept) == []
-    assert len(check_seen(seen, {("lock-events", 0, 4): 111})) == 1
-    assert len(check_seen(seen, {**kept, ("lock-events", 0, 5): 333})) == 1
+SEEN = [Seen("lock-events", 0, 4, 111), Seen("lock-events", 0, 5, 222)]
+KEPT = {("lock-events", 0, 4): 111, ("lock-events", 0, 5): 222}
+
+
+def test_records_that_stand_where_they_were_seen_break_nothing() -> None:
+    assert check_seen(SEEN, KEPT) == []
+    assert check_order([]) == []
+
+
+@finds("what was read stays")
+def test_a_record_that_a_reader_saw_and_that_is_gone_is_found() -> list[Broken]:
+    return check_seen(SEEN, {("lock-events", 0, 4): 111})
+
+
+@finds("what was read stays")
+def test_a_record_that_a_reader_saw_and_that_has_changed_is_found() -> list[Broken]:
+    return check_seen(SEEN, {**KEPT, ("lock-events", 0, 5): 333})
 
 
 def test_each_broken_promise_says_what_when_and_where() -> None:

@@ -21,7 +21,11 @@ def measured(
     return Measured("", bound_s, Recovery(commands_s, delivery_s), usual=usual)
 
 
-OWN = Broken("recovers in time", "it took 9 s")
+OWN = Broken("everything recovers within its bound", "it took 9 s")
+
+
+def found(what: str, at: float | None) -> Broken:
+    return Broken("what was read stays", what, at)
 
 
 def report() -> Report:
@@ -31,14 +35,14 @@ def report() -> Report:
     second.broken = [OWN]
     pause = injection("pause", 15.0, 25.0, in_flight=2)
     skipped = [injection("cut", 0.0, 0.0, skipped="no network") for _ in range(2)]
-    found = [
-        Broken("both", "", 15.0),
-        Broken("at its very end", "", 20.0),
-        Broken("between", "", 30.0),
-        Broken("nobody knows when", "", None),
-        Broken("at its very begin", "", 40.0),
+    at_the_end = [
+        found("both", 15.0),
+        found("at its very end", 20.0),
+        found("between", 30.0),
+        found("nobody knows when", None),
+        found("at its very begin", 40.0),
     ]
-    return make_report(7, 1.5, [pause, first, *skipped, second], found, (1234, 5678))
+    return make_report(7, 1.5, [pause, first, *skipped, second], at_the_end, (1234, 5678))
 
 
 def test_each_kind_of_fault_has_a_row_with_its_slowest_recoveries_and_its_violations() -> None:
@@ -54,13 +58,13 @@ def test_a_report_counts_what_was_done_and_names_what_was_not() -> None:
     assert (made.seed, made.minutes, made.injected) == (7, 1.5, 3)
     assert (made.events, made.operations) == (1234, 5678)
     assert made.skipped == ["cut: no network"]
-    assert [broken.promise for broken in made.broken] == [
+    assert [broken.detail for broken in made.broken] == [
         "both",
         "at its very end",
         "between",
         "nobody knows when",
         "at its very begin",
-        "recovers in time",
+        "it took 9 s",
     ]
     nothing = make_report(1, 1, [], [], (0, 0))
     assert (nothing.rows, nothing.broken, nothing.skipped) == ([], [], [])
@@ -76,8 +80,10 @@ def test_the_page_says_all_of_it() -> None:
         "| pause | 1 | 2 | – | – | – | – | 2 |\n"
         "| (no fault under way) | 0 | 0 | – | – | – | – | 2 |\n"
         "\nNot injected: cut: no network."
-        "\n- both: \n- at its very end: \n- between: \n- nobody knows when: "
-        "\n- at its very begin: \n- recovers in time: it took 9 s\n"
+        "\n- what was read stays: both\n- what was read stays: at its very end"
+        "\n- what was read stays: between\n- what was read stays: nobody knows when"
+        "\n- what was read stays: at its very begin"
+        "\n- everything recovers within its bound: it took 9 s\n"
     )
 
 
@@ -93,7 +99,7 @@ def test_a_page_names_each_fault_that_was_not_injected_on_a_line_of_its_own() ->
 
 
 def test_a_page_shows_fifty_violations_at_most() -> None:
-    many = make_report(1, 1, [], [Broken("p", str(n)) for n in range(60)], (0, 0))
+    many = make_report(1, 1, [], [found(str(n), None) for n in range(60)], (0, 0))
     page = as_markdown(many)
     assert "60 violations" in page
-    assert page.count("\n- p: ") == 50
+    assert page.count("\n- what was read stays: ") == 50
