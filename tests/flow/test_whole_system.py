@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import socket
+import sqlite3
 import time
 from contextlib import closing
 from pathlib import Path
@@ -70,8 +71,14 @@ async def test_a_command_reaches_the_partner_and_the_replay(
     later = own_system.lockstream("replay", "--from", replayed[3]["recordedAt"])
     assert [json.loads(line)["version"] for line in later.splitlines()] == [4]
 
-    assert "4 events and 0 parked facts" in own_system.try_lockstream("rebuild").stderr
-    assert caller.get("/locks/123?minVersion=4").json()["version"] == 4
+    database = env["READ_MODEL_URL"].removeprefix("sqlite:///")
+    with closing(sqlite3.connect(database, isolation_level=None)) as spoilt:
+        spoilt.execute("UPDATE locks SET org_id = 'other'")
+        spoilt.execute("DELETE FROM events")
+        assert "4 events and 0 parked facts" in own_system.try_lockstream("rebuild").stderr
+        assert spoilt.execute("SELECT org_id, version FROM locks").fetchall() == [("demo", 4)]
+    events = caller.get("/locks/123/events").json()["events"]
+    assert [event["version"] for event in events] == [1, 2, 3, 4]
 
     assert own_system.stop() == 0
     assert own_system.said.rstrip().endswith("stopped")

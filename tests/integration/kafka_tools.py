@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
+from lockstream.eventlog.groups import group_members
 from lockstream.eventlog.kafka import (
     Kafka,
     Output,
@@ -79,6 +80,14 @@ async def read_all(kafka: Kafka, topic: str, partitions: int) -> list[Record]:
         async for records in reader.read(topic, dict.fromkeys(numbers, 0), ends):
             found.extend(records)
     return sorted(found, key=lambda record: (record.partition, record.offset))
+
+
+async def shares(kafka: Kafka, group: str, members: int, partitions: int) -> bool:
+    """Whether so many members have something of the group's input, and together all of it, none
+    of it twice."""
+    having = [member.partitions for member in await group_members(kafka, group)]
+    owned = sorted(number for numbers in having for number in numbers)
+    return len(having) == members and all(having) and owned == list(range(partitions))
 
 
 async def end_of(kafka: Kafka, topic: str, partition: int) -> int:

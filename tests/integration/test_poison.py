@@ -334,23 +334,31 @@ async def test_topics_that_take_less_are_given_room_and_keep_their_other_setting
 
     from lockstream.eventlog.kafka import connected
 
-    name = settings.topics.lock_events
+    low, high = settings.topics.lock_events, settings.topics.parked_facts
     async with connected(kafka.admin()) as admin:
         mine = {"max.message.bytes": "5000", "segment.ms": "7654321", "retention.ms": "-1"}
-        await admin.create_topics([NewTopic(name, settings.partitions, 1, topic_configs=mine)])
+        roomier = {"max.message.bytes": "9000000"}
+        await admin.create_topics(
+            [
+                NewTopic(name, settings.partitions, 1, topic_configs=own)
+                for name, own in ((low, mine), (high, roomier))
+            ]
+        )
         await install(kafka, settings)
         await install(kafka, settings)
-        found: dict[str, str] = {}
+        found: dict[str, dict[str, str]] = {}
 
         async def roomy() -> bool:
             # A broker may still describe a topic as it was a moment ago.
-            asked = [ConfigResource(ConfigResourceType.TOPIC, name)]
-            answers = await admin.describe_configs(asked)
-            found.update((entry[0], entry[1]) for entry in answers[0].resources[0][4])
-            return found["max.message.bytes"] == str(2 * MAX_RECORD_BYTES)
+            asked = [ConfigResource(ConfigResourceType.TOPIC, name) for name in (low, high)]
+            for answer in await admin.describe_configs(asked):
+                for resource in answer.resources:
+                    found[resource[3]] = {entry[0]: entry[1] for entry in resource[4]}
+            return found[low]["max.message.bytes"] == str(2 * MAX_RECORD_BYTES)
 
         await eventually(roomy)
-    assert (found["segment.ms"], found["retention.ms"]) == ("7654321", "-1")
+    assert (found[low]["segment.ms"], found[low]["retention.ms"]) == ("7654321", "-1")
+    assert found[high]["max.message.bytes"] == "9000000"
 
 
 async def test_facts_in_a_batch_of_any_codec_become_events(

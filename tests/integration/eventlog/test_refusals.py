@@ -20,10 +20,12 @@ from lockstream.eventlog.publisher import FactPublisher
 from lockstream.eventlog.registry import Registry, edit_registry, read_registry, registry_tail
 from lockstream.eventlog.tail import Tail
 from lockstream.eventlog.transactional_writer import TransactionalWriter
+from lockstream.eventlog.watch import OBSTACLE, REFUSAL, watch_kafka
 from lockstream.fanout.role import run_fanout
 from lockstream.projector.role import run_projector
 from lockstream.runtime.errors import KafkaRefused
 from lockstream.runtime.ports import free_port
+from lockstream.runtime.readiness import Readiness
 from lockstream.runtime.settings import Settings
 from lockstream.runtime.tracing import NoTracing
 from tests.examples_of import temp_key_used
@@ -224,6 +226,23 @@ async def test_a_role_that_kafka_does_not_let_in_ends_with_the_reason(
     for role in (run_projector, run_fanout):
         with pytest.raises(KafkaRefused, match="KAFKA_SASL_PASSWORD"):
             await role(guarded.as_user(installed, "all", "wrong"), asyncio.Event())
+
+
+async def test_who_watches_kafka_tells_a_refusal_from_an_outage(
+    guarded: Guarded, installed: Settings
+) -> None:
+    readiness, stop = Readiness(), asyncio.Event()
+    kafka = Kafka(guarded.as_user(installed, "no-topics"), "test")
+    topics = [installed.topics.lock_events]
+    watching = asyncio.create_task(watch_kafka(kafka, topics, readiness, stop))
+
+    async def says_so() -> bool:
+        assert OBSTACLE not in readiness.obstacles
+        return "TopicAuthorizationFailed" in readiness.obstacles.get(REFUSAL, "")
+
+    await eventually(says_so)
+    stop.set()
+    await watching
 
 
 async def test_a_cluster_that_nobody_answers_at_is_an_outage_as_before(settings: Settings) -> None:

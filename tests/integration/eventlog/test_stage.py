@@ -9,6 +9,7 @@ from aiokafka import TopicPartition
 
 from lockstream.eventlog.checkpoints import Checkpoint, Checkpoints
 from lockstream.eventlog.kafka import Kafka, Output, Record
+from lockstream.eventlog.partition_owner import PartitionOwner
 from lockstream.eventlog.stage import Stage
 from lockstream.eventlog.stage_metrics import StageMetrics
 from lockstream.eventlog.stage_partition import Decided, Fail, OutputLog, StagePartition
@@ -19,7 +20,13 @@ from lockstream.runtime.errors import StreamViolation
 from lockstream.runtime.readiness import Readiness
 from lockstream.runtime.settings import Settings
 from lockstream.runtime.tracing import Tracing, tracing_of
-from tests.integration.kafka_tools import eventually, leave_aborted, read_all, write_raw
+from tests.integration.kafka_tools import (
+    end_of,
+    eventually,
+    leave_aborted,
+    read_all,
+    write_raw,
+)
 from tests.integration.roles import install
 
 HEADER = "source-offset"
@@ -27,7 +34,7 @@ HEADER = "source-offset"
 
 class Copying:
     """A ``StagePartition`` that copies its input, and notes what it was given. It is asked for
-    ``fault`` before it decides."""
+    ``fault`` before it decides, and decides once its ``gate`` is open, on ``most`` at once."""
 
     note = ""
 
@@ -43,9 +50,13 @@ class Copying:
 
     async def process(self, records: Sequence[Record]) -> Decided:
         self._copies.given.extend(record.offset for record in records)
+        if (checkpoint := self._copies.owner.checkpoint) is not None:
+            self._copies.leads.append(checkpoint.next_offset - records[0].offset)
         if self._copies.fault is not None:
             fault, self._copies.fault = self._copies.fault, None
             raise fault
+        await self._copies.gate.wait()
+        records = records[: self._copies.most]
         outputs = [
             Output(self._topic, record.key, record.value, ((HEADER, b"%d" % record.offset),))
             for record in records
@@ -72,9 +83,13 @@ class Copies(Stage):
     def __init__(self, kafka: Kafka, settings: Settings, tracing: Tracing) -> None:
         self.restored = 0
         self.given: list[int] = []
+        self.leads: list[int] = []
         self.fails: list[Fail] = []
         self.fault: Exception | None = None
         self.skips = 0
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.most = 1_000
         self.topics = settings.topics
         self.kafka = kafka
         self.readiness = Readiness()
@@ -122,6 +137,17 @@ class Copies(Stage):
             return any(text in why for why in self.readiness.obstacles.values())
 
         await eventually(it_says_so)
+
+    async def until_given(self, *offsets: int) -> None:
+        async def they_are() -> bool:
+            return self.given == list(offsets)
+
+        await eventually(they_are)
+
+    @property
+    def owner(self) -> PartitionOwner:
+        (owner,) = self._owners()
+        return owner
 
     async def thief(self) -> TransactionalWriter:
         """Takes partition 0 over, as its next owner would."""
@@ -235,3 +261,85 @@ async def test_what_an_attempt_of_before_is_told_says_nothing_to_the_next(
         await stage.until_copied(b"a", b"b", b"c")
         assert stage.restored == restored
         await thief.discard()
+
+
+async def test_what_is_not_taken_at_once_is_given_again(kafka: Kafka, settings: Settings) -> None:
+    async with copies(kafka, settings) as stage:
+        stage.gate.clear()
+        stage.most = 1
+        await stage.put(b"a")
+        await stage.until_given(0)
+        await stage.put(b"b", b"c", b"d")
+        stage.gate.set()
+        await stage.until_copied(b"a", b"b", b"c", b"d")
+        assert stage.restored == 1
+        assert set(stage.given) == {0, 1, 2, 3}
+        # What was not taken is not passed by the checkpoint either.
+        assert stage.leads == [0] * len(stage.leads)
+        assert len(stage.leads) >= 4
+
+
+async def test_a_checkpoint_never_passes_what_waits_or_is_in_work(
+    kafka: Kafka, settings: Settings
+) -> None:
+    """It is believed where nothing was written since: what it has passed would be lost."""
+    async with copies(kafka, settings) as stage:
+        await stage.put(b"a")
+        await stage.until_copied(b"a")
+        stage.gate.clear()
+        await stage.put(b"b")
+        await stage.until_given(0, 1)
+        await stage.put(b"c")
+        await eventually(lambda: _waits(stage.owner))
+        stage.owner.pass_markers()
+        assert stage.owner.checkpoint is not None
+        assert stage.owner.checkpoint.next_offset == 1
+        stage.gate.set()
+        await stage.until_copied(b"a", b"b", b"c")
+
+
+async def _waits(owner: PartitionOwner) -> bool:
+    return len(owner._feed) > 0
+
+
+async def test_a_checkpoint_passes_the_markers_behind_the_last_record(
+    kafka: Kafka, settings: Settings
+) -> None:
+    """Tools that compare offsets would see a lag that never ends."""
+    async with copies(kafka, settings) as stage:
+        await stage.put(b"a")
+        await leave_aborted(kafka, stage.topics.lock_facts, b"aborted")
+        await stage.until_copied(b"a")
+        end = await end_of(kafka, stage.topics.lock_facts, 0)
+
+        async def passed() -> bool:
+            stage.owner.pass_markers()
+            checkpoint = stage.owner.checkpoint
+            return checkpoint is not None and checkpoint.next_offset == end
+
+        await eventually(passed)
+
+
+async def test_what_is_in_work_at_an_orderly_stop_is_finished(
+    kafka: Kafka, settings: Settings
+) -> None:
+    """Cut off, its transaction would stay open and hide what follows it."""
+    async with copies(kafka, settings) as stage:
+        await stage.put(b"a")
+        await stage.until_copied(b"a")
+        stage.gate.clear()
+        await stage.put(b"b")
+        await stage.until_given(0, 1)
+        owner = stage.owner
+
+        async def goes_on_once_it_is_to_end() -> None:
+            await eventually(lambda: _is_to_end(owner))
+            stage.gate.set()
+
+        going_on = asyncio.create_task(goes_on_once_it_is_to_end())
+    await going_on
+    assert await stage.copied() == [b"a", b"b"]
+
+
+async def _is_to_end(owner: PartitionOwner) -> bool:
+    return owner._feed.ended

@@ -8,7 +8,13 @@ from aiokafka import TopicPartition
 from aiokafka.admin import RecordsToDelete
 from aiokafka.errors import KafkaError
 
-from lockstream.eventlog.installation import delete_topic, topic_exists
+from lockstream.eventlog.groups import group_members
+from lockstream.eventlog.installation import (
+    Topic,
+    delete_topic,
+    ensure_topics,
+    topic_exists,
+)
 from lockstream.eventlog.kafka import Kafka, Output, Record, connected
 from lockstream.eventlog.registry import write_entries
 from lockstream.eventlog.stage_end import end_stage
@@ -20,7 +26,7 @@ from lockstream.schemas.lock_events import Event, EventHeaders, encode_event, ev
 from lockstream.schemas.partner_events import PartnerPosition, decode_envelope
 from lockstream.schemas.topics import lock_key, partition_of
 from tests.examples_of import created_event, used_event
-from tests.integration.kafka_tools import eventually, read_all, write_raw
+from tests.integration.kafka_tools import eventually, read_all, shares, write_raw
 from tests.integration.roles import add_partner, install, running
 
 
@@ -119,6 +125,7 @@ async def test_a_partner_is_added_paused_resumed_and_removed_without_a_restart(
         partner = await add_partner(stream.kafka, stream.settings, "a", "acme")
         await stream.until_delivered("a", 1)
         await _set(stream, msgspec.structs.replace(partner, status="paused"))
+        await eventually(lambda: _nobody_serves(stream, "a"))
         other = await add_partner(stream.kafka, stream.settings, "b", "acme")
         await stream.publish(used_event(1, 2))
         await stream.until_delivered("b", 2)
@@ -126,9 +133,37 @@ async def test_a_partner_is_added_paused_resumed_and_removed_without_a_restart(
         await _set(stream, partner)
         a = await stream.until_delivered("a", 2)
         await _set(stream, msgspec.structs.replace(other, status="removed"))
+        await eventually(lambda: _nobody_serves(stream, "b"))
         await stream.publish(used_event(1, 3))
         a = await stream.until_delivered("a", 3)
     assert versions(a, 1) == [1, 2, 3]
+    check_sequences(a)
+    assert versions(await stream.delivered("b"), 1) == [1, 2]
+
+
+async def _nobody_serves(stream: Stream, partner_id: str) -> bool:
+    return not await group_members(stream.kafka, stream.topics.fanout_group(partner_id))
+
+
+async def test_a_changed_subscription_needs_no_restart(stream: Stream) -> None:
+    moves, uses = ("OrganizationSet",), ("TempKeyUsed",)
+    partner = await add_partner(stream.kafka, stream.settings, "a", "acme", types=moves)
+    await add_partner(stream.kafka, stream.settings, "b", "acme")
+    await stream.publish(created_event(1))
+    version = 1
+    async with running(run_fanout, stream.settings):
+        await stream.until_delivered("b", 1)
+        await _set(stream, msgspec.structs.replace(partner, types=uses))
+
+        async def is_delivered_to() -> bool:
+            nonlocal version
+            version += 1
+            await stream.publish(used_event(1, version))
+            return bool(await stream.delivered("a"))
+
+        await eventually(is_delivered_to)
+        a = await stream.delivered("a")
+    assert {decode_envelope(r.value or b"").detail_type for r in a} == {"TempKeyUsed"}
     check_sequences(a)
 
 
@@ -172,13 +207,16 @@ async def test_a_fanout_that_is_abandoned_anywhere_repeats_and_loses_nothing(
 async def test_two_fanouts_share_a_partners_partitions(stream: Stream) -> None:
     await add_partner(stream.kafka, stream.settings, "a", "acme")
     locks = range(1, 9)
+    group, partitions = stream.topics.fanout_group("a"), stream.settings.partitions
     async with running(run_fanout, stream.settings) as first:
         await stream.publish(*(created_event(n) for n in locks))
         await stream.until_delivered("a", 8)
         async with running(run_fanout, stream.settings):
+            await eventually(lambda: shares(stream.kafka, group, 2, partitions))
             await stream.publish(*(used_event(n, 2) for n in locks))
             await stream.until_delivered("a", 16)
             await first.stop()
+            await eventually(lambda: shares(stream.kafka, group, 1, partitions))
             await stream.publish(*(used_event(n, 3) for n in locks))
             records = await stream.until_delivered("a", 24)
     for n in locks:
@@ -269,8 +307,38 @@ async def test_a_broken_partner_delays_nobody_else(
     logged_errors.clear()
 
 
+async def test_a_partition_that_has_stopped_delays_no_other_of_its_partner(
+    stream: Stream, logged_errors: list[str]
+) -> None:
+    """From the first start on, when its group has no offsets yet."""
+    partitions = stream.settings.partitions
+    home = partition_of(1, partitions)
+    others = [n for n in range(2, 30) if partition_of(n, partitions) != home]
+    await add_partner(stream.kafka, stream.settings, "a", "acme")
+    await write_raw(stream.kafka, stream.topics.partner_events("a"), home, b"1", b"not ours")
+    await stream.publish(created_event(1), *(created_event(n) for n in others))
+    async with running(run_fanout, stream.settings):
+        await eventually(lambda: _said(logged_errors, "source-offset"))
+        records = await stream.until_delivered("a", 1 + len(others))
+    assert {r.key for r in records if r.partition != home} == {b"%d" % n for n in others}
+    logged_errors.clear()
+
+
 async def _said(lines: list[str], text: str) -> bool:
     return any(text in line for line in lines)
+
+
+async def test_a_partner_that_can_not_be_served_delays_nobody_else(stream: Stream) -> None:
+    """Its topic was made by somebody else, with another partition count."""
+    wrong = Topic(stream.topics.partner_events("broken"), stream.settings.partitions + 1, {})
+    await ensure_topics(stream.kafka, stream.settings, [wrong])
+    fine = await add_partner(stream.kafka, stream.settings, "fine", "acme")
+    await _set(stream, msgspec.structs.replace(fine, id="broken"))
+    await stream.publish(created_event(1))
+    async with running(run_fanout, stream.settings):
+        await stream.until_delivered("fine", 1)
+        await stream.publish(used_event(1, 2))
+        await stream.until_delivered("fine", 2)
 
 
 async def test_a_foreign_record_in_the_stream_reaches_no_partner(

@@ -19,11 +19,12 @@ from lockstream.runtime.settings import Settings
 from lockstream.schemas.lock_events import Event, EventHeaders, encode_event, event_type
 from lockstream.schemas.partner_events import (
     PartnerPosition,
+    decode_envelope,
     encode_envelope,
     envelope,
     partner_headers,
 )
-from lockstream.schemas.registry import Partner
+from lockstream.schemas.registry import Partner, PausedAt
 from lockstream.schemas.topics import lock_key
 from tests.examples_of import created_event, used_event
 from tests.integration.roles import add_partner, install
@@ -98,7 +99,7 @@ async def test_the_output_says_where_to_go_on_and_how_to_count(partition: Partit
     taken = partition.made()
     async with partition.output(0, "") as output:
         assert await taken.restore(output) == 15
-    decided = await taken.process([record_of(15, 1, used_event(version=3))])
+    decided = await taken.process([record_of(15, 1, used_event(version=9))])
     position = PartnerPosition.from_kafka(decided.outputs[0].headers)
     assert (position.source_offset, position.sequence) == (15, 3)
 
@@ -129,6 +130,46 @@ async def test_a_topic_that_is_empty_and_was_not_needs_a_checkpoint(partition: P
         await partition.goes_on_at()
     with pytest.raises(StreamViolation, match="could repeat events"):
         await partition.goes_on_at(15, "anything")
+
+
+async def test_a_paused_partner_goes_on_where_it_was_though_nothing_else_knows(
+    partition: Partition,
+) -> None:
+    """Retention has emptied its topic, and its group's offsets have expired."""
+    await partition.deliver((10, 1), (14, 2))
+    async with partition.output(40, note(2, partition.partner)) as output:
+        kept = await partition.made().paused_at(output)
+        assert kept == PausedAt(40, 2, await output.high_watermark(partition.topic))
+    partition.partner = msgspec.structs.replace(partition.partner, paused_at=(kept,))
+    assert await partition.goes_on_at() == 40
+    await partition.empty()
+    taken = partition.made()
+    async with partition.output(0, "") as output:
+        assert await taken.restore(output) == 40
+    decided = await taken.process([record_of(40, 1, used_event())])
+    assert PartnerPosition.from_kafka(decided.outputs[0].headers).sequence == 3
+
+
+async def test_where_a_partner_was_paused_says_nothing_once_more_was_written(
+    partition: Partition,
+) -> None:
+    await partition.deliver((10, 1))
+    async with partition.output(0, "") as output:
+        kept = await partition.made().paused_at(output)
+    kept = msgspec.structs.replace(kept, next_offset=40)
+    partition.partner = msgspec.structs.replace(partition.partner, paused_at=(kept,))
+    assert await partition.goes_on_at() == 40
+    await partition.deliver((14, 2))
+    assert await partition.goes_on_at() == 15
+    await partition.empty()
+    with pytest.raises(StreamViolation, match="could repeat events"):
+        await partition.goes_on_at()
+
+
+async def test_a_registration_that_lacks_a_partition_stops_it(partition: Partition) -> None:
+    partition.partner = msgspec.structs.replace(partition.partner, start_offsets=())
+    with pytest.raises(StreamViolation, match="no start offset for partition 0"):
+        await partition.goes_on_at()
 
 
 def record_of(offset: int, source_offset: int, event: Event) -> Record:
@@ -167,3 +208,32 @@ async def test_an_event_whose_fact_does_not_follow_goes_to_nobody(
         await made.process(events[1:])
     with pytest.raises(StreamViolation, match=f"source-offset {again} does not follow 4"):
         await made.process(events[1:])
+
+
+async def test_what_a_partner_does_not_get_leaves_no_gap_in_its_sequence(
+    partition: Partition,
+) -> None:
+    events = [
+        record_of(0, 0, created_event()),
+        record_of(1, 1, used_event(version=2, org_id="bolt")),
+        record_of(2, 2, used_event(version=3)),
+    ]
+    assert await delivered(partition, events) == [0, 2]
+
+
+async def test_a_record_is_for_its_partner_under_its_locks_key(partition: Partition) -> None:
+    decided = await partition.made().process([record_of(3, 1, used_event(lock_id=9, version=4))])
+    (output,) = decided.outputs
+    assert (output.topic, output.key) == (partition.topic, b"9")
+    detail = decode_envelope(output.value or b"").detail
+    assert (detail.partner_id, detail.version, detail.data.lock_id) == ("a", 4, 9)
+
+
+async def test_an_event_that_can_not_be_read_is_refused_for_that_each_time(
+    partition: Partition,
+) -> None:
+    unreadable = msgspec.structs.replace(record_of(3, 1, used_event()), value=b"{}")
+    made = partition.made()
+    for _ in range(2):
+        with pytest.raises(StreamViolation, match="offset 3: Object missing required field"):
+            await made.process([unreadable])

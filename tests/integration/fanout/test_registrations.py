@@ -14,7 +14,8 @@ from lockstream.eventlog.stage import Stage
 from lockstream.eventlog.tail import Tail
 from lockstream.eventlog.transactional_writer import TransactionalWriter
 from lockstream.fanout.role import run_fanout
-from lockstream.runtime.errors import KafkaUnavailable
+from lockstream.runtime.errors import KafkaUnavailable, StreamViolation
+from lockstream.runtime.process import first_leaf
 from lockstream.runtime.settings import Settings
 from lockstream.schemas.partner_events import decode_envelope
 from lockstream.schemas.topics import partition_of
@@ -134,6 +135,61 @@ async def test_a_stage_that_is_slow_to_stop_delays_no_other_partner_and_is_alone
         slow.set()
         await stream.until_delivered("slow", 2)
     assert most == [1]
+
+
+class Broken:
+    """Raises what it is told to, each once, instead of serving the partner ``broken``."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *errors: Exception) -> None:
+        self.raised: list[Exception] = []
+        run = Stage.run
+
+        async def broken(stage: Stage, stop: asyncio.Event) -> None:
+            if stage._setup.name.label == "partner broken" and len(self.raised) < len(errors):
+                self.raised.append(error := errors[len(self.raised)])
+                raise error
+            await run(stage, stop)
+
+        monkeypatch.setattr(Stage, "run", broken)
+
+
+async def test_a_partner_that_fails_as_it_may_is_tried_again(
+    stream: Stream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = Broken(
+        monkeypatch,
+        KafkaUnavailable("away"),
+        ExceptionGroup("", [ExceptionGroup("", [KafkaUnavailable("away")])]),
+        ExceptionGroup("", [StreamViolation("stopped")]),
+    )
+    await add_partner(stream.kafka, stream.settings, "broken", "acme")
+    await stream.publish(created_event(1))
+    async with running(run_fanout, stream.settings):
+        await stream.until_delivered("broken", 1)
+    assert len(broken.raised) == 3
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ZeroDivisionError("unforeseen"),
+        ExceptionGroup("", [KafkaUnavailable("away"), ZeroDivisionError("unforeseen")]),
+    ],
+    ids=["alone", "beside another"],
+)
+async def test_a_partner_that_fails_as_nobody_foresaw_ends_the_process_with_its_reason(
+    stream: Stream, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """Its supervisor starts it again; swallowed, the partner would get nothing, in silence."""
+    Broken(monkeypatch, error)
+    await add_partner(stream.kafka, stream.settings, "fine", "acme")
+    await add_partner(stream.kafka, stream.settings, "broken", "acme")
+    with pytest.raises(ExceptionGroup) as ended:
+        async with asyncio.timeout(30):
+            await run_fanout(stream.settings, asyncio.Event())
+    matched, _ = ended.value.split(ZeroDivisionError)
+    assert matched is not None
+    assert isinstance(first_leaf(matched), ZeroDivisionError)
 
 
 async def test_a_tail_that_can_not_reach_an_offset_says_so(stream: Stream) -> None:

@@ -105,6 +105,30 @@ async def test_an_owner_of_before_whose_fold_ends_late_takes_nothing_from_the_ne
     assert len(old.failures) == fails
 
 
+async def test_a_partition_that_can_not_be_folded_is_told_and_holds_up_no_other(
+    read_model: ReadModel,
+) -> None:
+    broken, fine = Owner(), Owner()
+    others = [
+        Stretch(1, n, n + 1, events=[CommittedEvent(n, n, event, encode_event(event))])
+        for n, event in enumerate([created_event(8), used_event(8)])
+    ]
+    gap, later = SECOND, msgspec.structs.replace(SECOND, begin=2, end=3)
+    async with running(read_model) as queue:
+        await queue.submit(Pending(fine, 1, others[0]))
+        await queue.submit(Pending(broken, 1, gap))
+        await queue.submit(Pending(fine, 2, others[1]))
+        await queue.submit(Pending(broken, 2, later))
+
+        async def all_are_done_with() -> bool:
+            return queue.size == 0
+
+        await eventually(all_are_done_with)
+    assert (broken.ends, [type(error) for error in broken.failures]) == ([], [ReadModelMoved])
+    assert (fine.ends, fine.failures) == ([1, 2], [])
+    assert await read_model.known_lock_ids([7, 8]) == {8}
+
+
 class Interrupted(ReadModel):
     """What it has when the events of a batch are about to be folded in."""
 

@@ -17,7 +17,7 @@ from lockstream.projector.role import run_projector
 from lockstream.read_model.database import Database, read_model_url
 from lockstream.read_model.fold import CommittedEvent, Stretch
 from lockstream.read_model.rows import Known
-from lockstream.read_model.store import ReadModel
+from lockstream.read_model.store import ReadModel, ReadModelMoved
 from lockstream.runtime.errors import PartitionsChanged
 from lockstream.runtime.readiness import Readiness
 from lockstream.runtime.settings import Settings
@@ -39,7 +39,13 @@ from tests.examples_of import (
     used_event,
 )
 from tests.integration.conftest import open_read_model
-from tests.integration.kafka_tools import eventually, read_all, write_facts, write_raw
+from tests.integration.kafka_tools import (
+    eventually,
+    read_all,
+    shares,
+    write_facts,
+    write_raw,
+)
 from tests.integration.roles import install, running
 
 
@@ -202,13 +208,16 @@ async def test_a_projector_that_is_abandoned_anywhere_repeats_and_loses_nothing(
 
 async def test_two_projectors_share_the_partitions_and_take_over_from_each_other(log: Log) -> None:
     locks = range(1, 13)
+    group, partitions = log.topics.group("projector"), log.settings.partitions
     await log.record(*(lock_created(n) for n in locks))
     async with running(run_projector, log.settings) as first:
         await log.until_events(12)
         async with running(run_projector, log.settings):
+            await eventually(lambda: shares(log.kafka, group, 2, partitions))
             await log.record(*(temp_key_used(n) for n in locks))
             await log.until_events(24)
             await first.stop()
+            await eventually(lambda: shares(log.kafka, group, 1, partitions))
             await log.record(*(temp_key_used(n) for n in locks))
             events = await log.until_events(36)
     for n in locks:
@@ -405,8 +414,9 @@ async def _delete_before(log: Log, offset: int, topic: str = "") -> None:
         await admin.delete_records({tp: RecordsToDelete(before_offset=offset)})
 
 
-async def test_another_partition_count_is_refused(log: Log) -> None:
-    wrong = msgspec.structs.replace(log.settings, partitions=log.settings.partitions + 1)
+@pytest.mark.parametrize("more", [1, -1])
+async def test_another_partition_count_is_refused(log: Log, more: int) -> None:
+    wrong = msgspec.structs.replace(log.settings, partitions=log.settings.partitions + more)
     with pytest.raises(PartitionsChanged, match="LOCKSTREAM_PARTITIONS"):
         await install(log.kafka, wrong)
 
@@ -443,16 +453,10 @@ class SlowToAnswer(ReadModel):
         return answer
 
 
-async def test_a_fold_that_ends_during_a_look_up_is_not_taken_for_a_rebuild(
-    settings: Settings,
-) -> None:
-    model = SlowToAnswer(Database(read_model_url(settings), 5.0), settings.partitions)
-    await model.prepare()
-    fact = temp_key_used(1)
-    number = partition_of(1, settings.partitions)
+def alone(settings: Settings, model: ReadModel, number: int) -> ProjectorPartition:
     readiness = Readiness()
     metrics = ProjectorMetrics(readiness, lambda: ())
-    partition = ProjectorPartition(
+    return ProjectorPartition(
         settings.topics,
         settings.partitions,
         number,
@@ -462,12 +466,46 @@ async def test_a_fold_that_ends_during_a_look_up_is_not_taken_for_a_rebuild(
         fail=lambda error: pytest.fail(str(error)),
         metrics=metrics,
     )
+
+
+async def test_a_fold_that_ends_during_a_look_up_is_not_taken_for_a_rebuild(
+    settings: Settings,
+) -> None:
+    model = SlowToAnswer(Database(read_model_url(settings), 5.0), settings.partitions)
+    await model.prepare()
+    fact = temp_key_used(1)
+    number = partition_of(1, settings.partitions)
+    partition = alone(settings, model, number)
     partition._generation = (await model.progress()).generation
     folded = CommittedEvent(6, 3, used_event(1), b"")
     model.meanwhile(lambda: partition.folded(1, Stretch(number, 0, 7, events=[folded])))
     record = Record(number, 5, 0, lock_key(1), encode_fact(fact), ())
     decided = await partition.process([record])
     assert decided.taken == 1
+    await model.close()
+
+
+async def test_nothing_is_decided_by_a_model_that_was_emptied_or_has_gone_back(
+    settings: Settings,
+) -> None:
+    """Emptied, it has another generation; put back from a copy of before, it has the same."""
+    model = open_read_model(settings)
+    await model.prepare()
+    number = partition_of(1, settings.partitions)
+    record = Record(number, 5, 0, lock_key(1), encode_fact(temp_key_used(1)), ())
+    partition = alone(settings, model, number)
+    partition._generation = (await model.progress()).generation
+    assert (await partition.process([record])).taken == 1
+    folded = CommittedEvent(6, 3, used_event(1), b"")
+    partition.folded(1, Stretch(number, 0, 7, events=[folded]))
+    another = Record(number, 6, 0, lock_key(1), encode_fact(temp_key_used(1, "other")), ())
+    with pytest.raises(ReadModelMoved, match="has gone back to 0"):
+        await partition.process([another])
+    partition = alone(settings, model, number)
+    partition._generation = (await model.progress()).generation
+    await model.reset()
+    with pytest.raises(ReadModelMoved, match="was emptied or replaced"):
+        await partition.process([record])
     await model.close()
 
 

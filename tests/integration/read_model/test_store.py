@@ -1,18 +1,23 @@
 """The same promises on SQLite and on PostgreSQL."""
 
+import asyncio
 from collections.abc import Sequence
-from uuid import uuid4
+from uuid import UUID, uuid4
 
+import msgspec
 import pytest
 
 from lockstream.read_model.fold import CommittedEvent, ParkedFact, Stretch
+from lockstream.read_model.rows import Position
 from lockstream.read_model.store import ReadModel, ReadModelMoved
 from lockstream.read_model.tables import LOCK_EVENTS, PARKED_FACTS
 from lockstream.runtime.errors import StreamViolation
+from lockstream.runtime.settings import Settings
 from lockstream.schemas.lock_events import Event, encode_event
-from lockstream.schemas.parked_facts import ParkedHeaders
+from lockstream.schemas.parked_facts import ParkedHeaders, Reason
 from lockstream.schemas.primitives import MAX_LOCK_ID
 from tests.examples_of import LOCK_UUID, TIME, created_event, used_event
+from tests.integration.conftest import open_read_model
 
 
 def stretch(begin: int, events: Sequence[Event], partition: int = 0) -> Stretch:
@@ -40,7 +45,19 @@ async def test_applying_a_stretch_again_changes_nothing(read_model: ReadModel) -
     await read_model.apply([stretch(0, HISTORY[:2])])
     events = (await read_model.events_of(7, 0, "acme", 0, 10))[0]
     assert [event.version for event in events] == [1, 2, 3]
-    assert (await read_model.positions(LOCK_EVENTS))[0].next_offset == 3
+    assert (await read_model.positions(LOCK_EVENTS))[0] == Position(3, 102, -1)
+
+
+async def test_the_newest_id_is_the_newest_of_all_that_were_folded_in(
+    read_model: ReadModel,
+) -> None:
+    """Whoever restores looks up every id that is not newer."""
+    older = UUID("01a20943-063b-7611-93e4-06cdc29e2571")
+    newer = UUID("01a20943-063c-7611-93e4-06cdc29e2571")
+    await read_model.apply([stretch(0, [created_event(), used_event(event_id=newer)])])
+    await read_model.apply([stretch(2, [used_event(version=3, event_id=older)])])
+    await read_model.apply([stretch(3, [used_event(version=4)])])
+    assert (await read_model.positions(LOCK_EVENTS))[0].newest_id_ms == 0x01A20943063C
 
 
 async def test_a_stretch_with_a_gap_before_it_is_refused_whole(read_model: ReadModel) -> None:
@@ -119,21 +136,115 @@ async def test_parked_facts_are_found_by_their_event_id(read_model: ReadModel) -
     found = await read_model.parked_fact(event_id)
     assert found is not None
     assert (found.reason, found.lock_id, found.org_id) == ("unknown-lock", 9, "acme")
-    assert (await read_model.positions(PARKED_FACTS))[2].source_offset == 5
+    assert (await read_model.positions(PARKED_FACTS))[2] == Position(4, 5)
+    assert await read_model.count_parked() == 1
+
+
+def parked(offset: int, event_id: UUID, reason: Reason = "unknown-lock") -> ParkedFact:
+    headers = ParkedHeaders(reason, "", "lock-facts", offset, TIME, str(event_id), 9, "acme")
+    return ParkedFact(offset, headers)
+
+
+async def test_of_a_fact_that_was_parked_again_the_last_reason_counts(
+    read_model: ReadModel,
+) -> None:
+    event_id = uuid4()
+    facts = [parked(0, event_id), parked(1, event_id, "uuid-taken"), parked(2, uuid4())]
+    await read_model.apply_parked([Stretch(2, 0, 3, parked=facts)])
+    found = await read_model.parked_fact(event_id)
+    assert found is not None
+    assert (found.reason, found.source_offset) == ("uuid-taken", 1)
+    assert await read_model.parked_facts([event_id, uuid4()]) == {event_id: found}
 
 
 async def test_reset_forgets_everything(read_model: ReadModel) -> None:
+    event_id = uuid4()
+    facts = Stretch(0, 0, 1, parked=[parked(0, event_id)])
+
+    async def everything() -> tuple[object, ...]:
+        known = await read_model.known(0, [7], [(7, "key-1")], [HISTORY[1].event_id], [LOCK_UUID])
+        return (
+            *(known.position, known.locks, known.used_counts, known.event_ids, known.uuid_owners),
+            *(await read_model.positions(PARKED_FACTS), await read_model.parked_fact(event_id)),
+        )
+
+    nothing = await everything()
+    for _ in range(2):
+        await read_model.apply([stretch(0, HISTORY)])
+        await read_model.apply_parked([facts])
+        assert all(was != now for was, now in zip(nothing, await everything(), strict=True))
+        await read_model.reset()
+        assert await everything() == nothing
+
+
+async def test_several_roles_may_prepare_at_once_and_change_nothing(
+    read_model: ReadModel,
+) -> None:
     await read_model.apply([stretch(0, HISTORY)])
-    await read_model.reset()
-    assert (await read_model.lock(7, 0))[0] is None
-    await read_model.apply([stretch(0, HISTORY)])
-    assert (await read_model.lock(7, 0))[0] is not None
-
-
-async def test_several_roles_may_prepare_at_once(read_model: ReadModel) -> None:
-    import asyncio
-
+    before = await read_model.progress()
     await asyncio.gather(*(read_model.prepare() for _ in range(4)))
+    assert await read_model.progress() == before
+
+
+async def test_a_file_that_was_replaced_is_noticed_and_begun_anew(settings: Settings) -> None:
+    """What would be written into the old one would be in no file."""
+    model = open_read_model(settings)
+    await model.prepare()
+    await model.apply([stretch(0, HISTORY)])
+    before = await model.progress()
+    await model.notice_replaced_file()
+    assert await model.progress() == before
+    for file in settings.state_dir.glob("read_model.db*"):
+        file.unlink()
+    await model.notice_replaced_file()
+    now = await model.progress()
+    assert now.generation != before.generation
+    assert now.events[0] == Position()
+    await model.close()
+
+
+async def test_any_number_of_ids_can_be_asked_for(read_model: ReadModel) -> None:
+    """The projector asks for those of a whole batch: one left out is a fact recorded twice."""
+    events: list[Event] = [
+        msgspec.structs.replace(created_event(lock_id=n), aggregate_id=uuid4())
+        for n in range(1, 1001)
+    ]
+    await read_model.apply([stretch(0, events)])
+    ids, lock_uuids = [e.event_id for e in events], [e.aggregate_id for e in events]
+    known = await read_model.known(0, [], [], [*ids, uuid4()], [*lock_uuids, uuid4()])
+    assert known.event_ids == set(ids)
+    assert known.uuid_owners == {e.aggregate_id: e.lock_id for e in events}
+    facts = [parked(offset, event_id) for offset, event_id in enumerate(ids)]
+    await read_model.apply_parked([Stretch(0, 0, len(facts), parked=facts)])
+    assert set(await read_model.parked_facts(ids)) == set(ids)
+
+
+async def test_locks_are_listed_by_id_and_only_for_their_organisation(
+    read_model: ReadModel,
+) -> None:
+    organizations = {5: "acme", 7: "bolt", 9: "acme", 12: "acme"}
+    await read_model.apply(
+        [stretch(0, [created_event(n, org) for n, org in organizations.items()])]
+    )
+    assert [row.lock_id for row in await read_model.locks_after(5, None, 2)] == [7, 9]
+    assert [row.lock_id for row in await read_model.locks_after(0, "acme", 2)] == [5, 9]
+    assert [row.lock_id for row in await read_model.locks_after(9, "acme", 2)] == [12]
+    assert await read_model.locks_after(0, "other", 2) == []
+
+
+async def test_two_that_fold_the_same_at_once_fold_it_once(
+    read_model: ReadModel, settings: Settings
+) -> None:
+    """As a replica does that is still at it when its successor restores. Any error fails it."""
+    url = read_model._database._url.render_as_string(hide_password=False)
+    others = [open_read_model(settings, url) for _ in range(3)]
+    for round_ in range(20):
+        events: list[Event] = [created_event(lock_id=100 * round_ + n) for n in range(1, 30)]
+        same = stretch(29 * round_, events)
+        await asyncio.gather(*(model.apply([same]) for model in (read_model, *others)))
+    assert (await read_model.positions(LOCK_EVENTS))[0].next_offset == 29 * 20
+    for model in others:
+        await model.close()
 
 
 async def test_thousands_of_events_in_one_transaction(read_model: ReadModel) -> None:

@@ -84,6 +84,11 @@ def test_one_bad_entry_is_reported_and_stops_nobody(
     logged_errors.clear()
 
 
+async def test_a_change_that_came_before_anybody_waited_is_not_missed() -> None:
+    registry = registry_of(entry(ACME))
+    await asyncio.wait_for(registry.changed(), 5)
+
+
 async def test_whoever_waits_for_a_change_is_woken_by_each_once() -> None:
     registry = Registry()
     waiting = asyncio.create_task(registry.changed())

@@ -8,6 +8,7 @@ import pytest
 
 from lockstream.operations import supervisor
 from lockstream.operations.supervisor import Command, Supervised
+from lockstream.runtime.errors import ConfigurationError
 from tests.integration.kafka_tools import eventually
 
 WRITES = "import os, time\nwhile True: os.write(1, b'x' * 999 + b'\\n'); time.sleep(0.0005)"
@@ -74,3 +75,38 @@ async def test_one_that_is_being_started_again_is_stopped_too(
     if service.pid is not None:
         with pytest.raises(ProcessLookupError):
             os.kill(service.pid, 0)
+
+
+async def test_one_that_dies_is_started_again_at_once_and_then_with_growing_pauses(
+    tmp_path: Path,
+) -> None:
+    told: list[str] = []
+    starts: list[int | None] = []
+    command = Command("role", (sys.executable, "-c", "1 / 0"), os.environ, tmp_path / "role.log")
+    service = Supervised(command, lambda: starts.append(service.pid), tell=told.append)
+    running = asyncio.create_task(service.run())
+
+    async def has_died_three_times() -> bool:
+        return len(told) >= 3
+
+    await eventually(has_died_three_times)
+    await service.stop()
+    await running
+    begins = [line.partition("; see ")[0] for line in told[:3]]
+    assert begins == [
+        "role ended (exit code 1), starting it again",
+        "role ended (exit code 1), starting it again in 0.5 s",
+        "role ended (exit code 1), starting it again in 1.0 s",
+    ]
+    assert len(set(starts)) >= 3
+
+
+async def test_one_that_its_configuration_has_ended_is_not_started_again(tmp_path: Path) -> None:
+    ends = "import sys; print('lockstream: SETTING: no', file=sys.stderr); sys.exit(2)"
+    starts: list[None] = []
+    command = Command("role", (sys.executable, "-c", ends), os.environ, tmp_path / "role.log")
+    service = Supervised(command, lambda: starts.append(None))
+    async with asyncio.timeout(30):
+        with pytest.raises(ConfigurationError, match=r"^SETTING: no\Z"):
+            await service.run()
+    assert len(starts) == 1

@@ -24,9 +24,9 @@ def queue(folder: Path) -> FoldQueue:
     return FoldQueue(model, readiness, ProjectorMetrics(readiness, list))
 
 
-def pending(events: int, value_bytes: int) -> Pending:
+def pending(events: int, value_bytes: int, partition: int = 0) -> Pending:
     event = CommittedEvent(0, 0, used_event(), b"x" * value_bytes)
-    return Pending(Owner(), 0, Stretch(0, 0, events, events=[event] * events))
+    return Pending(Owner(), 0, Stretch(partition, 0, events, events=[event] * events))
 
 
 async def waits_for_room(fold_queue: FoldQueue, more: Pending) -> bool:
@@ -51,3 +51,16 @@ async def test_partitions_wait_while_much_is_not_folded_whether_in_number_or_in_
     fold_queue = queue(tmp_path)
     await fold_queue.submit(pending(100, 400))
     assert not await waits_for_room(fold_queue, few)
+
+
+async def test_what_waits_of_one_partition_is_forgotten_alone(tmp_path: Path) -> None:
+    """Its new owner reads it again from the log; nobody reads the others' again."""
+    fold_queue = queue(tmp_path)
+    for each in (pending(3, 10), pending(5, 10, partition=1), pending(2, 10)):
+        await fold_queue.submit(each)
+    fold_queue.drop(0)
+    assert fold_queue.size == 5
+    fold_queue.drop(0)
+    assert fold_queue.size == 5
+    fold_queue.drop(1)
+    assert fold_queue.size == 0

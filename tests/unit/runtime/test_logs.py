@@ -1,5 +1,7 @@
 import asyncio
 import json
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 
 from lockstream.runtime.logs import FULL_LINES, AccessLine, AccessLog
@@ -44,3 +46,43 @@ def test_an_access_line_says_when_it_was() -> None:
         said = datetime.fromisoformat(log.now())
         assert before - timedelta(milliseconds=1) < said <= datetime.now(UTC)
     assert len(log.now()) == 24
+
+
+LOGS = """
+import logging
+from lockstream.runtime.logs import RequestIds, request_ids, set_up_logs
+set_up_logs({level!r})
+logging.getLogger("sqlalchemy.engine").debug("their values")
+logging.getLogger("httpx").info("their URL")
+logging.getLogger("aiokafka").error("their retry")
+ours = logging.getLogger("lockstream.test")
+ours.debug("ours, in detail")
+request_ids.set(RequestIds("r-1"))
+try:
+    raise ValueError("two\\nlines")
+except ValueError:
+    ours.exception("failed", extra={{"details": {{"partition": 3}}}})
+"""
+
+
+def logged(level: str) -> list[dict[str, object]]:
+    code = LOGS.format(level=level)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+    return [json.loads(line) for line in done.stderr.splitlines()]
+
+
+def test_a_line_is_one_object_that_says_for_which_request_it_was_logged() -> None:
+    (line,) = logged("INFO")
+    assert (line["level"], line["logger"], line["message"]) == (
+        "ERROR",
+        "lockstream.test",
+        "failed",
+    )
+    assert (line["request_id"], line["partition"]) == ("r-1", 3)
+    assert "ValueError: two\nlines" in str(line["exception"])
+
+
+def test_in_detail_we_log_our_own_lines_and_never_the_values_that_libraries_see() -> None:
+    messages = [line["message"] for line in logged("DEBUG")]
+    assert "ours, in detail" in messages
+    assert "their values" not in messages

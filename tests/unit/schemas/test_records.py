@@ -86,6 +86,14 @@ def test_the_documented_fact_is_read() -> None:
         (b'"userId"', b'"userID"'),
         (b"example_string", b"a\\u0000b"),
         (b"example_string", b"x" * 129),
+        (b"example_string", b""),
+        (b"example_string", b"x\\n"),
+        (b"example_string", b"\\u007f"),
+        (b"example_string", b"\\u0085"),
+        (b'"acme"', b'"acme\\n"'),
+        (b'"acme"', b'"%b"' % (b"a" * 65)),
+        (b'"alice"', b'""'),
+        (b'"alice"', b'"%b"' % (b"a" * 256)),
         (b"2026-11-23T10", b"2026-13-23T10"),
         (b"2026-11-23T10:00:00.123Z", b"yesterday"),
         (b"00.123Z", b"00.123"),
@@ -97,6 +105,23 @@ def test_the_documented_fact_is_read() -> None:
 def test_a_fact_that_is_not_of_its_shape_is_refused(old: bytes, new: bytes) -> None:
     with pytest.raises(msgspec.DecodeError):
         decode_fact(FACT.replace(old, new, 1))
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b'"lockId":123', b'"lockId":9223372036854775807'),
+        (b"example_string", b"x" * 128),
+        (b"example_string", "schlüssel-🗝".encode()),
+        (b'"acme"', b'"%b"' % (b"a" * 64)),
+        (b'"acme"', b'"A.b_c-9"'),
+        (b'"alice"', b'"%b"' % (b"a" * 255)),
+        (b"00.123Z", b"00.123456789+14:00"),
+    ],
+)
+def test_a_fact_is_read_up_to_its_bounds(old: bytes, new: bytes) -> None:
+    taken = FACT.replace(old, new, 1)
+    assert encode_fact(decode_fact(taken)) == taken
 
 
 @pytest.mark.parametrize("fact", [temp_key_used(), lock_created()], ids=["used", "created"])
@@ -167,6 +192,13 @@ def test_the_partner_record_is_the_envelope_that_partners_know() -> None:
         "sequence": b"9",
     }
     assert PartnerPosition.from_kafka(headers) == PartnerPosition(41, 9)
+
+
+def test_partners_are_told_when_it_happened_and_not_when_it_was_recorded() -> None:
+    late = msgspec.structs.replace(used_event(), recorded_at="2026-11-24T00:00:00.000Z")
+    record = envelope(late, "acme-crm")
+    assert (record.time, record.detail.timestamp) == (TIME, 1795428000123)
+    assert dict(partner_headers(record, source_offset=1, sequence=1))["ce_time"] == TIME.encode()
 
 
 def test_no_partner_sees_who_issued_the_command() -> None:

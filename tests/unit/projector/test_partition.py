@@ -1,0 +1,52 @@
+"""What a partition of the projector forgets, and when."""
+
+from pathlib import Path
+
+import pytest
+
+from lockstream.projector import lock_states
+from lockstream.projector.fold_queue import FoldQueue
+from lockstream.projector.lock_uuids import LockUuids
+from lockstream.projector.metrics import ProjectorMetrics
+from lockstream.projector.partition import ProjectorPartition
+from lockstream.read_model.database import Database, read_model_url
+from lockstream.read_model.fold import CommittedEvent, ParkedFact, Stretch
+from lockstream.read_model.store import ReadModel
+from lockstream.runtime.readiness import Readiness
+from lockstream.runtime.settings import Settings
+from lockstream.schemas.parked_facts import ParkedHeaders
+from tests.examples_of import TIME, created_event
+
+
+def partition_in(folder: Path) -> ProjectorPartition:
+    settings, readiness = Settings(state_dir=folder), Readiness()
+    model = ReadModel(Database(read_model_url(settings), 5.0), 1)
+    metrics = ProjectorMetrics(readiness, list)
+    return ProjectorPartition(
+        settings.topics,
+        1,
+        0,
+        model,
+        FoldQueue(model, readiness, metrics),
+        LockUuids(),
+        fail=lambda error: pytest.fail(str(error)),
+        metrics=metrics,
+    )
+
+
+def test_what_a_batch_has_changed_is_kept_until_its_events_are_folded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its parked facts are folded first, and say nothing of them."""
+    monkeypatch.setattr(lock_states, "LOCKS_KEPT", 0)
+    partition = partition_in(tmp_path)
+    states, event = partition._states, created_event()
+    batch = states.begin_batch()
+    states.record(event)
+    parked = ParkedFact(0, ParkedHeaders("unknown-lock", "", "lock-facts", 3, TIME))
+    partition.folded(batch, Stretch(0, 0, 1, parked=[parked]))
+    states.forget()
+    assert states.lock(7) is not None
+    partition.folded(batch, Stretch(0, 0, 1, events=[CommittedEvent(0, 0, event, b"")]))
+    states.forget()
+    assert states.lock(7) is None
