@@ -91,14 +91,16 @@ class SteppedPublisher(FactPublisher):
 
 
 class TrustingDoorkeeper(Doorkeeper):
-    """Believes the organisation that is named."""
+    """Believes the organisation and the key that are named."""
 
     def __init__(self) -> None:
         pass
 
     async def admit(self, request: HTTPConnection) -> Principal:
         org_id = request.headers.get("x-org", "acme")
-        return Principal(org_id, Actor(kind="service", subject="open-flow", org_id=org_id))
+        key_id = request.headers.get("x-key")
+        actor = Actor(kind="service", subject="open-flow", org_id=org_id, key_id=key_id)
+        return Principal(org_id, actor)
 
 
 class Asked:
@@ -112,6 +114,7 @@ class Asked:
         model: ReadModel,
         publisher: SteppedPublisher,
         begin: int,
+        rate_limits: RateLimits,
     ) -> None:
         self.settings, self.kafka, self.publisher = settings, kafka, publisher
         self.steps = publisher.steps = Steps()
@@ -140,7 +143,7 @@ class Asked:
         )
         api = Api(
             TrustingDoorkeeper(),
-            RateLimits(0, 0, 60),
+            rate_limits,
             self.handler,
             self.lookups,
             self.model,
@@ -198,9 +201,10 @@ class Asked:
         temp_key: str = "key-1",
         key: str | None = None,
         headers: Mapping[str, str] = {},
+        user: str | None = "user-1",
     ) -> httpx.Response:
         given = {**({"Idempotency-Key": key} if key else {}), **headers}
-        body = {"tempKeyUuid": temp_key, "userId": "user-1"}
+        body = {"tempKeyUuid": temp_key, "userId": user}
         return await self.client.post(f"/locks/{lock_id}/use-temp-key", json=body, headers=given)
 
     async def get(self, path: str, org_id: str = "acme") -> httpx.Response:
@@ -215,6 +219,7 @@ async def asking(
     *,
     begin: int = 0,
     answer_timeout: float = 10.0,
+    rate_limits: RateLimits | None = None,
 ) -> AsyncIterator[Asked]:
     chosen = msgspec.structs.replace(settings, answer_timeout=answer_timeout)
     publisher = SteppedPublisher(
@@ -225,7 +230,8 @@ async def asking(
         await ensure_installation(kafka, settings)
 
     publisher.install = install
-    asked = Asked(chosen, kafka, model, publisher, begin)
+    limits = RateLimits(0, 0, 60) if rate_limits is None else rate_limits
+    asked = Asked(chosen, kafka, model, publisher, begin, limits)
     try:
         yield asked
     finally:

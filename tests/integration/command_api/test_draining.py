@@ -65,6 +65,23 @@ async def test_what_is_under_way_at_the_stop_is_answered(listener: Listener) -> 
         assert (answer.status, answer.headers["connection"]) == (200, "close")
 
 
+async def test_a_head_that_is_half_there_when_the_idle_are_closed_is_answered(
+    listener: Listener,
+) -> None:
+    kept, fresh, idle = [await listener.connect() for _ in range(3)]
+    for connection in (kept, idle):
+        await connection.send(GET)
+        assert (await connection.answer()).status == 200
+    for connection in (kept, fresh):
+        await connection.send(GET[:20])
+    listener.stop.set()
+    assert await idle.rest() == b"", "closed"
+    for connection in (kept, fresh):
+        await connection.send(GET[20:])
+        answer = await connection.answer()
+        assert (answer.status, answer.headers["connection"]) == (200, "close")
+
+
 async def test_what_the_kernel_has_connected_before_the_stop_is_answered(
     listener: Listener,
 ) -> None:

@@ -45,6 +45,13 @@ async def test_only_trusted_hosts_are_served(trusted: str, host: str, status: in
         assert (await listener.ask(get("/livez", host="10.0.0.7"))).status == 200
 
 
+async def test_whoever_names_no_host_is_not_served_where_some_are_trusted() -> None:
+    nameless = b"GET /unread HTTP/1.0\r\n\r\n"
+    for trusted, status in (("api.example.org", 400), ("", 200)):
+        async with listening(Settings(trusted_hosts=trusted)) as listener:
+            assert (await listener.ask(nameless)).status == status
+
+
 @pytest.mark.parametrize(
     ("trusted", "client", "scheme"),
     [
@@ -99,6 +106,39 @@ async def test_too_many_at_once_get_503_and_probes_still_get_through() -> None:
         listener.held.set()
         assert (await first.answer()).status == 200
         assert (await listener.ask(get())).status == 200
+
+
+async def test_a_request_that_ends_in_an_error_makes_room_too() -> None:
+    async with listening(Settings(max_in_flight=1)) as listener:
+        for _ in range(2):
+            assert (await listener.ask(get("/broken"))).status == 500
+        assert (await listener.ask(get())).status == 200
+        assert listener.door.in_flight == 0
+
+
+POST = b"POST /body HTTP/1.1\r\nHost: a\r\n"
+
+
+@pytest.mark.parametrize(("size", "status"), [(16_384, 200), (16_385, 413)])
+async def test_a_body_has_16_kib_at_most_announced_or_not(size: int, status: int) -> None:
+    body = b"x" * size
+    parts = (body[:9_000], body[9_000:])
+    chunks = b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in parts)
+    async with listening(Settings()) as listener:
+        for request in (
+            POST + b"Content-Length: %d\r\n\r\n" % size + body,
+            POST + b"Transfer-Encoding: chunked\r\n\r\n" + chunks + b"0\r\n\r\n",
+        ):
+            answer = await listener.ask(request)
+            assert (answer.status, len(answer.body) == size) == (status, status == 200)
+        assert len(listener.seen) == (2 if status == 200 else 0)
+
+
+async def test_a_body_that_is_announced_too_large_is_not_waited_for() -> None:
+    async with listening(Settings(receipt_timeout=1.0)) as listener:
+        answer = await listener.ask(POST + b"Content-Length: 16385\r\n\r\n")
+        assert (answer.status, answer.headers["connection"]) == (413, "close")
+        assert listener.seen == []
 
 
 async def test_every_answer_may_be_neither_kept_nor_guessed_at() -> None:

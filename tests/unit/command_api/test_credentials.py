@@ -20,7 +20,7 @@ from lockstream.command_api.credentials import Doorkeeper
 from lockstream.command_api.issuer_keys import open_issuer_keys
 from lockstream.command_api.issuers import Issuer
 from lockstream.command_api.key_uses import KeyUses
-from lockstream.command_api.tokens import TokenChecker
+from lockstream.command_api.tokens import Caller, TokenChecker
 from lockstream.eventlog.kafka import Kafka, Record
 from lockstream.eventlog.registry import Registry
 from lockstream.runtime.settings import Settings
@@ -230,10 +230,23 @@ def _with_id(key_id: str) -> str:
 
 
 async def test_without_a_good_api_key_a_token_costs_us_no_signature_check(
-    door: httpx.AsyncClient,
+    door: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    answer = await knock(door, signed(scope="locks:read"), generate_key()[1])
-    assert answer.status_code == 401
+    checks: list[str] = []
+    check = TokenChecker.check
+
+    async def counted(checker: TokenChecker, token: str) -> Caller:
+        checks.append(token)
+        return await check(checker, token)
+
+    monkeypatch.setattr(TokenChecker, "check", counted)
+    for token in (signed(), signed(scope="locks:read"), "nonsense"):
+        answer = await knock(door, token, generate_key()[1])
+        assert (answer.status_code, answer.headers["www-authenticate"]) == (401, BAD_API_KEY)
+    assert checks == []
+    token = signed()
+    assert (await knock(door, token)).status_code == 200
+    assert checks == [token]
 
 
 async def test_a_refusal_says_which_credential_is_wrong_and_how(door: httpx.AsyncClient) -> None:

@@ -28,6 +28,8 @@ from lockstream.command_api.errors import (
 )
 from lockstream.runtime.errors import (
     CommandRefused,
+    IssuerUnavailable,
+    KafkaRefused,
     KafkaUnavailable,
     OutcomeUnknown,
     ReadModelUnavailable,
@@ -51,6 +53,7 @@ from lockstream.runtime.errors import (
         (KafkaUnavailable("away"), 503),
         (ReadModelUnavailable("away"), 503),
         (OutcomeUnknown("away"), 503),
+        (KafkaRefused("no"), 503),
         (RuntimeError("secret"), 500),
     ],
 )
@@ -113,6 +116,36 @@ def test_a_403_names_the_scope() -> None:
     assert 'error="insufficient_scope"' in scope.headers["www-authenticate"]
 
 
+@pytest.mark.parametrize(
+    ("error", "headers"),
+    [
+        (VersionNotReached(7, 3, 9), {"etag": '"3"'}),
+        (UnsupportedMediaType("no"), {"accept": "application/json"}),
+        (RateLimited({"Retry-After": "7", "RateLimit": "x"}), {"retry-after": "7"}),
+        (NotReceivedInTime(), {"connection": "close"}),
+        (TooLarge("no"), {"connection": "close"}),
+        (HeadTooLarge("no"), {"connection": "close"}),
+        (KafkaUnavailable("away"), {"retry-after": "1"}),
+        (ReadModelUnavailable("away"), {"retry-after": "1"}),
+        (IssuerUnavailable("away"), {"retry-after": "1"}),
+        (OutcomeUnknown("away"), {"retry-after": "1"}),
+    ],
+)
+def test_a_refusal_says_in_its_headers_how_to_go_on(
+    error: Exception, headers: dict[str, str]
+) -> None:
+    told = error_response(Asked(), error).headers
+    assert {name: told.get(name) for name in headers} == headers
+
+
+def test_what_kafka_refuses_is_told_as_what_lasts_and_has_recorded_nothing() -> None:
+    refused = error_response(Asked(), KafkaRefused("user api may not write to lock-facts"))
+    body = json.loads(bytes(refused.body))
+    assert (refused.status_code, refused.headers["retry-after"]) == (503, "30")
+    assert "recorded nothing, and none will until an operator has mended it" in body["message"]
+    assert "lock-facts" not in body["message"]
+
+
 def test_our_own_mistakes_and_faults_leak_nothing() -> None:
     for error in (RuntimeError("/etc/secret"), KafkaUnavailable("10.0.0.7 refused")):
         body = bytes(error_response(Asked(), error).body)
@@ -145,5 +178,17 @@ def test_without_a_key_nobody_is_told_to_repeat_with_it() -> None:
 
 @given(st.text(max_size=80) | st.text("application/problem+json;q=0.1, *", max_size=80))
 def test_any_accept_is_a_wish_or_none(accept: str) -> None:
-    if wants_problem(accept):
-        assert "application/problem+json" in accept.lower()
+    assert wants_problem(accept) <= ("application/problem+json" in accept.lower())
+
+
+THOUSANDTHS = st.integers(0, 1000)
+
+
+@given(THOUSANDTHS, THOUSANDTHS, st.booleans())
+def test_the_weights_of_an_accept_decide(problem: int, plain: int, turned: bool) -> None:
+    ranges = [
+        f"application/problem+json;q={problem / 1000:.3f}",
+        f"application/json; q={plain / 1000:.3f}",
+    ]
+    accept = ", ".join(reversed(ranges) if turned else ranges)
+    assert wants_problem(accept) is (problem > 0 and problem >= plain)

@@ -15,6 +15,7 @@ import pytest
 from lockstream.command_api import issuer_keys, jwks_sources
 from lockstream.command_api.errors import Unauthenticated
 from lockstream.command_api.issuer_keys import (
+    MAX_KEYS,
     MAX_WAITING,
     VAIN_BURST,
     IssuerKeys,
@@ -167,7 +168,49 @@ async def test_one_fetch_at_a_time_and_so_many_tokens_wait_for_it(server: JwksSe
         answers = await asyncio.gather(*asked, return_exceptions=True)
         refused = [a for a in answers if isinstance(a, IssuerUnavailable)]
         assert len(refused) >= 50
+        assert [a for a in answers if a not in refused] == [None] * (len(asked) - len(refused))
+        assert len(refused) < len(asked)
         assert len(server.fetched) <= 4
+
+
+class HeldSource:
+    """A source whose next answers the test lets go one by one, each as it was asked for."""
+
+    refresh_s = 3600.0
+    longest_pause_s = 3600.0
+
+    def __init__(self, document: bytes) -> None:
+        self.document = document
+        self.asked = asyncio.Semaphore(0)
+        self.let_go = asyncio.Semaphore(1)
+
+    async def read(self) -> bytes:
+        document = self.document
+        self.asked.release()
+        await self.let_go.acquire()
+        return document
+
+
+async def test_a_token_waits_for_a_reading_that_began_after_it_came() -> None:
+    source, stop = HeldSource(jwks(ED_JWK)), asyncio.Event()
+    keys = IssuerKeys(issuer_at("x"), source, 3600.0)
+    await keys.load()
+    await source.asked.acquire()
+    following = asyncio.create_task(keys.follow(stop))
+    early = asyncio.create_task(keys.find("unknown"))
+    await source.asked.acquire()  # the answer of before the rotation is on its way
+    source.document = BOTH
+    late = asyncio.create_task(keys.find("ec"))
+    await asyncio.sleep(0)
+    source.let_go.release()
+    source.let_go.release()
+    async with asyncio.timeout(10):
+        assert await early is None
+        found = await late
+        assert found is not None
+        assert found.key_id == "ec"
+        stop.set()
+        await following
 
 
 async def test_known_keys_never_wait_for_a_slow_issuer(server: JwksServer) -> None:
@@ -332,6 +375,12 @@ def test_what_can_not_be_used_is_passed_over() -> None:
     assert set(read_keys(jwks(*odd, ED_JWK), issuer_at("x"))) == {"ed"}
 
 
+def test_of_an_endless_list_of_keys_the_first_are_taken() -> None:
+    many = [{**ED_JWK, "kid": f"key-{n}"} for n in range(MAX_KEYS + 1)]
+    taken = read_keys(jwks(*many), issuer_at("x"))
+    assert list(taken) == [f"key-{n}" for n in range(128)]
+
+
 async def test_a_token_is_not_remembered_for_longer_than_it_is_valid(server: JwksServer) -> None:
     async with followed(server.url) as keys:
         checker = TokenChecker([keys], 86400.0)
@@ -351,3 +400,20 @@ def test_a_ration_is_a_burst_and_then_one_in_a_while() -> None:
     quick = Ration(1, 0.01)
     quick.use()
     wait_until(quick.left)
+
+
+def test_a_ration_that_was_not_used_is_not_saved_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1000.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    ration = Ration(2, 10.0)
+    for later in (0.0, 1000.0):
+        now += later
+        used = 0
+        while ration.left():
+            ration.use()
+            used += 1
+        assert used == 2
+    now += 9.0
+    assert not ration.left()
+    now += 1.5
+    assert ration.left()

@@ -69,6 +69,7 @@ def test_keys_come_over_https_or_from_this_machine(url: str) -> None:
         listed(jwks="ftp://id.example/jwks"),
         listed(jwks="https://id.example:port/jwks"),
         json.dumps([ENTRY, ENTRY]),
+        json.dumps([ENTRY, {**ENTRY, "audience": "another"}]),
         json.dumps([{**ENTRY, "issuer": f"https://{i}.example/"} for i in range(33)]),
     ],
 )

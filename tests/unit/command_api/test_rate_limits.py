@@ -71,6 +71,17 @@ def test_a_refusal_says_when_to_come_again_and_then_it_works() -> None:
     assert limits.take("o", "k", 3.5 + 7)
 
 
+def test_whoever_waits_as_told_is_let_through_by_both_buckets() -> None:
+    limits = RateLimits(2, 1, 60)
+    limits.take("o", "other", 0.0)
+    limits.take("o", "k", 0.0)
+    with pytest.raises(RateLimited) as refused:
+        limits.take("o", "k", 0.0)
+    assert refused.value.headers["RateLimit"] == '"organization";r=0;t=30, "key";r=0;t=60'
+    assert refused.value.headers["Retry-After"] == "60"
+    assert limits.take("o", "k", 60.0)
+
+
 def test_a_clock_that_stands_or_goes_back_gives_nothing_away() -> None:
     limits = RateLimits(0, 6, 60)
     takes(limits, 6, 100.0)

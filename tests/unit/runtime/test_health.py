@@ -5,13 +5,22 @@ import pytest
 from starlette.applications import Starlette
 from starlette.requests import Request
 
-from lockstream.runtime.health import FORWARDED, health_routes, metrics_route, this_machine
+from lockstream.runtime.health import (
+    FORWARDED,
+    Admits,
+    everybody,
+    health_routes,
+    metrics_route,
+    this_machine,
+)
 from lockstream.runtime.metrics import RoleMetrics
 from lockstream.runtime.readiness import Readiness
 
 
-def pages(readiness: Readiness, client: str = "127.0.0.1") -> httpx.AsyncClient:
-    metrics = metrics_route(RoleMetrics(readiness), this_machine)
+def pages(
+    readiness: Readiness, client: str = "127.0.0.1", admits: Admits = this_machine
+) -> httpx.AsyncClient:
+    metrics = metrics_route(RoleMetrics(readiness), admits)
     app = Starlette(routes=[*health_routes(readiness, lambda: {"lag": 3}), metrics])
     transport = httpx.ASGITransport(app, client=(client, 5000))
     return httpx.AsyncClient(transport=transport, base_url="http://role")
@@ -38,12 +47,22 @@ async def test_readyz_says_what_is_in_the_way_and_livez_does_not_care() -> None:
 
 @pytest.mark.parametrize(
     ("client", "status"),
-    [("127.0.0.1", 200), ("::1", 200), ("::ffff:127.0.0.1", 200), ("10.0.0.7", 404)],
+    [
+        ("127.0.0.1", 200),
+        ("127.8.9.1", 200),
+        ("::1", 200),
+        ("::ffff:127.0.0.1", 200),
+        ("10.0.0.7", 404),
+        ("::ffff:10.0.0.7", 404),
+        ("2001:db8::1", 404),
+    ],
 )
 async def test_metrics_of_this_machine_are_there_for_nobody_else(client: str, status: int) -> None:
     async with pages(Readiness(), client) as asking:
         assert (await asking.get("/metrics")).status_code == status
         assert (await asking.get("/readyz")).status_code == 200
+    async with pages(Readiness(), client, everybody) as asking:
+        assert (await asking.get("/metrics")).status_code == 200
 
 
 @pytest.mark.parametrize("name", FORWARDED)

@@ -1,0 +1,335 @@
+"""A command is answered in time, and told the truth, whatever is away, late or asked too often."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
+from uuid import UUID
+
+import pytest
+
+from lockstream.command_api import commands
+from lockstream.command_api.commands import Recorded
+from lockstream.command_api.credentials import Principal
+from lockstream.command_api.rate_limits import RateLimits
+from lockstream.command_api.requests import UseTempKey
+from lockstream.eventlog.kafka import Kafka
+from lockstream.eventlog.watch import OBSTACLE, REFUSAL
+from lockstream.read_model.store import ReadModel
+from lockstream.runtime.errors import OutcomeUnknown, ReadModelUnavailable
+from lockstream.runtime.settings import Settings
+from lockstream.schemas.lock_events import Event
+from lockstream.schemas.lock_facts import Actor, TempKeyUse
+from lockstream.schemas.primitives import event_id_of_idempotency_key
+from lockstream.schemas.topics import partition_of
+from lockstream.schemas.trace_context import NO_TRACE
+from tests.examples_of import LOCK_UUID, created_event, temp_key_used, used_event
+from tests.integration.command_api.asked import Asked, asking
+from tests.integration.conftest import open_read_model
+from tests.integration.kafka_tools import write_facts, write_raw
+
+CREATED = created_event()
+KEYED = event_id_of_idempotency_key("acme", "k")
+
+
+@pytest.fixture
+async def model(settings: Settings) -> AsyncIterator[ReadModel]:
+    model = open_read_model(settings)
+    await model.prepare()
+    yield model
+    await model.close()
+
+
+@pytest.fixture
+async def asked(settings: Settings, kafka: Kafka, model: ReadModel) -> AsyncIterator[Asked]:
+    async with asking(settings, kafka, model) as asked:
+        yield asked
+
+
+@pytest.fixture
+async def hasty(settings: Settings, kafka: Kafka, model: ReadModel) -> AsyncIterator[Asked]:
+    """Does not wait long for a version."""
+    async with asking(settings, kafka, model, answer_timeout=0.1) as asked:
+        yield asked
+
+
+async def record(asked: Asked, *events: Event) -> None:
+    """The events are the stream so far: all seen, all folded in."""
+    for offset, event in enumerate(events):
+        asked.see(event, offset)
+        await asked.fold(event, offset)
+
+
+async def for_ever() -> None:
+    await asyncio.Event().wait()
+
+
+def raising(error: Exception) -> Callable[[], Awaitable[object]]:
+    async def fail() -> None:
+        raise error
+
+    return fail
+
+
+# -- Kafka -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("obstacle", "retry_after", "told"),
+    [
+        (OBSTACLE, "1", "this attempt recorded nothing. Try again"),
+        (REFUSAL, "30", "recorded nothing, and none will until an operator has mended it"),
+    ],
+)
+async def test_while_kafka_takes_nothing_a_command_is_not_even_sent(
+    hasty: Asked, obstacle: str, retry_after: str, told: str
+) -> None:
+    await record(hasty, CREATED)
+    hasty.readiness.block(obstacle, "user api may not write to lock-facts")
+    refused = await hasty.use(key="k")
+    assert (refused.status_code, refused.headers["retry-after"]) == (503, retry_after)
+    assert told in refused.json()["message"]
+    assert "user api" not in refused.text
+    assert hasty.publisher.last.offset == -1, "nothing was published"
+    hasty.readiness.clear(obstacle)
+    assert (await hasty.use(key="k")).status_code == 202
+
+
+@pytest.mark.parametrize(
+    ("key", "told"),
+    [("k", "Repeat it with the same Idempotency-Key"), (None, "a repeat may record it twice")],
+)
+async def test_a_command_that_was_not_confirmed_may_be_recorded_and_its_caller_is_told(
+    hasty: Asked, key: str | None, told: str
+) -> None:
+    await record(hasty, CREATED)
+    hasty.steps.at("published", raising(OutcomeUnknown("Kafka did not confirm the fact")))
+    unknown = await hasty.use(key=key)
+    assert (unknown.status_code, unknown.headers["retry-after"]) == (503, "1")
+    message = unknown.json()["message"]
+    assert "may have been recorded" in message
+    assert told in message
+    assert hasty.recent.waiting == 0
+    hasty.see(used_event(event_id=KEYED), 1, source_offset=0)
+    again = await hasty.use(key="k")
+    assert (again.status_code, again.json()["version"]) == (200, 2)
+
+
+# -- versions that come late or early -------------------------------------------------------------
+
+
+async def test_a_fact_whose_version_does_not_come_in_time_is_pending(hasty: Asked) -> None:
+    await record(hasty, CREATED)
+    pending = await hasty.use(key="k")
+    assert (pending.status_code, pending.headers["retry-after"]) == (202, "1")
+    assert pending.headers["location"] == f"/events/{KEYED}"
+    assert pending.json() == {
+        "success": True,
+        "aggregateId": str(LOCK_UUID),
+        "eventId": str(KEYED),
+        "status": "pending",
+    }
+    assert (await hasty.get(f"/events/{KEYED}")).json() == {
+        "eventId": str(KEYED),
+        "status": "pending",
+        "lockId": 7,
+    }
+    assert hasty.recent.waiting == 0
+
+
+async def test_the_pending_facts_that_are_remembered_are_bounded(
+    hasty: Asked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(commands, "PENDING_KEPT", 2)
+    await record(hasty, CREATED)
+    ids = [UUID((await hasty.use()).json()["eventId"]) for _ in range(3)]
+    assert [hasty.handler.pending(event_id) is None for event_id in ids] == [True, False, False]
+
+
+async def test_an_event_that_is_seen_before_its_fact_is_confirmed_is_not_waited_for(
+    asked: Asked,
+) -> None:
+    await record(asked, CREATED)
+
+    async def project() -> None:
+        asked.see(used_event(event_id=KEYED), 1, source_offset=asked.publisher.last.offset)
+
+    asked.steps.at("published", project)
+    async with asyncio.timeout(5):
+        answer = await asked.use(key="k")
+    assert (answer.status_code, answer.headers["etag"]) == (200, '"2"')
+    assert "idempotent-replayed" not in answer.headers
+
+
+async def test_what_was_seen_before_anybody_waited_is_the_answer_at_last(hasty: Asked) -> None:
+    """Another replica's fact becomes an event between the look for it and the publishing."""
+    await hasty.fold(CREATED, 0)
+
+    async def come() -> None:
+        hasty.see(used_event(event_id=KEYED), 1, source_offset=1_000)
+
+    hasty.steps.at("lock", come)
+    answer = await hasty.use(key="k")
+    assert (answer.status_code, answer.json()["version"]) == (200, 2)
+    assert answer.headers["idempotent-replayed"] == "true"
+
+
+async def test_a_first_caller_that_hangs_up_takes_no_answer_from_the_others(asked: Asked) -> None:
+    await record(asked, CREATED)
+    reached, go_on = asyncio.Event(), asyncio.Event()
+
+    async def hold() -> None:
+        reached.set()
+        await go_on.wait()
+        asked.see(used_event(event_id=KEYED), 1, source_offset=asked.publisher.last.offset)
+
+    asked.steps.at("published", hold)
+    command = UseTempKey(7, TempKeyUse("key-1", "user-1"), "k", NO_TRACE)
+    principal = Principal("acme", Actor(kind="service", subject="open-flow", org_id="acme"))
+    first = asyncio.create_task(asked.handler.handle(command, principal))
+    await reached.wait()
+    second = asyncio.create_task(asked.handler.handle(command, principal))
+    third = asyncio.create_task(asked.handler.handle(command, principal))
+    await asyncio.sleep(0)
+    for gone in (first, second):
+        gone.cancel()
+        with suppress(asyncio.CancelledError):
+            await gone
+    go_on.set()
+    async with asyncio.timeout(5):
+        answer = await third
+    assert isinstance(answer, Recorded)
+    assert (answer.event.version, answer.replayed) == (2, True)
+
+
+async def test_a_key_is_for_one_payload_on_one_lock(hasty: Asked) -> None:
+    await record(hasty, CREATED, used_event(event_id=KEYED))
+    other = used_event(lock_id=8, version=2, event_id=event_id_of_idempotency_key("acme", "k8"))
+    hasty.see(created_event(lock_id=8), 2)
+    hasty.see(other, 3)
+    assert (await hasty.use(key="k")).status_code == 200
+    assert (await hasty.use(lock_id=8, key="k8")).status_code == 200
+    for refused in (
+        await hasty.use(key="k8"),
+        await hasty.use(lock_id=8, key="k"),
+        await hasty.use(key="k", temp_key="another"),
+        await hasty.use(key="k", user="another"),
+        await hasty.use(key="k", user=None),
+    ):
+        assert refused.status_code == refused.json()["code"] == 422
+    assert hasty.publisher.last.offset == -1, "nothing was published"
+
+
+# -- the read model --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("place", "key"), [("event", "k"), ("lock", "k"), ("lock", None)])
+async def test_a_look_up_that_takes_too_long_is_503_and_nothing_is_recorded(
+    asked: Asked, monkeypatch: pytest.MonkeyPatch, place: str, key: str | None
+) -> None:
+    monkeypatch.setattr(commands, "LOOK_UP_S", 0.1)
+    await asked.fold(CREATED, 0)
+    asked.steps.at(place, for_ever)
+    async with asyncio.timeout(5):
+        refused = await asked.use(key=key)
+    assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+    assert asked.publisher.last.offset == -1, "nothing was published"
+
+
+async def test_what_memory_holds_is_answered_while_the_read_model_is_away(hasty: Asked) -> None:
+    used = used_event(event_id=KEYED)
+    hasty.see(CREATED, 0)
+    hasty.see(used, 1)
+    away = raising(ReadModelUnavailable("the database does not answer"))
+    for place in ("lock", "event", "fate"):
+        hasty.steps.at(place, away)
+    again = await hasty.use(key="k")
+    assert (again.status_code, again.headers["idempotent-replayed"]) == (200, "true")
+    assert (await hasty.use()).status_code == 202
+    assert (await hasty.get(f"/events/{KEYED}")).json()["status"] == "recorded"
+    # What only the model could tell is not guessed at.
+    assert (await hasty.use(lock_id=8)).status_code == 503
+    assert (await hasty.use(key="new")).status_code == 503
+
+
+# -- reading ---------------------------------------------------------------------------------------
+
+
+async def test_a_reader_gets_the_version_that_is_folded_in_while_it_waits(asked: Asked) -> None:
+    await record(asked, CREATED)
+    used = used_event()
+
+    async def project() -> None:
+        asked.see(used, 1)
+        await asked.fold(used, 1)
+
+    asked.steps.at("lock", project)
+    async with asyncio.timeout(5):
+        shown = await asked.get("/locks/7?minVersion=2")
+    assert (shown.status_code, shown.headers["etag"]) == (200, '"2"')
+
+
+async def test_a_reader_of_a_version_that_does_not_come_is_answered_in_time(hasty: Asked) -> None:
+    await record(hasty, CREATED)
+    async with asyncio.timeout(5):
+        assert (await hasty.get("/locks/7?minVersion=2")).status_code == 412
+
+
+async def test_events_are_listed_page_by_page_and_the_last_page_says_so(asked: Asked) -> None:
+    used = [used_event(version=version, used_count=version - 1) for version in (2, 3, 4, 5)]
+    await record(asked, CREATED, *used)
+    pages = {
+        "limit=2": ([1, 2], 2),
+        "limit=2&afterVersion=2": ([3, 4], 4),
+        "limit=2&afterVersion=3": ([4, 5], None),
+        "limit=2&afterVersion=4": ([5], None),
+        "limit=2&afterVersion=5": ([], None),
+        "limit=4": ([1, 2, 3, 4], 4),
+        "limit=5": ([1, 2, 3, 4, 5], None),
+        "": ([1, 2, 3, 4, 5], None),
+    }
+    for query, (versions, following) in pages.items():
+        page = (await asked.get(f"/locks/7/events?{query}")).json()
+        assert [event["version"] for event in page["events"]] == versions, query
+        assert page["nextAfterVersion"] == following, query
+
+
+async def test_a_fact_is_found_by_its_own_id_and_past_what_is_none(hasty: Asked) -> None:
+    await hasty.publisher.install()
+    topic, partitions = hasty.settings.topics.lock_facts, hasty.settings.partitions
+    wanted = temp_key_used()
+    named = str(wanted.event_id)
+    other = temp_key_used(temp_key=named)
+    text = f'{{"eventId":"{named}","lockId":'.encode()
+    await write_raw(hasty.kafka, topic, partition_of(7, partitions), b"7", text)
+    await write_facts(hasty.kafka, topic, partitions, [other])
+    assert (await hasty.get(f"/events/{named}")).status_code == 404
+    await write_facts(hasty.kafka, topic, partitions, [wanted])
+    for fact in (wanted, other):
+        found = await hasty.get(f"/events/{fact.event_id}")
+        assert (found.status_code, found.json()["status"]) == (200, "pending")
+
+
+# -- limits ----------------------------------------------------------------------------------------
+
+
+async def test_a_caller_above_its_limit_is_told_when_to_come_again_and_records_nothing(
+    settings: Settings, kafka: Kafka, model: ReadModel
+) -> None:
+    limits = RateLimits(3, 2, 3600)
+    async with asking(settings, kafka, model, answer_timeout=0.1, rate_limits=limits) as asked:
+        await record(asked, CREATED)
+
+        async def statuses(key_id: str, org_id: str = "acme") -> list[int]:
+            headers = {"X-Key": key_id, "X-Org": org_id}
+            return [(await asked.use(headers=headers)).status_code for _ in range(3)]
+
+        assert await statuses("a") == [202, 202, 429]
+        assert await statuses("b") == [202, 429, 429]
+        published = asked.publisher.last.offset
+        refused = await asked.use(headers={"X-Key": "c"}, key="k")
+        assert refused.status_code == 429
+        assert 1100 < int(refused.headers["retry-after"]) <= 1200
+        assert refused.headers["ratelimit"].startswith('"organization";r=0;t=1')
+        assert (await asked.get("/locks/7")).status_code == 429
+        assert asked.publisher.last.offset == published
+        assert await statuses("d", "bolt") == [404, 404, 429]
