@@ -88,7 +88,9 @@ def test_the_page_says_all_of_it() -> None:
 
 
 def test_a_fault_that_nothing_is_blamed_on_has_no_violations() -> None:
-    made = make_report(1, 1, [injection("kill", 1.0, 2.0)], [Broken("p", "", 3.0)], (0, 0))
+    made = make_report(
+        1, 1, [injection("kill", 1.0, 2.0)], [Broken("no event from nowhere", "", 3.0)], (0, 0)
+    )
     assert [(row.fault, row.violations) for row in made.rows] == [("kill", 0), (ELSEWHERE, 1)]
 
 

@@ -9,17 +9,21 @@ from lockstream.runtime.readiness import Readiness
 
 def test_a_role_is_ready_once_every_obstacle_is_gone() -> None:
     readiness = Readiness()
-    assert readiness.ready
+    states = [(readiness.ready, readiness.obstacles)]
     readiness.block("kafka", "it does not answer")
     readiness.block("read model", "it is locked")
-    assert not readiness.ready
-    assert readiness.obstacles == {"kafka": "it does not answer", "read model": "it is locked"}
+    states.append((readiness.ready, readiness.obstacles))
     readiness.clear("kafka")
     readiness.clear("nothing")
-    assert not readiness.ready
-    assert readiness.obstacles == {"read model": "it is locked"}
+    states.append((readiness.ready, readiness.obstacles))
     readiness.clear("read model")
-    assert readiness.ready
+    states.append((readiness.ready, readiness.obstacles))
+    assert states == [
+        (True, {}),
+        (False, {"kafka": "it does not answer", "read model": "it is locked"}),
+        (False, {"read model": "it is locked"}),
+        (True, {}),
+    ]
 
 
 def test_whoever_looks_at_the_obstacles_changes_none() -> None:
