@@ -97,6 +97,12 @@ def test_a_change_that_is_forgotten_is_not_taken_to_be_in_memory(
     assert recent.covered_from(0) == 1
 
 
+def test_a_use_changes_nothing_that_is_remembered_of_its_lock() -> None:
+    recent = recent_from(0)
+    recent.take(TOPICS.lock_events, [record(used_event(lock_id=7, version=2), 0)])
+    assert recent.lock(7) is None
+
+
 def test_what_is_known_of_a_later_version_stays() -> None:
     recent = recent_from(0)
     recent.remember_lock(7, LockView(LOCK_UUID, "globex", 4))
