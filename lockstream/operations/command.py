@@ -1,5 +1,7 @@
 """All verbs of the ``lockstream`` command, put together."""
 
+import inspect
+import re
 from importlib.metadata import version
 from typing import Annotated
 
@@ -89,4 +91,15 @@ def make_command() -> typer.Typer:
     command.command(rich_help_panel=STREAM)(replay)
     command.command(rich_help_panel=STREAM)(rebuild)
     command.command(rich_help_panel=STREAM)(verify)
+    _reflow(command)
     return command
+
+
+def _reflow(command: typer.Typer) -> None:
+    """Lines of a help text end where the terminal does, and not where our docstrings' lines do."""
+    for verb in command.registered_commands:
+        text = inspect.getdoc(verb.callback) or ""
+        verb.help = re.sub(r"(?<!\n)\n(?!\n)", " ", text)
+    for group in command.registered_groups:
+        assert group.typer_instance is not None
+        _reflow(group.typer_instance)

@@ -86,11 +86,19 @@ def list_parked(
     if as_json:
         print_json([_row(found) for found in shown])
     else:
-        columns = ("place", "parkedAt", "reason", "lockId", "detail")
-        rows = [(_row(found), str(found.state)) for found in shown]
         print_table(
-            (*columns, "state"),
-            [[*(_cell(row[name]) for name in columns), text] for row, text in rows],
+            ("place", "parked", "reason", "lock", "detail", "state"),
+            [
+                (
+                    str(found.place),
+                    found.headers.parked_at,
+                    found.headers.reason,
+                    "" if found.headers.lock_id is None else found.headers.lock_id,
+                    found.headers.detail,
+                    str(found.state),
+                )
+                for found in shown
+            ],
         )
     _say_what_is_not_shown(others)
 
@@ -102,10 +110,6 @@ def _say_what_is_not_shown(others: dict[str, int]) -> None:
     if others:
         counts = ", ".join(f"{count} {name}" for name, count in sorted(others.items()))
         say(f"not shown: {counts} (--state)")
-
-
-def _cell(value: object) -> object:
-    return "" if value is None else value
 
 
 def _row(found: ParkedRecord) -> dict[str, object]:

@@ -1,5 +1,6 @@
 """What is printed comes out whole, wherever it goes."""
 
+import itertools
 import json
 import os
 import pty
@@ -95,6 +96,17 @@ def test_a_terminal_has_its_width_and_its_say_in_colours() -> None:
     assert "\x1b" not in plain
     for environment in ({"NO_COLOR": "1", "TERM": "xterm-256color"}, {"TERM": "dumb"}):
         assert "\x1b[3" not in on_terminal(*COMMAND, "--help", **environment)
+
+
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_a_help_text_fills_its_lines_whatever_the_width(width: int) -> None:
+    done = run(*COMMAND, "replay", "--help", COLUMNS=str(width), PYTHONIOENCODING="utf-8")
+    lines = [line.strip() for line in done.stdout.decode().partition("╭")[0].splitlines()]
+    assert "" in lines[lines.index("") + 1 :]
+    for line, following in itertools.pairwise(lines):
+        # Else the first word of the next line would have gone into this one.
+        if line and following:
+            assert len(f" {line} {following.split()[0]} ") > width
 
 
 def test_the_root_says_its_version() -> None:
