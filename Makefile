@@ -24,8 +24,9 @@ help:
 run: runtime-environment
 	@exec $(BIN)/lockstream up --demo
 
+# All tests on all cores, file by file. Some are quicker without the workers' start.
 test: dev-environment
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest $(or $(ARGS),--numprocesses logical --dist loadfile --no-loadscope-reorder)
 
 check: dev-environment
 	$(BIN)/ruff check .

@@ -7,6 +7,22 @@ from collections.abc import Generator, Iterator
 import pytest
 from blockbuster import BlockBuster, blockbuster_ctx
 
+from tests.side_by_side import SERVERS, Servers, Shared
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[SERVERS] = servers = Servers()
+    config.add_cleanup(servers.close)
+    if config.getoption("dist", "no") != "no" and not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Shared(servers))
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    if config.stash[SERVERS].kafka_is:
+        terminalreporter.write_line(f"Kafka: {config.stash[SERVERS].kafka_is}")
+
 
 @pytest.fixture(autouse=True)
 def no_blocking_calls() -> Iterator[BlockBuster]:

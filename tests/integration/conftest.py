@@ -1,56 +1,24 @@
 """Real Kafka and real databases for the integration tests."""
 
-import contextlib
-import os
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from lockstream.eventlog.kafka import Kafka
-from lockstream.eventlog.local_broker import LocalBroker
 from lockstream.read_model.database import Database, read_model_url
 from lockstream.read_model.store import ReadModel
-from lockstream.runtime.ports import free_port
 from lockstream.runtime.settings import Settings
-from tests.docker import IMAGE, DockerUnusable, kafka_container
-from tests.postgres import NoPostgres, throw_away_cluster
+from tests.postgres import NoPostgres
+from tests.side_by_side import KAFKA, POSTGRES, SERVERS, given
 
 PARTITIONS = 3
-BROKER = pytest.StashKey[str]()
 
 
 @pytest.fixture(scope="session")
-def bootstrap_servers(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[str]:
-    """A broker that is configured, else one in a container, else the embedded one: real Kafka
-    each time. The summary of the run says which."""
-    configured = os.environ.get("KAFKA_BOOTSTRAP_SERVERS")
-    if configured:
-        request.config.stash[BROKER] = "as configured"
-        yield configured
-        return
-    with contextlib.ExitStack() as stack:
-        try:
-            servers = stack.enter_context(kafka_container())
-            request.config.stash[BROKER] = f"{IMAGE} in a container"
-        except DockerUnusable as error:
-            request.config.stash[BROKER] = f"embedded, because of Docker: {error}"
-            broker = LocalBroker.start(
-                tmp_path_factory.mktemp("kafka") / "broker", port=free_port(0)
-            )
-            stack.callback(broker.stop)
-            servers = broker.bootstrap_servers
-        yield servers
-
-
-def pytest_terminal_summary(
-    terminalreporter: pytest.TerminalReporter, config: pytest.Config
-) -> None:
-    if BROKER in config.stash:
-        terminalreporter.write_line(f"Kafka: {config.stash[BROKER]}")
+def bootstrap_servers(request: pytest.FixtureRequest) -> str:
+    return given(request.config, KAFKA) or request.config.stash[SERVERS].kafka()
 
 
 @pytest.fixture
@@ -73,18 +41,11 @@ def kafka(settings: Settings) -> Kafka:
 
 
 @pytest.fixture(scope="session")
-def postgres_url() -> Iterator[str]:
-    """``LOCKSTREAM_TEST_POSTGRES_URL``, or a throw-away cluster of the server installed here."""
-    configured = os.environ.get("LOCKSTREAM_TEST_POSTGRES_URL")
-    if configured:
-        yield configured
-        return
-    with contextlib.ExitStack() as stack:
-        try:
-            url = stack.enter_context(throw_away_cluster())
-        except NoPostgres as error:
-            pytest.skip(str(error))
-        yield url
+def postgres_url(request: pytest.FixtureRequest) -> str:
+    try:
+        return given(request.config, POSTGRES) or request.config.stash[SERVERS].postgres()
+    except NoPostgres as error:
+        pytest.skip(str(error))
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

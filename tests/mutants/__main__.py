@@ -15,13 +15,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import get_args
 
-from lockstream.eventlog.local_broker import LocalBroker
 from lockstream.operations.console import Advance, print_table, progress_bar, say
-from lockstream.runtime.ports import free_port
 from tests.mutants.kept import BadMutant, Mutant, kept_mutants
 from tests.mutants.trees import Tree
 from tests.mutants.verdicts import State, Verdict, judge, run_tests
-from tests.postgres import NoPostgres, throw_away_cluster
+from tests.postgres import NoPostgres
+from tests.side_by_side import Servers
 
 FLOW = "tests/flow/"
 
@@ -73,19 +72,16 @@ def _servers() -> Iterator[dict[str, str]]:
     """One broker and one database for all: a start for each mutant would take most of the time.
 
     The variables that name them to the integration tests."""
-    with contextlib.ExitStack() as stack:
-        found = dict(os.environ)
-        if not found.get("KAFKA_BOOTSTRAP_SERVERS"):
-            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="lockstream-mutants-"))
-            broker = LocalBroker.start(Path(folder) / "broker", port=free_port(0))
-            stack.callback(broker.stop)
-            found["KAFKA_BOOTSTRAP_SERVERS"] = broker.bootstrap_servers
-        if not found.get("LOCKSTREAM_TEST_POSTGRES_URL"):
-            try:
-                found["LOCKSTREAM_TEST_POSTGRES_URL"] = stack.enter_context(throw_away_cluster())
-            except NoPostgres as error:
-                say(f"mutants: without PostgreSQL, as {error}")
+    servers = Servers()
+    try:
+        found = {**os.environ, "KAFKA_BOOTSTRAP_SERVERS": servers.kafka()}
+        try:
+            found["LOCKSTREAM_TEST_POSTGRES_URL"] = servers.postgres()
+        except NoPostgres as error:
+            say(f"mutants: without PostgreSQL, as {error}")
         yield found
+    finally:
+        servers.close()
 
 
 async def _judge_all(
