@@ -86,7 +86,7 @@ class Supervised:
             if self._stopping.is_set():
                 return
             if code == BAD_CONFIGURATION:
-                raise ConfigurationError(_last_line(self._command.log))
+                raise ConfigurationError(await asyncio.to_thread(_last_line, self._command.log))
             if time.monotonic() - begun > STABLE_S:
                 pause = FIRST_PAUSE_S
             self._tell(
