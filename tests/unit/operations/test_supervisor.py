@@ -8,6 +8,7 @@ import pytest
 
 from lockstream.operations import supervisor
 from lockstream.operations.supervisor import Command, Supervised
+from lockstream.runtime.errors import ConfigurationError
 from tests.integration.kafka_tools import eventually
 
 WRITES = "import os, time\nwhile True: os.write(1, b'x' * 999 + b'\\n'); time.sleep(0.0005)"
@@ -74,3 +75,39 @@ async def test_one_that_is_being_started_again_is_stopped_too(
     if service.pid is not None:
         with pytest.raises(ProcessLookupError):
             os.kill(service.pid, 0)
+
+
+NEVER_WELL = "import sys; sys.stderr.write('all fine\\nlockstream: a word\\n'); sys.exit(2)"
+
+
+async def test_a_process_whose_configuration_is_bad_is_not_started_again(tmp_path: Path) -> None:
+    starts: list[int] = []
+    command = Command("role", (sys.executable, "-c", NEVER_WELL), os.environ, tmp_path / "role.log")
+    service = Supervised(command, lambda: starts.append(1))
+    async with asyncio.timeout(30):
+        with pytest.raises(ConfigurationError, match=r"^a word\Z"):
+            await service.run()
+    assert starts == [1]
+
+
+async def test_a_process_that_dies_is_started_again_and_it_is_told_how_it_ended(
+    tmp_path: Path,
+) -> None:
+    """At once the first time; with a pause that grows then, up to the longest."""
+    told: list[str] = []
+    arguments = (sys.executable, "-c", "import sys; sys.exit(3)")
+    command = Command("role", arguments, os.environ, tmp_path / "role.log")
+    service = Supervised(command, lambda: None, longest_pause_s=0.5, tell=told.append)
+    running = asyncio.create_task(service.run())
+
+    async def four_times() -> bool:
+        return len(told) >= 4
+
+    await eventually(four_times)
+    await service.stop()
+    await running
+    again = [line.partition(";")[0].removeprefix("role ended ") for line in told[:4]]
+    assert again == [
+        "(exit code 3), starting it again",
+        *["(exit code 3), starting it again in 0.5 s"] * 3,
+    ]
