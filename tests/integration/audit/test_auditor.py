@@ -1,5 +1,6 @@
 """Each check of the auditor, shown by planting the fault that it looks for in a real topic."""
 
+import asyncio
 import functools
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import get_args
@@ -9,7 +10,7 @@ import msgspec
 import pytest
 from aiokafka import TopicPartition
 from aiokafka.admin import RecordsToDelete
-from sqlalchemy import Executable, delete, update
+from sqlalchemy import Executable, delete, insert, update
 
 from lockstream.audit import auditor
 from lockstream.audit.auditor import Auditor, Counted
@@ -18,6 +19,7 @@ from lockstream.audit.violations import Kind, Violation
 from lockstream.eventlog.kafka import Kafka, beginnings, connected
 from lockstream.fanout.role import run_fanout
 from lockstream.projector.role import run_projector
+from lockstream.read_model.rows import Position
 from lockstream.read_model.store import ReadModel
 from lockstream.read_model.tables import events as events_table
 from lockstream.read_model.tables import locks as locks_table
@@ -443,6 +445,18 @@ async def test_a_temp_key_that_the_read_model_has_counted_wrongly_is_found(
     assert any(f"it has {wrong} uses" in v.detail for v in await audited.violations())
 
 
+@finds("read-model-differs")
+async def test_a_use_that_the_read_model_has_counted_for_another_temp_key_is_found(
+    audited: Audited,
+) -> None:
+    """All uses of the lock are there."""
+    await audited.spoil(update(temp_keys_table).values(used_count=1))
+    other = {"lock_id": 7, "temp_key_uuid": "other", "used_count": 1}
+    await audited.spoil(insert(temp_keys_table).values(**other))
+    details = {violation.detail for violation in await audited.violations()}
+    assert details == {"read model: it has 1 uses of temp key key-1 on lock 7, not 2"}
+
+
 @finds("read-model-empty")
 async def test_a_read_model_that_nobody_fills_is_said_once_to_be_empty(
     audited: Audited, monkeypatch: pytest.MonkeyPatch
@@ -457,6 +471,27 @@ async def test_a_read_model_that_is_being_filled_again_is_no_violation(audited: 
     await audited.read_model.reset()
     async with running(run_projector, audited.settings):
         assert await audited.violations() == []
+
+
+async def test_a_read_model_that_somebody_begins_to_fill_is_not_empty(
+    audited: Audited, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen_empty = asyncio.Event()
+
+    class Asked(ReadModel):
+        async def positions(self, stream: str) -> dict[int, Position]:
+            found = await super().positions(stream)
+            seen_empty.set()
+            return found
+
+    monkeypatch.setattr(auditor, "FILLED_S", 20.0)
+    model = Asked(audited.read_model._database, audited.settings.partitions)
+    audited.read_model = model
+    await model.reset()
+    judging = asyncio.create_task(audited.violations())
+    await seen_empty.wait()
+    async with running(run_projector, audited.settings):
+        assert await judging == []
 
 
 async def test_a_read_model_that_is_emptied_while_it_is_audited_is_no_violation(

@@ -29,11 +29,13 @@ class Scripted(System):
         self.callers = Callers(list, {}, Random(0), 1.0)
         self.recoveries: list[Recovery] = [FAST]
         self.results: list[tuple[int, str]] = [(0, "")]
+        self.ran: list[tuple[str, ...]] = []
 
     async def recovery(self, since: float, within_s: float) -> Recovery:
         return _next(self.recoveries)
 
     async def lockstream(self, *arguments: str, timeout_s: float) -> tuple[int, str]:
+        self.ran.append(arguments)
         return _next(self.results)
 
     def scene(self, *, alone: bool = True) -> tuple[Scene, Injection]:
