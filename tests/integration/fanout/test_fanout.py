@@ -136,6 +136,10 @@ async def test_a_partner_is_added_paused_resumed_and_removed_without_a_restart(
         await eventually(lambda: _nobody_serves(stream, "b"))
         await stream.publish(used_event(1, 3))
         a = await stream.until_delivered("a", 3)
+        # One that is added later is served by now: nobody has begun with the removed one anew.
+        await add_partner(stream.kafka, stream.settings, "c", "acme")
+        await stream.until_delivered("c", 3)
+        assert await _nobody_serves(stream, "b")
     assert versions(a, 1) == [1, 2, 3]
     check_sequences(a)
     assert versions(await stream.delivered("b"), 1) == [1, 2]

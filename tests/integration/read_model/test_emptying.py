@@ -184,6 +184,32 @@ async def test_whoever_reads_sees_all_of_the_model_or_an_empty_one_with_its_empt
     assert seen[-1] == everything
 
 
+@pytest.mark.parametrize("reading", ["known", "lock"])
+async def test_whoever_reads_sees_a_fold_whole_or_not_at_all(
+    read_model: ReadModel, other: ReadModel, reading: str
+) -> None:
+    """Rows of after it beside a position of before it would make a count or a version wrong."""
+    ask = READINGS[reading](read_model)
+    nothing = await ask()
+    seen = []
+    for gap in range(20):
+        folded = asyncio.Event()
+
+        async def step(folded: asyncio.Event = folded) -> None:
+            await fill(other)
+            folded.set()
+
+        answer = await Interleaved(read_model, step, gap).read(ask)
+        if not folded.is_set():
+            break
+        everything = await ask()
+        assert everything != nothing
+        assert answer in (nothing, everything), f"folded before statement {gap}"
+        seen.append(answer)
+        await other.reset()
+    assert nothing in seen
+
+
 async def test_readers_folders_and_emptyings_never_stand_in_each_others_way(
     read_model: ReadModel, other: ReadModel, settings: Settings
 ) -> None:

@@ -186,7 +186,10 @@ async def test_several_roles_may_prepare_at_once_and_change_nothing(
     assert await read_model.progress() == before
 
 
-async def test_a_file_that_was_replaced_is_noticed_and_begun_anew(settings: Settings) -> None:
+@pytest.mark.parametrize("by_another", [False, True])
+async def test_a_file_that_was_replaced_is_noticed_and_begun_anew(
+    settings: Settings, by_another: bool
+) -> None:
     """What would be written into the old one would be in no file."""
     model = open_read_model(settings)
     await model.prepare()
@@ -194,8 +197,15 @@ async def test_a_file_that_was_replaced_is_noticed_and_begun_anew(settings: Sett
     before = await model.progress()
     await model.notice_replaced_file()
     assert await model.progress() == before
+    if by_another:
+        folder = settings.state_dir / "other"
+        another = open_read_model(msgspec.structs.replace(settings, state_dir=folder))
+        await another.prepare()
+        await another.close()
     for file in settings.state_dir.glob("read_model.db*"):
         file.unlink()
+    if by_another:
+        (folder / "read_model.db").rename(settings.state_dir / "read_model.db")
     await model.notice_replaced_file()
     now = await model.progress()
     assert now.generation != before.generation

@@ -6,7 +6,6 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 
 from lockstream.runtime.health import (
-    FORWARDED,
     Admits,
     everybody,
     health_routes,
@@ -65,7 +64,7 @@ async def test_metrics_of_this_machine_are_there_for_nobody_else(client: str, st
         assert (await asking.get("/metrics")).status_code == 200
 
 
-@pytest.mark.parametrize("name", FORWARDED)
+@pytest.mark.parametrize("name", ["Forwarded", "Via", "X-Forwarded-For", "X-Real-IP"])
 async def test_what_came_through_a_proxy_is_not_from_this_machine(name: str) -> None:
     async with pages(Readiness()) as client:
         assert (await client.get("/metrics", headers={name: "10.0.0.7"})).status_code == 404

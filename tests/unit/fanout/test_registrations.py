@@ -1,0 +1,49 @@
+"""A partner is served as it is registered, and not as it was, or as another of its name is."""
+
+from typing import Any, cast
+
+import msgspec
+import pytest
+from aiokafka import TopicPartition
+
+from lockstream.eventlog.kafka import Record
+from lockstream.eventlog.registry import Registry
+from lockstream.eventlog.tail import Tail
+from lockstream.fanout.registrations import Registrations
+from lockstream.runtime.errors import Unavailable
+from lockstream.schemas.registry import Partner, encode_entry, entry_key
+from tests.examples_of import TIME
+
+TOPIC, END = "registry", 5
+SERVED = Partner(id="a", org_id="acme", types=("*",), start_offsets=(0,), created_at=TIME)
+
+
+def registrations(*entries: Partner) -> Registrations:
+    """Read up to ``END``."""
+    registry = Registry()
+    records = [Record(0, n, 0, entry_key(e), encode_entry(e), ()) for n, e in enumerate(entries)]
+    registry.take(TOPIC, records)
+    tail = Tail(cast(Any, None), {TOPIC: {0: 0}}, registry.take)
+    tail._positions[TopicPartition(TOPIC, 0)] = END
+    return Registrations(registry, tail, TOPIC)
+
+
+async def test_a_partner_that_is_registered_as_it_is_served_is_confirmed() -> None:
+    await registrations(SERVED).confirm(SERVED, END)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"org_id": "bolt"},
+        {"types": ("TempKeyUsed",)},
+        {"status": "paused"},
+        {"created_at": "2026-11-24T00:00:00.000Z"},
+        {"id": "b"},
+    ],
+    ids=lambda changed: str(*changed),
+)
+async def test_a_partner_that_is_registered_otherwise_is_not(changed: dict[str, Any]) -> None:
+    now = msgspec.structs.replace(SERVED, **changed)
+    with pytest.raises(Unavailable, match="partner a is registered otherwise by now"):
+        await registrations(now).confirm(SERVED, END)
