@@ -2,7 +2,12 @@
 the rest is refused by its name.
 """
 
+import errno
+import os
+import sqlite3
 import ssl
+import stat
+from contextlib import closing
 from pathlib import Path
 
 import msgspec
@@ -19,7 +24,6 @@ _DRIVERS = {
 _EXAMPLE = "give sqlite:////folder/file or postgresql://user:password@host:5432/database"
 _SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 _SESSIONS = ("any", "primary", "standby", "read-write", "read-only", "prefer-standby")
-_SQLITE_MAGIC = b"SQLite format 3\0"
 
 
 class PostgresqlOptions(msgspec.Struct, frozen=True):
@@ -87,16 +91,31 @@ def check_file(url: URL) -> None:
     """
     file = Path(str(url.database))
     try:
-        with file.open("rb") as opened:
-            begin = opened.read(len(_SQLITE_MAGIC))
+        is_folder = stat.S_ISDIR(file.stat().st_mode)
     except FileNotFoundError as error:
         if not file.parent.is_dir():
             raise _bad(f"the folder {file.parent} does not exist") from error
+        return
     except OSError as error:
         raise _bad(f"{file}: {error.strerror}") from error
-    else:
-        if begin and begin != _SQLITE_MAGIC:
-            raise _bad(f"{file} is not an SQLite database")
+    if is_folder:
+        raise _bad(f"{file}: {os.strerror(errno.EISDIR)}")
+    if not os.access(file, os.R_OK):
+        raise _bad(f"{file}: {os.strerror(errno.EACCES)}")
+    if not _is_database(file):
+        raise _bad(f"{file} is not an SQLite database")
+
+
+def _is_database(file: Path) -> bool:
+    """SQLite itself has to look: closing a file drops all locks that this process has on it, also
+    those of other connections (sqlite.org/howtocorrupt.html, section 2.2)."""
+    try:
+        with closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True)) as connection:
+            connection.execute("PRAGMA schema_version")
+    except sqlite3.DatabaseError as error:
+        # What else is wrong, that it is locked for one, is told to who uses it.
+        return error.sqlite_errorcode != sqlite3.SQLITE_NOTADB
+    return True
 
 
 def postgresql_options(url: URL, *, read_files: bool = True) -> PostgresqlOptions:

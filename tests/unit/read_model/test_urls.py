@@ -1,6 +1,10 @@
 """READ_MODEL_URL as managed services hand it out, and as people mistype it."""
 
+import sqlite3
 import ssl
+import subprocess
+import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -101,3 +105,19 @@ def test_a_place_for_a_file_is_looked_at(tmp_path: Path) -> None:
 
 def test_a_relative_path_is_of_the_working_directory() -> None:
     assert read_url("sqlite:///x.db").database == str(Path("x.db").absolute())
+
+
+def test_looking_at_a_file_takes_no_lock_from_who_has_it_open(tmp_path: Path) -> None:
+    """POSIX drops a process's locks on a file when it closes the file once. The next process would
+    take itself for the last one, and remove the log that the first still writes to."""
+    file = tmp_path / "x.db"
+    count = "import sqlite3, sys; print(*sqlite3.connect(sys.argv[1]).execute(sys.argv[2]))"
+    ask = (sys.executable, "-c", count, str(file), "SELECT n FROM t")
+    with closing(sqlite3.connect(file, isolation_level=None)) as held:
+        held.execute("PRAGMA journal_mode=WAL")
+        held.execute("CREATE TABLE t (n)")
+        make_place(read_url(f"sqlite:///{file}"))
+        subprocess.run(ask, check=True, timeout=60)
+        held.execute("INSERT INTO t VALUES (7)")
+        seen = subprocess.run(ask, check=True, timeout=60, capture_output=True, text=True)
+    assert seen.stdout == "(7,)\n"
