@@ -283,6 +283,7 @@ async def test_an_earlier_attempts_parked_fact_does_not_refuse_this_one(on_sqlit
     on_sqlite.see(CREATED, 0)
     await on_sqlite.fold(CREATED, 0)
     event_id = event_id_of_idempotency_key("acme", "k")
+    await on_sqlite.publisher.publish(temp_key_used(event_id=event_id))
 
     async def park_the_one_before() -> None:
         ours = on_sqlite.publisher.last.offset
