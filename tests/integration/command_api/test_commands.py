@@ -1,6 +1,7 @@
 """A command is answered in time, and told the truth, whatever is away, late or asked too often."""
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from uuid import UUID
@@ -202,7 +203,9 @@ async def test_a_first_caller_that_hangs_up_takes_no_answer_from_the_others(aske
     assert (answer.event.version, answer.replayed) == (2, True)
 
 
-async def test_an_error_that_nobody_waits_for_any_more_is_no_news(asked: Asked) -> None:
+async def test_an_error_that_nobody_waits_for_any_more_is_no_news(
+    asked: Asked, caplog: pytest.LogCaptureFixture
+) -> None:
     await record(asked, CREATED)
     reached, go_on = asyncio.Event(), asyncio.Event()
 
@@ -219,8 +222,10 @@ async def test_an_error_that_nobody_waits_for_any_more_is_no_news(asked: Asked) 
         await caller
     go_on.set()
     async with asyncio.timeout(5):
-        while asked.recent.waiting:  # noqa: ASYNC110
+        while asked.handler._under_way:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
+    gc.collect()  # a task says what nobody asked it for only when it goes
+    assert [line for line in caplog.records if line.name == "asyncio"] == []
 
 
 async def test_a_key_is_for_one_payload_on_one_lock(hasty: Asked) -> None:

@@ -94,7 +94,8 @@ async def test_what_the_kernel_has_connected_before_the_stop_is_answered(
     class LateStop(DrainingServer):
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
             for _ in range(20):
-                caller = socket.create_connection(("127.0.0.1", listener.settings.api_port))
+                port = self.servers[0].sockets[0].getsockname()[1]
+                caller = socket.create_connection(("127.0.0.1", port))
                 caller.sendall(GET)
                 callers.append(caller)
             await super().shutdown(sockets)
