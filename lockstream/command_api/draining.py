@@ -73,7 +73,7 @@ class DrainingServer(QuietServer):
     async def _take(self, connection: socket.socket) -> None:
         config, loop = self.config, asyncio.get_running_loop()
         make: Callable[..., asyncio.Protocol] = config.http_protocol_class
-        await loop.connect_accepted_socket(
+        _, taken = await loop.connect_accepted_socket(
             lambda: make(
                 config=config,
                 server_state=self.server_state,
@@ -83,3 +83,5 @@ class DrainingServer(QuietServer):
             connection,
             ssl=config.ssl,
         )
+        if isinstance(taken, GuardedConnection):
+            taken.drain()

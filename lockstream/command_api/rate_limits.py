@@ -70,6 +70,9 @@ class RateLimits:
         ]
         empty = [(quota, bucket) for quota, _, bucket in states if bucket.tokens < 1]
         if empty:
+            for _, place, _ in states:
+                if place in self._buckets:
+                    self._buckets.move_to_end(place)
             headers = _fields([(quota, bucket) for quota, _, bucket in states])
             longest = max(wait_s(bucket, quota) for quota, bucket in empty)
             raise RateLimited({"Retry-After": str(longest), **headers})

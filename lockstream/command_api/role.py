@@ -134,7 +134,9 @@ async def _serve(
     def details() -> dict[str, object]:
         return {"inFlight": door.in_flight, "waiting": recent.waiting}
 
-    routes = [*api.routes(), *health_routes(readiness, details), *docs_routes(settings)]
+    # In a thread: it reads our own version and the page's files.
+    docs = await asyncio.to_thread(docs_routes, settings)
+    routes = [*api.routes(), *health_routes(readiness, details), *docs]
     if settings.api_metrics != "off":
         admits = this_machine if settings.api_metrics == "local" else everybody
         routes.append(metrics_route(metrics, admits))

@@ -166,7 +166,7 @@ class Asked:
         )
         partition, key = self._partition(event), lock_key(event.lock_id)
         record = Record(partition, offset, 0, key, encode_event(event), headers.to_kafka())
-        self.recent.take(self.settings.topics.lock_events, [record])
+        self._take(self.settings.topics.lock_events, record)
 
     def see_parked(self, lock_id: int, event_id: UUID, source_offset: int) -> None:
         """The tail reads a parked fact."""
@@ -182,7 +182,11 @@ class Asked:
         )
         partition = partition_of(lock_id, self.settings.partitions)
         record = Record(partition, source_offset, 0, b"", b"", headers.to_kafka())
-        self.recent.take(self.settings.topics.parked_facts, [record])
+        self._take(self.settings.topics.parked_facts, record)
+
+    def _take(self, topic: str, record: Record) -> None:
+        self.recent.take(topic, [record])
+        assert "lock-events" not in self.readiness.obstacles, "the test's record can't be read"
 
     async def fold(self, event: Event, offset: int, source_offset: int | None = None) -> None:
         """The projector folds an event in."""

@@ -1,6 +1,7 @@
 """A command is answered in time, and told the truth, whatever is away, late or asked too often."""
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from uuid import UUID
@@ -14,6 +15,7 @@ from lockstream.command_api.rate_limits import RateLimits
 from lockstream.command_api.requests import UseTempKey
 from lockstream.eventlog.kafka import Kafka
 from lockstream.eventlog.watch import OBSTACLE, REFUSAL
+from lockstream.read_model.rows import Position
 from lockstream.read_model.store import ReadModel
 from lockstream.runtime.errors import OutcomeUnknown, ReadModelUnavailable
 from lockstream.runtime.settings import Settings
@@ -201,6 +203,31 @@ async def test_a_first_caller_that_hangs_up_takes_no_answer_from_the_others(aske
     assert (answer.event.version, answer.replayed) == (2, True)
 
 
+async def test_an_error_that_nobody_waits_for_any_more_is_no_news(
+    asked: Asked, caplog: pytest.LogCaptureFixture
+) -> None:
+    await record(asked, CREATED)
+    reached, go_on = asyncio.Event(), asyncio.Event()
+
+    async def fail() -> None:
+        reached.set()
+        await go_on.wait()
+        raise OutcomeUnknown("Kafka did not confirm the fact")
+
+    asked.steps.at("published", fail)
+    caller = asyncio.create_task(asked.use(key="k"))
+    await reached.wait()
+    caller.cancel()
+    with suppress(asyncio.CancelledError):
+        await caller
+    go_on.set()
+    async with asyncio.timeout(5):
+        while asked.handler._under_way:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    gc.collect()  # a task says what nobody asked it for only when it goes
+    assert [line for line in caplog.records if line.name == "asyncio"] == []
+
+
 async def test_a_key_is_for_one_payload_on_one_lock(hasty: Asked) -> None:
     await record(hasty, CREATED, used_event(event_id=KEYED))
     other = used_event(lock_id=8, version=2, event_id=event_id_of_idempotency_key("acme", "k8"))
@@ -251,6 +278,27 @@ async def test_what_memory_holds_is_answered_while_the_read_model_is_away(hasty:
     assert (await hasty.use(key="new")).status_code == 503
 
 
+async def test_whether_the_read_model_can_be_asked_is_said_in_readiness(asked: Asked) -> None:
+    stop = asyncio.Event()
+    positions = asked.model.positions
+
+    async def away(stream: str) -> dict[int, Position]:
+        raise ReadModelUnavailable("the database does not answer")
+
+    async def until(obstacles: dict[str, str]) -> None:
+        async with asyncio.timeout(10):
+            while asked.readiness.obstacles != obstacles:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+
+    vars(asked.model)["positions"] = away
+    watching = asyncio.create_task(asked.lookups.watch(stop))
+    await until({"read model": "the database does not answer"})
+    vars(asked.model)["positions"] = positions
+    await until({})
+    stop.set()
+    await watching
+
+
 # -- reading ---------------------------------------------------------------------------------------
 
 
@@ -268,10 +316,13 @@ async def test_a_reader_gets_the_version_that_is_folded_in_while_it_waits(asked:
     assert (shown.status_code, shown.headers["etag"]) == (200, '"2"')
 
 
-async def test_a_reader_of_a_version_that_does_not_come_is_answered_in_time(hasty: Asked) -> None:
-    await record(hasty, CREATED)
-    async with asyncio.timeout(5):
-        assert (await hasty.get("/locks/7?minVersion=2")).status_code == 412
+async def test_a_reader_of_a_version_that_does_not_come_is_answered_in_time(
+    settings: Settings, kafka: Kafka, model: ReadModel
+) -> None:
+    async with asking(settings, kafka, model, answer_timeout=0.5) as asked:
+        await record(asked, CREATED)
+        async with asyncio.timeout(5):
+            assert (await asked.get("/locks/7?minVersion=2")).status_code == 412
 
 
 async def test_events_are_listed_page_by_page_and_the_last_page_says_so(asked: Asked) -> None:

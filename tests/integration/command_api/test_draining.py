@@ -1,13 +1,16 @@
 """A stop leaves no request that has come without an answer."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 
 import httpx
 import pytest
 
+from lockstream.command_api import listening as listening_module
+from lockstream.command_api.draining import DrainingServer
 from lockstream.runtime.settings import Settings
-from tests.integration.command_api.listener import Listener, listening
+from tests.integration.command_api.listener import Listener, RawConnection, listening
 
 GET = b"GET /unread HTTP/1.1\r\nHost: a\r\n\r\n"
 HELD = b"GET /held HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -83,15 +86,30 @@ async def test_a_head_that_is_half_there_when_the_idle_are_closed_is_answered(
 
 
 async def test_what_the_kernel_has_connected_before_the_stop_is_answered(
-    listener: Listener,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Nothing is awaited between the two: the listener has not been asked for it yet."""
-    connections = [await listener.connect() for _ in range(20)]
-    for connection in connections:
-        await connection.send(GET)
-    listener.stop.set()
-    answers = [await connection.answer() for connection in connections]
-    assert {answer.status for answer in answers} == {200}
+    callers: list[socket.socket] = []
+
+    class LateStop(DrainingServer):
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            for _ in range(20):
+                port = self.servers[0].sockets[0].getsockname()[1]
+                caller = socket.create_connection(("127.0.0.1", port))
+                caller.sendall(GET)
+                callers.append(caller)
+            await super().shutdown(sockets)
+
+    monkeypatch.setattr(listening_module, "DrainingServer", LateStop)
+    async with listening(Settings()) as listener:
+        listener.stop.set()
+        await refused(listener)
+        assert len(callers) == 20
+        for caller in callers:
+            connection = RawConnection(*await asyncio.open_connection(sock=caller))
+            answer = await connection.answer()
+            await connection.close()
+            assert (answer.status, answer.headers["connection"]) == (200, "close")
 
 
 async def test_a_stop_under_load_cuts_no_request() -> None:

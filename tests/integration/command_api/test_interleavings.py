@@ -279,14 +279,20 @@ async def test_nobody_is_refused_for_a_key_whose_payload_is_not_known_yet(hasty:
     assert (await first).status_code == 202
 
 
-async def test_an_earlier_attempts_parked_fact_does_not_refuse_this_one(on_sqlite: Asked) -> None:
+@pytest.mark.parametrize(
+    ("lock_id", "before"), [(7, 1), (9, 0)], ids=["on this lock", "on a lock of another partition"]
+)
+async def test_an_earlier_attempts_parked_fact_does_not_refuse_this_one(
+    on_sqlite: Asked, lock_id: int, before: int
+) -> None:
     on_sqlite.see(CREATED, 0)
     await on_sqlite.fold(CREATED, 0)
     event_id = event_id_of_idempotency_key("acme", "k")
+    await on_sqlite.publisher.publish(temp_key_used(event_id=event_id))
 
     async def park_the_one_before() -> None:
         ours = on_sqlite.publisher.last.offset
-        on_sqlite.see_parked(7, event_id, ours - 1)
+        on_sqlite.see_parked(lock_id, event_id, ours - before)
         on_sqlite.see(used_event(event_id=event_id), 1, source_offset=ours)
 
     on_sqlite.steps.at("published", park_the_one_before)
@@ -324,5 +330,8 @@ async def test_a_lock_and_an_event_have_one_url_each(on_sqlite: Asked) -> None:
     ):
         assert (await on_sqlite.get(other)).status_code == 400, other
     assert (await on_sqlite.get(event.replace("/events", "/event%73"))).status_code == 400
+    for none in ("/locks/7/", event + "/", "//locks/7"):
+        answer = await on_sqlite.get(none)
+        assert (answer.status_code, answer.headers.get("location")) == (404, None)
     refused = await on_sqlite.client.post("/locks/7/use-temp-key?dryRun=1", json={})
     assert [d["field"] for d in refused.json()["details"]] == ["dryRun", "tempKeyUuid"]

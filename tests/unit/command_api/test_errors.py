@@ -1,9 +1,14 @@
 import json
 
+import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
+from lockstream.command_api.app import make_app
 from lockstream.command_api.errors import (
     API_KEY_WANTED,
     STATUS_OF,
@@ -72,6 +77,21 @@ def test_every_refusal_is_in_the_table() -> None:
 
     assert all(leaf in STATUS_OF for leaf in leaves(CommandRefused))
     assert all(status_of(leaf.__new__(leaf)) < 500 for leaf in leaves(CommandRefused))
+
+
+async def test_a_method_or_a_path_that_is_not_there_is_told_in_the_same_shape() -> None:
+    async def show(request: Request) -> Response:
+        return Response()
+
+    transport = httpx.ASGITransport(make_app([Route("/locks", show, methods=["GET"])]))
+    async with httpx.AsyncClient(transport=transport, base_url="http://api") as client:
+        refused, nowhere = await client.post("/locks"), await client.get("/lock")
+    assert (refused.status_code, refused.json()["code"]) == (405, 405)
+    assert set(refused.headers["allow"].split(", ")) == {"GET", "HEAD"}
+    assert (nowhere.status_code, nowhere.json()) == (
+        404,
+        {"error": "Not Found", "message": "The requested resource was not found", "code": 404},
+    )
 
 
 def test_a_problem_document_is_sent_to_those_that_ask_for_it() -> None:

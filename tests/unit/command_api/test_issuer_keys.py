@@ -284,6 +284,35 @@ async def test_a_failing_issuer_is_asked_after_growing_pauses(server: JwksServer
         assert time.monotonic() - begun > 1 + 2 - 0.1
 
 
+class FailingSource:
+    """A source that fails so many times, and then has the keys."""
+
+    refresh_s = 3600.0
+    longest_pause_s = 0.01
+
+    def __init__(self, failures: int) -> None:
+        self.left = failures
+
+    async def read(self) -> bytes:
+        self.left -= 1
+        if self.left >= 0:
+            raise IssuerUnavailable("away")
+        return jwks(ED_JWK)
+
+
+async def test_an_issuer_that_was_away_for_long_is_found_soon_after_it_is_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(issuer_keys, "FIRST_PAUSE_S", 0.001)
+    keys, stop = IssuerKeys(issuer_at("x"), FailingSource(40), 3600.0), asyncio.Event()
+    with pytest.raises(IssuerUnavailable):
+        await keys.load()
+    following = asyncio.create_task(keys.follow(stop))
+    await eventually(lambda: keys.usable)
+    stop.set()
+    await following
+
+
 async def test_an_issuer_that_was_never_reached_makes_503_and_is_found_later(
     server: JwksServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -369,7 +398,7 @@ def test_what_can_not_be_used_is_passed_over() -> None:
         {"kty": "AKP", "alg": "ML-DSA-44", "kid": "quantum"},
         {**ED_JWK, "kid": 7},
         {**ED_JWK, "kid": "a path/../"},
-        {**RSA_JWK, "alg": "RS512", "kid": "not allowed"},
+        {**RSA_JWK, "alg": "RS512", "kid": "not-allowed"},
         {"kty": "RSA", "n": None, "e": [], "kid": "broken"},
     ]
     assert set(read_keys(jwks(*odd, ED_JWK), issuer_at("x"))) == {"ed"}

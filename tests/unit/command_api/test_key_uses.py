@@ -1,0 +1,30 @@
+"""When a key was used last is not forgotten because it could not be written."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from lockstream.command_api import key_uses
+from lockstream.command_api.key_uses import KeyUses
+from lockstream.eventlog.kafka import Kafka
+from lockstream.eventlog.registry import Registry
+from lockstream.runtime.ports import free_port
+from lockstream.runtime.settings import Settings
+
+NOW = datetime(2026, 11, 23, 10, tzinfo=UTC)
+
+
+async def test_a_use_during_a_write_that_fails_is_the_last_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(key_uses, "WRITE_TIMEOUT_S", 0.1)
+    nobody = Settings(kafka_bootstrap_servers=f"127.0.0.1:{free_port(0)}")
+    uses = KeyUses(Kafka(nobody, "test"), "registry", Registry())
+    uses.note("key", NOW)
+    uses.note("quiet", NOW)
+    writing = asyncio.create_task(uses._write())
+    await asyncio.sleep(0)
+    uses.note("key", NOW + timedelta(minutes=2))
+    await writing
+    assert uses._latest == {"key": NOW + timedelta(minutes=2), "quiet": NOW}
