@@ -20,6 +20,10 @@ from lockstream.runtime.settings import Settings
 T = TypeVar("T")
 
 SCHEMA_ATTEMPTS = 5
+_OPENED: set[tuple[int, int]] = set()
+"""SQLite files that this process has had open. Whoever looks into one beside SQLite drops, as it is
+closed, all locks of the process on it (POSIX): another process would then take itself for the last
+one, and delete the journal that ours goes on writing to."""
 _HOLD = text(f"LOCK TABLE {', '.join(table.name for table in EMPTIED)} IN ACCESS SHARE MODE")
 BAD_DATA = ("22", "23")
 """SQLSTATE classes: data exception, integrity constraint violation."""
@@ -69,6 +73,15 @@ class Database:
         await self._connections.close()
         return True
 
+    def _look(self, check: Callable[[URL], None]) -> None:
+        if self._identify_file() not in _OPENED:
+            check(self._url)
+
+    def _note_file(self) -> None:
+        self._file = self._identify_file()
+        if self._file is not None:
+            _OPENED.add(self._file)
+
     def _identify_file(self) -> tuple[int, int] | None:
         try:
             found = os.stat(str(self._url.database))
@@ -84,12 +97,12 @@ class Database:
             ConfigurationError: there can be none at its place.
         """
         if self.is_sqlite:
-            await asyncio.to_thread(make_place, self._url)
+            await asyncio.to_thread(self._look, make_place)
         # Looked at first: another replica may be paused with the lock on writing.
         if not await self._read(_is_complete):
             await self._create_tables()
         if self.is_sqlite:
-            self._file = await asyncio.to_thread(self._identify_file)
+            await asyncio.to_thread(self._note_file)
 
     async def require(self) -> None:
         """Looks whether there is a read model, and makes nothing.
@@ -99,7 +112,7 @@ class Database:
             ConfigurationError: there is none at its place.
         """
         if self.is_sqlite:
-            await asyncio.to_thread(check_file, self._url)
+            await asyncio.to_thread(self._look, check_file)
             if await asyncio.to_thread(self._identify_file) is None:
                 raise ConfigurationError(
                     f"READ_MODEL_URL: there is no read model at {self._url.database}; name the one "
@@ -111,7 +124,7 @@ class Database:
                 "projector writes"
             )
         if self.is_sqlite:
-            self._file = await asyncio.to_thread(self._identify_file)
+            await asyncio.to_thread(self._note_file)
 
     async def _create_tables(self) -> None:
         for attempt in range(1, SCHEMA_ATTEMPTS + 1):
