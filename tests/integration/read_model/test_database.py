@@ -3,6 +3,7 @@ longer do. SQLite, unless it says otherwise."""
 
 import asyncio
 import sqlite3
+import sys
 import threading
 from collections.abc import AsyncIterator
 from contextlib import closing
@@ -217,3 +218,38 @@ async def test_no_question_scans_a_table(tmp_path: Path) -> None:
     for sql, steps in plans.items():
         scans = [step for step in steps if "SCAN" in step and "VIRTUAL TABLE" not in step]
         assert not scans, (sql, steps)
+
+
+ANOTHER = """
+import contextlib, sqlite3, sys
+with contextlib.closing(sqlite3.connect(sys.argv[1])) as connection:
+    print(connection.execute("SELECT count(*) FROM positions").fetchone()[0])
+"""
+
+
+async def test_a_second_look_at_a_file_lets_no_other_process_take_its_journal_away(
+    tmp_path: Path,
+) -> None:
+    """Whoever closes a file as the last one deletes its journal."""
+    one, two = (ReadModel(open_database(tmp_path, LONG_S), partitions) for partitions in (3, 5))
+
+    async def rows_as_another_process_sees_them() -> int:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", ANOTHER, str(tmp_path / "read_model.db")),
+            stdout=asyncio.subprocess.PIPE,
+        )
+        told, _ = await process.communicate()
+        return int(told)
+
+    await one.prepare()
+    assert await rows_as_another_process_sees_them() == 2 * 3
+    await two.prepare()
+    await two.require()
+    assert await rows_as_another_process_sees_them() == 2 * 5
+    await one.reset()
+    word = text("INSERT INTO positions VALUES ('another', 0, 0, 0, 0)")
+    await one._database.write(lambda connection: connection.execute(word))
+    seen = await rows_as_another_process_sees_them()
+    await one.close()
+    await two.close()
+    assert seen == 2 * 5 + 1
