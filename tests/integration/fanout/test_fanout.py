@@ -406,4 +406,8 @@ async def test_an_open_transaction_is_ended_before_its_topic_is_deleted(stream: 
         await delete(stream, timeout_s=5.0)
         with pytest.raises(KafkaError):
             await paused.commit_transaction()
-    assert not await topic_exists(stream.kafka, topic)
+
+    async def gone() -> bool:
+        return not await topic_exists(stream.kafka, topic)
+
+    await eventually(gone)
