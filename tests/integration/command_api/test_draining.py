@@ -112,6 +112,31 @@ async def test_what_the_kernel_has_connected_before_the_stop_is_answered(
             assert (answer.status, answer.headers["connection"]) == (200, "close")
 
 
+async def test_what_has_arrived_unread_when_the_idle_are_closed_is_answered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    callers: list[socket.socket] = []
+
+    class LateCallers(DrainingServer):
+        async def _close_idle(self, end: float) -> None:
+            for caller in callers:
+                caller.setblocking(False)
+                caller.sendall(GET)
+            await super()._close_idle(end)
+
+    monkeypatch.setattr(listening_module, "DrainingServer", LateCallers)
+    async with listening(Settings()) as listener:
+        callers += [
+            socket.create_connection(("127.0.0.1", listener.settings.api_port)) for _ in range(20)
+        ]
+        listener.stop.set()
+        for caller in callers:
+            connection = RawConnection(*await asyncio.open_connection(sock=caller))
+            answer = await connection.answer()
+            await connection.close()
+            assert (answer.status, answer.headers["connection"]) == (200, "close")
+
+
 async def test_a_stop_under_load_cuts_no_request() -> None:
     for _ in range(STOPS):
         async with listening(Settings()) as listener:
