@@ -63,7 +63,7 @@ def api_key(**changed: Any) -> ApiKey:
 
 @pytest.fixture
 async def door(tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
-    """Answers 200 with the principal to whoever it admits."""
+    """Answers 200 with the principal to whoever it admits. Its key ends one day."""
     ours, theirs = tmp_path / "ours.json", tmp_path / "theirs.json"
     ours.write_bytes(ALL_JWKS)
     theirs.write_bytes(OTHER_JWKS)
@@ -72,7 +72,7 @@ async def door(tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
         Issuer(issuer=OTHER_ISSUER, audience="theirs", jwks=str(theirs), scope=""),
     ]
     async with open_issuer_keys(issuers, Settings()) as keys:
-        registry = registry_of(api_key())
+        registry = registry_of(api_key(not_after="2126-11-23T10:00:00.000Z"))
         uses = KeyUses(Kafka(Settings(), "test"), "registry", registry)
         doorkeeper = Doorkeeper(TokenChecker(keys, 86400.0), registry, uses)
 

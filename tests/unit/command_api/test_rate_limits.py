@@ -39,6 +39,12 @@ def test_a_full_bucket_is_the_quota_and_fills_evenly() -> None:
     assert takes(limits, 10, 1000.0) == 6
 
 
+def test_a_caller_that_is_not_known_has_a_full_bucket_and_waits_for_nothing() -> None:
+    full = refill(None, MINUTE, 7.0)
+    assert full == Bucket(float(MINUTE.size), 7.0)
+    assert wait_s(full, MINUTE) == 0
+
+
 def test_keys_have_buckets_of_their_own_below_their_organisations() -> None:
     limits = RateLimits(10, 6, 60)
     assert takes(limits, 10, 0.0, key="a") == 6
