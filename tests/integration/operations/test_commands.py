@@ -15,7 +15,7 @@ from lockstream.schemas.topics import partition_of
 from tests.examples_of import created_event, used_event
 from tests.integration.conftest import PARTITIONS
 from tests.integration.fanout.test_fanout import Stream
-from tests.integration.kafka_tools import read_all
+from tests.integration.kafka_tools import eventually, read_all
 from tests.integration.operations.command_line import lockstream
 from tests.integration.roles import running
 
@@ -115,12 +115,16 @@ async def test_keys_are_listed_with_whether_they_let_anybody_in(here: Installati
     issued = await lockstream(here, "key", "issue", "--org", "acme", "--json")
     brief = await lockstream(here, "key", "issue", "--org", "acme", "--expires", "1s", "--json")
     revoked = await lockstream(here, "key", "revoke", issued.json["keyId"], "--json")
-    listed = (await lockstream(here, "key", "list", "--json")).json
-    assert {key["keyId"]: key["live"] for key in listed} == {
-        issued.json["keyId"]: False,
-        brief.json["keyId"]: False,
-    }
-    assert listed[0]["revokedAt"] == revoked.json["revokedAt"]
+    listed: list[dict[str, object]] = []
+
+    async def both_have_ended() -> bool:
+        listed[:] = (await lockstream(here, "key", "list", "--json")).json
+        return [key["live"] for key in listed] == [False, False]
+
+    await eventually(both_have_ended)
+    assert {key["keyId"] for key in listed} == {issued.json["keyId"], brief.json["keyId"]}
+    (ended,) = [key for key in listed if key["keyId"] == issued.json["keyId"]]
+    assert ended["revokedAt"] == revoked.json["revokedAt"]
     assert issued.json["key"] not in str(listed)
     assert (await lockstream(here, "key", "list", "--org", "bolt", "--json")).json == []
 
