@@ -99,7 +99,7 @@ async def test_a_page_of_locks_says_where_the_next_one_begins(here: Installation
         for lock_id in (3, 5, 8):
             await ensure_lock(here, LockLine(lock_id, "acme", None))
     pages = []
-    after = 0
+    after: int | None = 0
     while after is not None:
         options = ("--limit", "2", "--after", str(after), "--org", "acme", "--json")
         page = (await lockstream(here, "lock", "list", *options)).json
