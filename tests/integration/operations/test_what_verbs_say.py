@@ -25,6 +25,7 @@ from lockstream.operations.partners import _remove, _set_status
 from lockstream.operations.rebuild import rebuild_read_model
 from lockstream.operations.replay import _chosen
 from lockstream.operations.start_points import read_start, start_offsets
+from lockstream.operations.status import read_status
 from lockstream.projector.role import run_projector
 from lockstream.read_model.fold import CommittedEvent, Stretch
 from lockstream.read_model.rows import LockRow, ParkedRow
@@ -235,3 +236,27 @@ async def test_a_fact_that_was_parked_before_is_not_taken_for_the_new_one(
 def test_a_line_is_held_against_the_lock_that_is_there(line: LockLine, problem: str | None) -> None:
     row = LockRow(7, LOCK_UUID, "acme", 3, TIME)
     assert conflict(line, row) == problem
+
+
+async def test_all_is_well_while_every_partition_of_who_is_served_has_an_owner(
+    here: Installation,
+) -> None:
+    """A paused partner is served by nobody, and a removed one is no partner."""
+    for partner_id in ("crm", "gone"):
+        await create_partner(here, partner_id, "acme", ("*",), "earliest")
+    await _set_status(here, "gone", "removed")
+    await _set_status(here, "crm", "paused")
+    nobody = await read_status(here)
+    assert (nobody.ok, nobody.stages[0].state) == (False, "nobody has it")
+
+    async def well() -> bool:
+        return (await read_status(here)).ok
+
+    async with running(run_projector, here.settings):
+        await eventually(well)
+        found = await read_status(here)
+        states = [(stage.name, stage.state) for stage in found.stages]
+        assert states == [("projector", "running"), ("partner crm", "paused")]
+        assert found.parked == 0
+        await _set_status(here, "crm", "active")
+        assert not await well()
