@@ -70,6 +70,7 @@ class RateLimits:
         ]
         empty = [(quota, bucket) for quota, _, bucket in states if bucket.tokens < 1]
         if empty:
+            # Whoever asks in vain is not idle.
             for _, place, _ in states:
                 if place in self._buckets:
                     self._buckets.move_to_end(place)
