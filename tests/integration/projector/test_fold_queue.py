@@ -109,9 +109,10 @@ async def test_a_partition_that_can_not_be_folded_is_told_and_holds_up_no_other(
     read_model: ReadModel,
 ) -> None:
     broken, fine = Owner(), Owner()
+    events: list[Event] = [created_event(8), used_event(8)]
     others = [
         Stretch(1, n, n + 1, events=[CommittedEvent(n, n, event, encode_event(event))])
-        for n, event in enumerate([created_event(8), used_event(8)])
+        for n, event in enumerate(events)
     ]
     gap, later = SECOND, msgspec.structs.replace(SECOND, begin=2, end=3)
     async with running(read_model) as queue:

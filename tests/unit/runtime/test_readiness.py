@@ -9,17 +9,16 @@ from lockstream.runtime.readiness import Readiness
 
 def test_a_role_is_ready_once_every_obstacle_is_gone() -> None:
     readiness = Readiness()
-    assert readiness.ready
+    kafka, model = {"kafka": "it does not answer"}, {"read model": "it is locked"}
+    assert (readiness.ready, readiness.obstacles) == (True, {})
     readiness.block("kafka", "it does not answer")
     readiness.block("read model", "it is locked")
-    assert not readiness.ready
-    assert readiness.obstacles == {"kafka": "it does not answer", "read model": "it is locked"}
+    assert (readiness.ready, readiness.obstacles) == (False, {**kafka, **model})
     readiness.clear("kafka")
     readiness.clear("nothing")
-    assert not readiness.ready
-    assert readiness.obstacles == {"read model": "it is locked"}
+    assert (readiness.ready, readiness.obstacles) == (False, model)
     readiness.clear("read model")
-    assert readiness.ready
+    assert (readiness.ready, readiness.obstacles) == (True, {})
 
 
 def test_whoever_looks_at_the_obstacles_changes_none() -> None:
