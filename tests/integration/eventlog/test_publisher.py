@@ -89,8 +89,9 @@ async def test_a_fact_that_was_not_sent_is_not_recorded(
     kafka: BadlyConnected, settings: Settings, publisher: FactPublisher
 ) -> None:
     kafka.made[0].takes_nothing = True
-    with pytest.raises(KafkaUnavailable, match="did not take"):
-        await publisher.publish(temp_key_used())
+    async with asyncio.timeout(TIMEOUT_S * 10):
+        with pytest.raises(KafkaUnavailable, match="did not take"):
+            await publisher.publish(temp_key_used())
     assert await recorded(kafka, settings) == 0
 
 
