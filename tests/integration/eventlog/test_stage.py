@@ -5,8 +5,10 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 
 import msgspec
+import pytest
 from aiokafka import TopicPartition
 
+from lockstream.eventlog import partition_owner
 from lockstream.eventlog.checkpoints import Checkpoint, Checkpoints
 from lockstream.eventlog.kafka import Kafka, Output, Record
 from lockstream.eventlog.partition_owner import PartitionOwner
@@ -233,15 +235,20 @@ async def test_an_input_that_has_lost_records_stops_the_partition(
 
 
 async def test_an_error_that_nobody_foresaw_stops_its_partition_for_good(
-    kafka: Kafka, settings: Settings, logged_errors: list[str]
+    kafka: Kafka, settings: Settings, logged_errors: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # Whoever tried again would do so at once.
+    monkeypatch.setattr(partition_owner, "FIRST_PAUSE_S", 0.0)
     async with copies(kafka, settings) as stage:
         stage.fault = ZeroDivisionError("unforeseen")
         await stage.put(b"a")
         await stage.until_blocked("stopped: ")
+        restored = stage.restored
         await stage.put(b"b")
+        await stage.put(b"c")
         assert stage.status()["0"]["stopped"]  # type: ignore[index]
         assert await stage.copied() == []
+        assert stage.restored == restored
     assert any("unforeseen" in line for line in logged_errors)
     logged_errors.clear()
 
