@@ -86,3 +86,17 @@ def given(config: pytest.Config, name: str) -> str | None:
     """What the process that hands the tests out has given to this worker."""
     found: str | None = getattr(config, "workerinput", {}).get(name)
     return found
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[SERVERS] = servers = Servers()
+    config.add_cleanup(servers.close)
+    if config.getoption("dist", "no") != "no" and not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Shared(servers))
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    if config.stash[SERVERS].kafka_is:
+        terminalreporter.write_line(f"Kafka: {config.stash[SERVERS].kafka_is}")

@@ -1,4 +1,4 @@
-"""The guards of ``tests/conftest.py`` catch what they are there for: each test here runs a small
+"""The guards of ``tests/guards.py`` catch what they are there for: each test here runs a small
 test file of its own under them, and reads how it ended.
 """
 
@@ -14,7 +14,7 @@ SETTINGS = "[pytest]\nasyncio_mode = auto\nasyncio_default_fixture_loop_scope = 
 
 
 def outcomes(pytester: pytest.Pytester, test: str) -> dict[str, int]:
-    shutil.copy(Path(__file__).parents[1] / "conftest.py", pytester.path / "conftest.py")
+    shutil.copy(Path(__file__).parents[1] / "guards.py", pytester.path / "conftest.py")
     pytester.makeini(SETTINGS)
     pytester.makepyfile(PRELUDE + test)
     return pytester.runpytest_subprocess("-p", "no:cacheprovider", timeout=60).parseoutcomes()

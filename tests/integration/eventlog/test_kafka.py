@@ -10,7 +10,7 @@ STEP_S = 0.0002
 
 
 async def test_a_start_that_is_cancelled_anywhere_leaves_no_connection_behind(kafka: Kafka) -> None:
-    """What is left behind fails the test when it is collected: see ``tests/conftest.py``."""
+    """What is left behind fails the test when it is collected: see ``tests/guards.py``."""
     for step in range(STEPS):
         client = kafka.idempotent_producer()
         starting = asyncio.create_task(start_client(client, "connecting"))

@@ -23,7 +23,7 @@ from tests.unit.operations.test_event_files import records_of
 EVENT = encode_event(used_event())
 OLD = b"yesterday's\n"
 EXPORT = """
-import asyncio, sys, typer
+import asyncio, signal, sys, typer
 from pathlib import Path
 from lockstream.operations.installation import run_verb
 from lockstream.operations.output_files import whole
@@ -31,6 +31,9 @@ from lockstream.operations.event_files import NdjsonSink
 from lockstream.operations.parquet_files import ParquetSink
 from tests.unit.operations.test_output_files import EVENT
 from tests.unit.operations.test_event_files import records_of
+
+# As on a terminal: whoever was started in the background ignores it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 async def verb():
     kind = {"ndjson": NdjsonSink, "parquet": ParquetSink}[sys.argv[1]]
