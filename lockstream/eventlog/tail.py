@@ -52,7 +52,8 @@ class Tail:
                 can't go on: it would not know what it has missed. It ends, and begins anew.
         """
         async with connected(self._kafka.reader()) as consumer:
-            ends, offsets = await self._ends(), await self._offsets()
+            async with connected(self._kafka.offsets_client()) as client:
+                ends, offsets = await self._ends(client), await self._offsets(client)
             consumer.assign(list(offsets))
             for tp, offset in offsets.items():
                 consumer.seek(tp, offset)
@@ -76,25 +77,21 @@ class Tail:
                 )
             await asyncio.sleep(LOOK_AGAIN_S)
 
-    async def _offsets(self) -> dict[Any, int]:
+    async def _offsets(self, client: Any) -> dict[Any, int]:
         """Where each partition begins."""
         found: dict[Any, int] = {}
         for topic, begin in self._begin.items():
             wanted = [p for p, offset in begin.items() if offset == FIRST]
-            first: Mapping[int, int] = {}
-            if wanted:
-                async with connected(self._kafka.offsets_client()) as client:
-                    first = await beginnings(client, topic, wanted)
+            first = await beginnings(client, topic, wanted) if wanted else {}
             found |= {TopicPartition(topic, p): first.get(p, at) for p, at in begin.items()}
         return found
 
-    async def _ends(self) -> dict[Any, int]:
-        async with connected(self._kafka.offsets_client()) as client:
-            return {
-                TopicPartition(topic, p): end
-                for topic, offsets in self._begin.items()
-                for p, end in (await high_watermarks(client, topic, list(offsets))).items()
-            }
+    async def _ends(self, client: Any) -> dict[Any, int]:
+        return {
+            TopicPartition(topic, p): end
+            for topic, offsets in self._begin.items()
+            for p, end in (await high_watermarks(client, topic, list(offsets))).items()
+        }
 
     async def _check_caught_up(self, consumer: Any, ends: Mapping[Any, int]) -> None:
         for tp, end in ends.items():

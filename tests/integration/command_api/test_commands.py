@@ -26,19 +26,10 @@ from lockstream.schemas.topics import partition_of
 from lockstream.schemas.trace_context import NO_TRACE
 from tests.examples_of import LOCK_UUID, created_event, temp_key_used, used_event
 from tests.integration.command_api.asked import Asked, asking
-from tests.integration.conftest import open_read_model
 from tests.integration.kafka_tools import write_facts, write_raw
 
 CREATED = created_event()
 KEYED = event_id_of_idempotency_key("acme", "k")
-
-
-@pytest.fixture
-async def model(settings: Settings) -> AsyncIterator[ReadModel]:
-    model = open_read_model(settings)
-    await model.prepare()
-    yield model
-    await model.close()
 
 
 @pytest.fixture

@@ -14,19 +14,10 @@ from lockstream.schemas.parked_facts import ParkedHeaders
 from lockstream.schemas.topics import partition_of
 from tests.examples_of import TIME, created_event, temp_key_used, used_event
 from tests.integration.command_api.asked import Asked, asking
-from tests.integration.conftest import open_read_model
 from tests.integration.kafka_tools import write_facts
 
 CREATED, USED = created_event(), used_event()
 EVENTS: list[Event] = [CREATED, USED]
-
-
-@pytest.fixture
-async def model(settings: Settings) -> AsyncIterator[ReadModel]:
-    model = open_read_model(settings)
-    await model.prepare()
-    yield model
-    await model.close()
 
 
 @pytest.fixture

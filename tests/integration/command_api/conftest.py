@@ -1,0 +1,17 @@
+"""What the API's tests have in common."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from lockstream.read_model.store import ReadModel
+from lockstream.runtime.settings import Settings
+from tests.integration.conftest import open_read_model
+
+
+@pytest.fixture
+async def model(settings: Settings) -> AsyncIterator[ReadModel]:
+    model = open_read_model(settings)
+    await model.prepare()
+    yield model
+    await model.close()
