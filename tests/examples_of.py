@@ -2,6 +2,8 @@
 
 from uuid import UUID, uuid4
 
+from lockstream.eventlog.kafka import Record
+from lockstream.eventlog.registry import Registry
 from lockstream.schemas.lock_events import (
     LockCreatedEvent,
     RecordedTempKeyUse,
@@ -17,6 +19,7 @@ from lockstream.schemas.lock_facts import (
     TempKeyUsed,
 )
 from lockstream.schemas.primitives import default_lock_uuid
+from lockstream.schemas.registry import Entry, encode_entry, entry_key
 
 TIME = "2026-11-23T10:00:00.123Z"
 LOCK_UUID = UUID("4f6b8e6e-1f0a-5c52-9d1e-0a6f4b9f0c11")
@@ -111,3 +114,11 @@ def used_event(
             user_id="user-1",
         ),
     )
+
+
+def registry_of(*entries: Entry) -> Registry:
+    """As it is once they have been read."""
+    registry = Registry()
+    records = [Record(0, n, 0, entry_key(e), encode_entry(e), ()) for n, e in enumerate(entries)]
+    registry.take("registry", records)
+    return registry

@@ -12,7 +12,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from lockstream.command_api import key_uses
 from lockstream.command_api.key_uses import KeyUses, news_of
-from lockstream.eventlog.kafka import Kafka, Record, connected
+from lockstream.eventlog.kafka import Kafka, connected
 from lockstream.eventlog.registry import (
     Registry,
     edit_registry,
@@ -24,8 +24,8 @@ from lockstream.runtime.errors import ConfigurationError
 from lockstream.runtime.ports import free_port
 from lockstream.runtime.settings import Settings
 from lockstream.schemas.primitives import write_time
-from lockstream.schemas.registry import ApiKey, ApiKeyUse, Partner, encode_entry, entry_key
-from tests.examples_of import TIME
+from lockstream.schemas.registry import ApiKey, ApiKeyUse, Partner
+from tests.examples_of import TIME, registry_of
 from tests.integration.kafka_tools import eventually, read_all
 from tests.integration.roles import install
 
@@ -73,24 +73,17 @@ async def test_an_edit_that_is_refused_writes_nothing_and_hinders_nobody(
     assert [record.key for record in await read_all(kafka, topic, 1)] == [b"key/abcDEF123456"]
 
 
-def known(*uses: ApiKeyUse) -> Registry:
-    registry = Registry()
-    records = [Record(0, i, 0, entry_key(u), encode_entry(u), ()) for i, u in enumerate(uses)]
-    registry.take("registry", records)
-    return registry
-
-
 def used(at: datetime, key_id: str = "key") -> ApiKeyUse:
     return ApiKeyUse(key_id=key_id, last_used_at=write_time(at))
 
 
 def test_a_use_is_news_a_minute_after_the_last_that_any_replica_wrote() -> None:
     minute = timedelta(minutes=1)
-    assert news_of({"key": NOW}, known()) == [used(NOW)]
-    assert news_of({"key": NOW}, known(used(NOW - minute))) == [used(NOW)]
-    assert news_of({"key": NOW}, known(used(NOW - minute + timedelta(milliseconds=1)))) == []
-    assert news_of({"key": NOW}, known(used(NOW + minute))) == []
-    assert news_of({"key": NOW}, known(used(NOW, "other"))) == [used(NOW)]
+    assert news_of({"key": NOW}, registry_of()) == [used(NOW)]
+    assert news_of({"key": NOW}, registry_of(used(NOW - minute))) == [used(NOW)]
+    assert news_of({"key": NOW}, registry_of(used(NOW - minute + timedelta(milliseconds=1)))) == []
+    assert news_of({"key": NOW}, registry_of(used(NOW + minute))) == []
+    assert news_of({"key": NOW}, registry_of(used(NOW, "other"))) == [used(NOW)]
 
 
 async def test_two_replicas_note_many_uses_in_one_record_and_leave_the_key_alone(

@@ -21,11 +21,10 @@ from lockstream.command_api.issuer_keys import open_issuer_keys
 from lockstream.command_api.issuers import Issuer
 from lockstream.command_api.key_uses import KeyUses
 from lockstream.command_api.tokens import Caller, TokenChecker
-from lockstream.eventlog.kafka import Kafka, Record
-from lockstream.eventlog.registry import Registry
+from lockstream.eventlog.kafka import Kafka
 from lockstream.runtime.settings import Settings
-from lockstream.schemas.registry import ApiKey, encode_entry, entry_key
-from tests.examples_of import TIME
+from lockstream.schemas.registry import ApiKey
+from tests.examples_of import TIME, registry_of
 from tests.issued_tokens import (
     ALL_JWKS,
     ATTACKS,
@@ -45,15 +44,6 @@ KEY_ID, KEY = generate_key()
 WITHOUT_TOKEN = 'Bearer realm="lockstream"'
 BAD_API_KEY = 'ApiKey realm="lockstream"'
 BAD_TOKEN = 'Bearer realm="lockstream", error="invalid_token"'
-
-
-def registry_of(*entries: ApiKey) -> Registry:
-    registry = Registry()
-    registry.take(
-        "registry",
-        [Record(0, i, 0, entry_key(e), encode_entry(e), ()) for i, e in enumerate(entries)],
-    )
-    return registry
 
 
 def api_key(**changed: Any) -> ApiKey:

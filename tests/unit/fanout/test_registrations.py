@@ -6,13 +6,11 @@ import msgspec
 import pytest
 from aiokafka import TopicPartition
 
-from lockstream.eventlog.kafka import Record
-from lockstream.eventlog.registry import Registry
 from lockstream.eventlog.tail import Tail
 from lockstream.fanout.registrations import Registrations
 from lockstream.runtime.errors import Unavailable
-from lockstream.schemas.registry import Partner, encode_entry, entry_key
-from tests.examples_of import TIME
+from lockstream.schemas.registry import Partner
+from tests.examples_of import TIME, registry_of
 
 TOPIC, END = "registry", 5
 SERVED = Partner(id="a", org_id="acme", types=("*",), start_offsets=(0,), created_at=TIME)
@@ -20,9 +18,7 @@ SERVED = Partner(id="a", org_id="acme", types=("*",), start_offsets=(0,), create
 
 def registrations(*entries: Partner) -> Registrations:
     """Read up to ``END``."""
-    registry = Registry()
-    records = [Record(0, n, 0, entry_key(e), encode_entry(e), ()) for n, e in enumerate(entries)]
-    registry.take(TOPIC, records)
+    registry = registry_of(*entries)
     tail = Tail(cast(Any, None), {TOPIC: {0: 0}}, registry.take)
     tail._positions[TopicPartition(TOPIC, 0)] = END
     return Registrations(registry, tail, TOPIC)
