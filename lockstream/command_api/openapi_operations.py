@@ -14,7 +14,7 @@ from lockstream.command_api.openapi_answers import (
     ref,
     refusals,
 )
-from lockstream.command_api.requests import DEFAULT_PAGE, MAX_KEY, MAX_PAGE
+from lockstream.command_api.requests import DEFAULT_PAGE, KEY_PATTERN, MAX_KEY, MAX_PAGE
 from lockstream.schemas.json_schemas import Json, integer_format
 from lockstream.schemas.primitives import MAX_LOCK_ID
 
@@ -59,12 +59,13 @@ def _use_temp_key() -> Json:
             {
                 "name": "Idempotency-Key",
                 "in": "header",
-                "description": "One for each door opening. Quoted or bare",
+                "description": f"One for each door opening: 1 to {MAX_KEY} printable ASCII "
+                "characters. As a quoted string (RFC 8941) or bare, which are one key",
                 "schema": {
                     "type": "string",
                     "minLength": 1,
-                    "maxLength": MAX_KEY,
-                    "pattern": "^[!-~]([ -~]*[!-~])?$",
+                    "maxLength": 2 * MAX_KEY + 2,  # quoted, and each character of it escaped
+                    "pattern": f"^(?:{KEY_PATTERN})$",
                 },
             },
             {

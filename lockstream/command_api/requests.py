@@ -16,6 +16,13 @@ from lockstream.schemas.trace_context import TraceContext
 MAX_BODY_BYTES = 16 * 1024
 MAX_TEXT = 128
 MAX_KEY = 255
+_QUOTED = r'(?:[ !#-\[\]-~]|\\[\\"])'
+_LONGEST = MAX_KEY - 2
+KEY_PATTERN = (
+    rf'[!#-~](?:[ -~]{{0,{_LONGEST}}}[!-~])?|"(?:[!#-~]|[ -~]{{1,{_LONGEST}}}[!-~])?'
+    rf'|"{_QUOTED}{{1,{MAX_KEY}}}"'
+)
+"""What :func:`read_idempotency_key` accepts, for descriptions: bare but not ``""``, or quoted."""
 MAX_PAGE = 1000
 DEFAULT_PAGE = 100
 
@@ -23,6 +30,7 @@ GIVEN_TWICE = "must be given once only"
 ONCE_ONLY = ("Idempotency-Key", "Content-Type", "Content-Encoding")
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_QUOTED_KEY = re.compile(rf'"{_QUOTED}*"\Z')
 _DIGITS = re.compile(r"^(0|[1-9][0-9]{0,18})\Z")
 """One spelling: no zeros before it, no sign."""
 
@@ -109,12 +117,13 @@ def read_lock_id(text: str) -> int | BadField:
 
 
 def read_idempotency_key(text: str | None) -> str | BadField | None:
-    """Quoted (RFC 8941 string) and bare spellings of a key are one key."""
+    """Takes a quoted string (RFC 8941 section 3.3.3) and its bare spelling as one key. What is
+    quoted in another way is a bare key, with its quotes."""
     if text is None:
         return None
     key = text.strip(" \t")
-    if len(key) >= 2 and key.startswith('"') and key.endswith('"'):
-        key = re.sub(r"\\([\\\"])", r"\1", key[1:-1])
+    if _QUOTED_KEY.match(key):
+        key = re.sub(r"\\(.)", r"\1", key[1:-1])
     if 1 <= len(key) <= MAX_KEY and all(" " <= c <= "~" for c in key):
         return key
     return BadField("Idempotency-Key", f"must be 1 to {MAX_KEY} printable ASCII characters")

@@ -6,6 +6,8 @@ from typing import Any
 
 import jsonschema
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -34,7 +36,7 @@ from lockstream.command_api.errors import (
 )
 from lockstream.command_api.openapi import openapi_document
 from lockstream.command_api.openapi_answers import REFUSALS
-from lockstream.command_api.requests import MAX_BODY_BYTES
+from lockstream.command_api.requests import MAX_BODY_BYTES, MAX_KEY, read_idempotency_key
 from lockstream.runtime.errors import KafkaUnavailable
 
 DOCUMENT = openapi_document("1.2.3")
@@ -118,8 +120,8 @@ def test_examples_are_of_their_schemas() -> None:
         for media_types in bodies:
             for content in media_types.values():
                 examples = [e["value"] for e in content.get("examples", {}).values()]
-                for example in examples or [content["example"]]:
-                    check(example, content["schema"])
+                for value in examples or [content["example"]]:
+                    check(value, content["schema"])
                     count += 1
     assert count > 40
 
@@ -180,3 +182,31 @@ def _everywhere(schema: Any) -> Iterator[dict[str, Any]]:
     for part in schema.values() if isinstance(schema, dict) else schema:
         if isinstance(part, dict | list):
             yield from _everywhere(part)
+
+
+KEY_CHARACTERS = st.sampled_from(['"', "\\", " ", "a", "~", "!", "\x7f", "\u00e9"])
+KEYS = st.one_of(
+    st.text(KEY_CHARACTERS, max_size=8),
+    st.builds(
+        lambda head, unit, times, tail: head + unit * times + tail,
+        st.text(KEY_CHARACTERS, max_size=2),
+        st.text(KEY_CHARACTERS, min_size=1, max_size=2),
+        st.integers(MAX_KEY - 3, MAX_KEY + 3),
+        st.text(KEY_CHARACTERS, max_size=2),
+    ),
+)
+
+
+@given(KEYS)
+@example('"' * (MAX_KEY + 1))
+@example('""')
+@example('"')
+def test_an_idempotency_key_is_described_as_it_is_read(key: str) -> None:
+    given_key = key.strip(" \t")  # what surrounds a header's value is none of it
+    (described,) = [
+        parameter["schema"]
+        for parameter in DOCUMENT["paths"]["/locks/{id}/use-temp-key"]["post"]["parameters"]
+        if parameter["name"] == "Idempotency-Key"
+    ]
+    accepted = not isinstance(read_idempotency_key(given_key), BadField)
+    assert jsonschema.Draft202012Validator(described).is_valid(given_key) == accepted

@@ -186,6 +186,9 @@ def test_what_is_no_lock_id_is_refused(text: str) -> None:
         ('"', '"'),
         ("x" * 255, "x" * 255),
         ("XkX", "XkX"),
+        ('"' + '\\"' * 255 + '"', '"' * 255),
+        ('"a"b"', '"a"b"'),
+        ('"a\\b"', '"a\\b"'),
         (None, None),
     ],
 )
@@ -193,7 +196,7 @@ def test_quoted_and_bare_spellings_are_one_key(spelling: str | None, key: str | 
     assert read_idempotency_key(spelling) == key
 
 
-@pytest.mark.parametrize("spelling", ["", '""', "x" * 256, "é", "a\tb", "   ", "\vk\v"])
+@pytest.mark.parametrize("spelling", ["", '""', "x" * 256, '"' * 256, "é", "a\tb", "   ", "\vk\v"])
 def test_what_is_no_idempotency_key_is_refused(spelling: str) -> None:
     assert isinstance(read_idempotency_key(spelling), BadField)
 
