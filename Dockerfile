@@ -7,7 +7,14 @@ RUN python -m venv --without-pip /opt/lockstream
 COPY requirements/runtime.lock requirements/
 RUN pip --python /opt/lockstream/bin/python install --no-deps --require-hashes -r requirements/runtime.lock
 COPY pyproject.toml README.md ./
-COPY lockstream lockstream
+COPY schemas schemas
+COPY command_api command_api
+COPY projector projector
+COPY fanout fanout
+COPY eventlog eventlog
+COPY read_model read_model
+COPY runtime runtime
+COPY operations operations
 # What builds the project came with the lock, and has no business in the image.
 RUN pip --python /opt/lockstream/bin/python install --no-deps --no-build-isolation . \
  && pip --python /opt/lockstream/bin/python uninstall --yes hatchling editables pathspec pluggy trove-classifiers

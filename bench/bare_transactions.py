@@ -17,7 +17,7 @@ import uvloop
 from aiokafka import AIOKafkaProducer
 from aiokafka.producer import sender
 
-from lockstream.eventlog.kafka import CONCURRENT_TRANSACTIONS_BACKOFF_S
+from eventlog.kafka import CONCURRENT_TRANSACTIONS_BACKOFF_S
 
 VALUE = b"x" * 400
 

@@ -7,9 +7,9 @@ from uuid import UUID
 
 import uuid_utils
 
-from lockstream.eventlog.kafka import Kafka, connected, high_watermarks
-from lockstream.runtime.settings import Settings
-from lockstream.schemas.lock_facts import (
+from eventlog.kafka import Kafka, connected, high_watermarks
+from runtime.settings import Settings
+from schemas.lock_facts import (
     Actor,
     Fact,
     LockCreated,
@@ -18,8 +18,8 @@ from lockstream.schemas.lock_facts import (
     TempKeyUsed,
     encode_fact,
 )
-from lockstream.schemas.primitives import default_lock_uuid
-from lockstream.schemas.topics import lock_key, partition_of
+from schemas.primitives import default_lock_uuid
+from schemas.topics import lock_key, partition_of
 
 WINDOW = 10_000
 NOW = "2026-11-23T10:00:00.000Z"

@@ -15,19 +15,19 @@ import msgspec
 
 from bench.load import Plan
 from bench.processes import Finished, Process, run_process
-from lockstream.command_api.issuers import write_issuers
-from lockstream.eventlog.installation import partner_topic
-from lockstream.eventlog.kafka import Kafka
-from lockstream.operations.installation import Installation
-from lockstream.operations.keys import create_key
-from lockstream.operations.organizations import ensure_organization
-from lockstream.operations.partner_registration import create_partner
-from lockstream.operations.probes import ask
-from lockstream.operations.signing import ensure_signing_key, local_issuer, mint_token
-from lockstream.read_model.database import Database, read_model_url
-from lockstream.read_model.store import ReadModel
-from lockstream.runtime.ports import free_port
-from lockstream.runtime.settings import Settings, variable_of
+from eventlog.kafka import Kafka
+from operations.organizations.keys import create_key
+from operations.organizations.signing import ensure_signing_key, local_issuer, mint_token
+from operations.organizations.verbs import ensure_organization
+from operations.partners.registration import create_partner
+from operations.running.probes import ask
+from operations.shared.installation import Installation
+from read_model.database import Database, read_model_url
+from read_model.store import ReadModel
+from runtime.issuers import write_issuers
+from runtime.ports import free_port
+from runtime.settings import Settings, variable_of
+from schemas.topic_configs import partner_topic
 
 ORG = "bench"
 READY_S = 90.0
@@ -112,7 +112,7 @@ class Roles:
         return names
 
     def partner_topic(self, partner: str) -> str:
-        return partner_topic(self.settings, partner).name
+        return partner_topic(self.settings.topics, partner).name
 
     # -- roles ---------------------------------------------------------------------------------
 
@@ -123,7 +123,7 @@ class Roles:
         variable = "api_port" if role == "api" else f"{role}_health_port"
         environment = {**self._environment, variable_of(variable): str(port)}
         process = Process(
-            [sys.executable, "-m", "lockstream.operations", role],
+            [sys.executable, "-m", "operations", role],
             environment,
             self.folder / "logs" / f"{role}-{number}.log",
             cpus,
@@ -171,7 +171,7 @@ class Roles:
         Raises:
             TimeoutError: it has not ended in time, or has failed.
         """
-        command = [sys.executable, "-m", "lockstream.operations", *arguments]
+        command = [sys.executable, "-m", "operations", *arguments]
         return run_process(command, self._environment, seconds)
 
     # -- load ----------------------------------------------------------------------------------

@@ -4,10 +4,11 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 
+from runtime.logs import PACKAGES
+
 _FRAME = re.compile(r"^.*\((?P<file>[^()]*?)(?::\d+)?\)$")
 
-
-_PACKAGES = ("asyncio", "json", "logging", "email", "http", "concurrent")
+_STANDARD = ("asyncio", "json", "logging", "email", "http", "concurrent")
 
 
 def shares(stacks: Iterable[str], shown: int = 12) -> dict[str, float]:
@@ -30,8 +31,8 @@ def _owner(frame: str) -> str:
     folders = found["file"].split("/")
     if "site-packages" in folders:
         folders = folders[folders.index("site-packages") + 1 :]
-    elif "lockstream" in folders:
-        folders = folders[len(folders) - 1 - folders[::-1].index("lockstream") :]
+    elif ours := [at for at, folder in enumerate(folders) if folder in PACKAGES]:
+        return folders[ours[0]]
     elif any(folder.startswith("python3.") for folder in folders):
-        return f"standard library: {folders[-2] if folders[-2] in _PACKAGES else folders[-1]}"
+        return f"standard library: {folders[-2] if folders[-2] in _STANDARD else folders[-1]}"
     return "/".join(folders[:2]).removesuffix(".py")

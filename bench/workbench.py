@@ -19,7 +19,7 @@ from bench.placement import Placement
 from bench.processes import compiler_seconds, cpu_seconds, pin, run_process
 from bench.progress import Progress
 from bench.sizes import Sizes
-from lockstream.eventlog.local_broker import LocalBroker
+from eventlog.local.local_broker import LocalBroker
 from tests.postgres import PostgresCluster
 
 LOCKS = tuple(range(1000, 1100))

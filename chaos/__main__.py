@@ -16,7 +16,7 @@ import uvloop
 
 from chaos.campaign import Campaign, Plan
 from chaos.report import Report, as_markdown
-from lockstream.operations.console import say
+from operations.shared.console import say
 
 
 def run(

@@ -10,7 +10,7 @@ import msgspec
 
 from chaos.link import Link
 from chaos.ports import PortRange
-from lockstream.eventlog.local_broker import LocalBroker
+from eventlog.local.local_broker import LocalBroker
 
 HEAP_MIB = 384
 DIRECT = "PLAINTEXT"

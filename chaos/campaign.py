@@ -24,8 +24,8 @@ from chaos.replicas import ROLES
 from chaos.report import Report, make_report
 from chaos.scene import SESSION_S, Fault, Injection, Scene, run_fault
 from chaos.system import System
-from lockstream.operations.console import Advance, progress_bar
-from lockstream.runtime.errors import LockstreamError
+from operations.shared.console import Advance, progress_bar
+from runtime.errors import LockstreamError
 from tests.postgres import NoPostgres
 
 Tell = Callable[[str], None]

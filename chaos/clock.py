@@ -13,8 +13,10 @@ from typing import Self
 
 import uuid_utils
 
+from runtime.logs import PACKAGES
+
 LOOK_EVERY_S = 0.05
-STEPPED_PACKAGES = ("lockstream", "jwt")
+STEPPED_PACKAGES = (*PACKAGES, "jwt")
 
 
 def set_offset(file: Path, seconds: int) -> None:

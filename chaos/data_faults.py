@@ -14,12 +14,12 @@ from chaos.history import Attempt, Operation
 from chaos.raw_batches import RawRecord, write_batch
 from chaos.scene import AT_ONCE_S, Fault, Scene
 from chaos.system import PARTITIONS, System
-from lockstream.eventlog.kafka import Record, connected, high_watermarks, stable_ends
-from lockstream.eventlog.log_reader import LogReader
-from lockstream.schemas.lock_facts import Actor, TempKeyUse, TempKeyUsed, encode_fact
-from lockstream.schemas.parked_facts import ParkedHeaders, Reason
-from lockstream.schemas.primitives import write_time
-from lockstream.schemas.topics import MAX_RECORD_BYTES, lock_key, partition_of
+from eventlog.kafka import Record, connected, high_watermarks, stable_ends
+from eventlog.log_reader import LogReader
+from schemas.lock_facts import Actor, TempKeyUse, TempKeyUsed, encode_fact
+from schemas.parked_facts import ParkedHeaders, Reason
+from schemas.primitives import write_time
+from schemas.topics import MAX_RECORD_BYTES, lock_key, partition_of
 
 AWAY_S = (4.0, 9.0)
 REBUILDS = (3, 5)

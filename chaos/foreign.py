@@ -10,9 +10,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from chaos.history import Broken
 from chaos.judgement import VERIFY_S
 from chaos.system import PARTITIONS, PARTNERS, System
-from lockstream.eventlog.kafka import connected, stable_ends
-from lockstream.operations.probes import ask
-from lockstream.schemas.topics import lock_key
+from eventlog.kafka import connected, stable_ends
+from operations.running.probes import ask
+from schemas.topics import lock_key
 
 DETECTED_S = 60.0
 VALUE = b'{"type":"TempKeyUsed","forged":true}'

@@ -13,15 +13,16 @@ from chaos.history import Attempt, Operation, Outcome
 from chaos.replicas import Replica
 from chaos.scene import AT_ONCE_S, SESSION_S, Fault, Scene
 from chaos.system import PARTITIONS, PROBE_ORG, System
-from lockstream.eventlog.groups import read_groups
-from lockstream.eventlog.installation import ensure_topics, partner_topic
-from lockstream.eventlog.kafka import connected, stable_ends
-from lockstream.eventlog.registry import Registry, edit_registry
-from lockstream.operations.status import fanout_group
-from lockstream.schemas.lock_facts import Actor, TempKeyUse, TempKeyUsed, encode_fact
-from lockstream.schemas.primitives import write_time
-from lockstream.schemas.registry import Partner
-from lockstream.schemas.topics import lock_key, partition_of
+from eventlog.groups import read_groups
+from eventlog.kafka import connected, stable_ends
+from eventlog.registry import Registry, edit_registry
+from eventlog.topic_setup import ensure_topics
+from operations.running.status import fanout_group
+from schemas.lock_facts import Actor, TempKeyUse, TempKeyUsed, encode_fact
+from schemas.primitives import write_time
+from schemas.registry import Partner
+from schemas.topic_configs import partner_topic
+from schemas.topics import lock_key, partition_of
 
 HELD_BACK = tuple(f"held-back-{number}" for number in range(1, 11))
 BEHIND = 20_000
@@ -132,7 +133,9 @@ async def _hold_back(system: System, status: Literal["active", "paused"]) -> lis
 
     entries = await edit_registry(system.kafka, topics.registry, edit)
     await ensure_topics(
-        system.kafka, system.settings, [partner_topic(system.settings, name) for name in HELD_BACK]
+        system.kafka,
+        system.settings,
+        [partner_topic(system.settings.topics, name) for name in HELD_BACK],
     )
     return list(entries)
 

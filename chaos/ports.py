@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator
 
-from lockstream.runtime.ports import is_free
+from runtime.ports import is_free
 
 FIRST, LAST = 20_000, 32_000
 """Below those that the kernel gives to outgoing connections."""

@@ -11,7 +11,7 @@ from aiokafka.errors import LeaderNotAvailableError, NoError, for_code
 from aiokafka.protocol.produce import ProduceRequest
 from aiokafka.record.util import calc_crc32c_py, encode_varint
 
-from lockstream.eventlog.kafka import REQUEST_TIMEOUT_S, Kafka, connected
+from eventlog.kafka import REQUEST_TIMEOUT_S, Kafka, connected
 
 LOOK_AGAIN_S = 0.05
 

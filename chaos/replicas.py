@@ -10,7 +10,7 @@ from pathlib import Path
 
 from chaos import steps
 from chaos.ports import PortRange
-from lockstream.operations.supervisor import Command, Supervised
+from operations.running.supervisor import Command, Supervised
 
 ROLES = ("api", "projector", "fanout")
 DELIVERING = ("projector", "fanout")

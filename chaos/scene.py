@@ -9,7 +9,7 @@ import msgspec
 from chaos.history import Broken, Promise
 from chaos.replicas import Replica
 from chaos.system import Recovery, System
-from lockstream.runtime.errors import Unavailable
+from runtime.errors import Unavailable
 
 AT_ONCE_S = 3.0
 """After a graceful restart, and where nobody died."""

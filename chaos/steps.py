@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from chaos.clock import SteppedClock
-from lockstream.eventlog.transactional_writer import TransactionalWriter
-from lockstream.operations.__main__ import main
-from lockstream.read_model.store import ReadModel
+from eventlog.transactional_writer import TransactionalWriter
+from operations.__main__ import main
+from read_model.store import ReadModel
 
 Act = Literal["kill", "stop"]
 Place = Callable[[str], None]

@@ -19,19 +19,25 @@ from chaos.databases import ReadModelUnderTest
 from chaos.ports import PortRange
 from chaos.replicas import ROLES, Fleet, Replica
 from chaos.watcher import Watcher
-from lockstream.command_api.issuers import write_issuers
-from lockstream.eventlog.kafka import Kafka, connected
-from lockstream.operations.installation import Installation
-from lockstream.operations.keys import create_key
-from lockstream.operations.lock_files import LockLine
-from lockstream.operations.locks import ensure_lock
-from lockstream.operations.organizations import ensure_organization
-from lockstream.operations.partner_registration import create_partner
-from lockstream.operations.signing import AUDIENCE, ISSUER, KEY_ID, ensure_signing_key, local_issuer
-from lockstream.read_model.database import Database, read_model_url
-from lockstream.read_model.store import ReadModel
-from lockstream.runtime.settings import Settings
-from lockstream.schemas.topics import partition_of
+from eventlog.kafka import Kafka, connected
+from operations.locks.files import LockLine
+from operations.locks.verbs import ensure_lock
+from operations.organizations.keys import create_key
+from operations.organizations.signing import (
+    AUDIENCE,
+    ISSUER,
+    KEY_ID,
+    ensure_signing_key,
+    local_issuer,
+)
+from operations.organizations.verbs import ensure_organization
+from operations.partners.registration import create_partner
+from operations.shared.installation import Installation
+from read_model.database import Database, read_model_url
+from read_model.store import ReadModel
+from runtime.issuers import write_issuers
+from runtime.settings import Settings
+from schemas.topics import partition_of
 
 PARTITIONS = 12
 REPLICAS = 2
@@ -232,7 +238,7 @@ class System:
             "LOCKSTREAM_PARTITIONS": str(PARTITIONS),
         }
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "lockstream.operations", *arguments,
+            sys.executable, "-m", "operations", *arguments,
             env={**os.environ, **environment},
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,

@@ -5,9 +5,9 @@ import time
 from collections.abc import Mapping, Sequence
 
 from chaos.history import Seen
-from lockstream.eventlog.kafka import Kafka, Record
-from lockstream.eventlog.tail import Tail
-from lockstream.runtime.errors import KafkaUnavailable
+from eventlog.kafka import Kafka, Record
+from eventlog.tail import Tail
+from runtime.errors import KafkaUnavailable
 
 RETRY_S = 0.2
 

@@ -8,10 +8,10 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
-from lockstream.eventlog.broker_properties import SINGLE_NODE_PROPERTIES
-from lockstream.eventlog.kafka_download import KAFKA_VERSION
-from lockstream.eventlog.local_broker import answers
-from lockstream.runtime.ports import free_port
+from eventlog.local.broker_properties import SINGLE_NODE_PROPERTIES
+from eventlog.local.kafka_download import KAFKA_VERSION
+from eventlog.local.local_broker import answers
+from runtime.ports import free_port
 
 if TYPE_CHECKING:
     from testcontainers.core.docker_client import DockerClient

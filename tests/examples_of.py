@@ -2,14 +2,14 @@
 
 from uuid import UUID, uuid4
 
-from lockstream.eventlog.kafka import Record
-from lockstream.eventlog.registry import Registry
-from lockstream.schemas.lock_events import (
+from eventlog.kafka import Record
+from eventlog.registry import Registry
+from schemas.lock_events import (
     LockCreatedEvent,
     RecordedTempKeyUse,
     TempKeyUsedEvent,
 )
-from lockstream.schemas.lock_facts import (
+from schemas.lock_facts import (
     Actor,
     LockCreated,
     LockCreation,
@@ -18,8 +18,8 @@ from lockstream.schemas.lock_facts import (
     TempKeyUse,
     TempKeyUsed,
 )
-from lockstream.schemas.primitives import default_lock_uuid
-from lockstream.schemas.registry import Entry, encode_entry, entry_key
+from schemas.primitives import default_lock_uuid
+from schemas.registry import Entry, encode_entry, entry_key
 
 TIME = "2026-11-23T10:00:00.123Z"
 LOCK_UUID = UUID("4f6b8e6e-1f0a-5c52-9d1e-0a6f4b9f0c11")

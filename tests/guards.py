@@ -7,11 +7,13 @@ from collections.abc import Generator, Iterator
 import pytest
 from blockbuster import BlockBuster, blockbuster_ctx
 
+from runtime.logs import PACKAGES
+
 
 @pytest.fixture(autouse=True)
 def no_blocking_calls() -> Iterator[BlockBuster]:
     """A blocking call inside the event loop, in our own code, fails the test."""
-    with blockbuster_ctx("lockstream") as guard:
+    with blockbuster_ctx(list(PACKAGES)) as guard:
         # Path arithmetic, not I/O.
         guard.functions["os.path.abspath"].deactivate()
         # asyncpg looks for its password and certificate files as it connects.
@@ -37,10 +39,12 @@ class _Errors(logging.Handler):
 def logged_errors() -> Iterator[list[str]]:
     """What our code logged as an error so far. A test that expects some empties the list."""
     handler = _Errors()
-    logger = logging.getLogger("lockstream")
-    logger.addHandler(handler)
+    loggers = [logging.getLogger(name) for name in PACKAGES]
+    for logger in loggers:
+        logger.addHandler(handler)
     yield handler.lines
-    logger.removeHandler(handler)
+    for logger in loggers:
+        logger.removeHandler(handler)
 
 
 @pytest.fixture(autouse=True)

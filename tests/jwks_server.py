@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from lockstream.runtime.addresses import in_url
+from runtime.addresses import in_url
 
 SLOW_PART_S = 0.05
 

@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from lockstream.runtime.ports import free_port
+from runtime.ports import free_port
 
 _STEP_S = 60
 

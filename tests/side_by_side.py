@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from lockstream.eventlog.local_broker import LocalBroker
-from lockstream.runtime.ports import free_port
+from eventlog.local.local_broker import LocalBroker
+from runtime.ports import free_port
 from tests.docker import IMAGE, DockerUnusable, kafka_container
 from tests.postgres import NoPostgres, throw_away_cluster
 

@@ -24,9 +24,9 @@ from bench.names import (
 )
 from bench.processes import Process
 from bench.workbench import LOCKS, Workbench, loaded
-from lockstream.operations.signing import jwks_file
-from lockstream.runtime.ports import free_port, is_free
-from lockstream.runtime.settings import variable_of
+from operations.organizations.signing import jwks_file
+from runtime.ports import free_port, is_free
+from runtime.settings import variable_of
 from tests.postgres import NoPostgres
 
 ALTERNATIVES = {

@@ -16,10 +16,10 @@ from bench.names import DRAIN, FANOUT, READERS, TRANSACTIONS
 from bench.processes import Finished, cpu_seconds, run_process
 from bench.targets import SOME_PARTNERS
 from bench.workbench import LOCKS, Workbench
-from lockstream.eventlog.registry import read_registry, write_entries
-from lockstream.operations.installation import Installation
-from lockstream.schemas.primitives import write_time
-from lockstream.schemas.registry import Organization, Partner
+from eventlog.registry import read_registry, write_entries
+from operations.shared.installation import Installation
+from schemas.primitives import write_time
+from schemas.registry import Organization, Partner
 from tests.postgres import NoPostgres
 
 Run = Callable[[], Finished]

@@ -33,7 +33,7 @@ class RunningSystem:
         self.folder.mkdir(parents=True, exist_ok=True)
         with self.output.open("wb") as output:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "lockstream.operations", "up", "--demo", *options],
+                [sys.executable, "-m", "operations", "up", "--demo", *options],
                 env=self._environment,
                 cwd=self.folder,
                 stdin=subprocess.DEVNULL,
@@ -99,7 +99,7 @@ class RunningSystem:
         self, *arguments: str, timeout_s: float = 60, **variables: str
     ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-m", "lockstream.operations", *arguments],
+            [sys.executable, "-m", "operations", *arguments],
             env={**self._environment, **variables},
             cwd=self.folder,
             stdin=subprocess.DEVNULL,

@@ -3,8 +3,8 @@
 import asyncio
 from collections.abc import Mapping
 
-from lockstream.eventlog.kafka import Kafka, connected, high_watermarks
-from lockstream.runtime.settings import Settings
+from eventlog.kafka import Kafka, connected, high_watermarks
+from runtime.settings import Settings
 
 PARTITIONS = range(12)
 

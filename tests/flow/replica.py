@@ -10,9 +10,9 @@ from pathlib import Path
 import httpx
 import msgspec
 
-from lockstream.command_api.issuers import write_issuers
-from lockstream.operations.signing import local_issuer
-from lockstream.runtime.ports import free_port
+from operations.organizations.signing import local_issuer
+from runtime.issuers import write_issuers
+from runtime.ports import free_port
 from tests.flow.conftest import RunningSystem
 from tests.jwks_server import wait_until
 
@@ -39,7 +39,7 @@ def second_api(system: RunningSystem, **variables: str) -> Iterator[Replica]:
     }
     with replica.log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "lockstream.operations", "api", "--supervised"],
+            [sys.executable, "-m", "operations", "api", "--supervised"],
             env=environment,
             stdin=subprocess.PIPE,
             stdout=output,

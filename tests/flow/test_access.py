@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator
 import httpx
 import pytest
 
-from lockstream.command_api.issuers import Issuer, write_issuers
-from lockstream.eventlog.kafka import Kafka
-from lockstream.runtime.ports import free_port
-from lockstream.runtime.settings import Settings
-from lockstream.schemas.registry import ApiKeyUse, decode_entry
+from eventlog.kafka import Kafka
+from runtime.issuers import Issuer, write_issuers
+from runtime.ports import free_port
+from runtime.settings import Settings
+from schemas.registry import ApiKeyUse, decode_entry
 from tests.flow.client import BODY, Caller
 from tests.flow.conftest import RunningSystem
 from tests.flow.replica import second_api

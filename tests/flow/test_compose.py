@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from aiokafka import AIOKafkaConsumer
 
-from lockstream.eventlog.local_broker import answers
-from lockstream.runtime.ports import free_port
+from eventlog.local.local_broker import answers
+from runtime.ports import free_port
 from tests.docker import DockerUnusable, check_compose
 
 if TYPE_CHECKING:

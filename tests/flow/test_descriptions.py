@@ -7,8 +7,8 @@ from typing import Any
 import httpx
 import jsonschema
 
-from lockstream.eventlog.kafka import Kafka, Record, connected
-from lockstream.runtime.settings import Settings
+from eventlog.kafka import Kafka, Record, connected
+from runtime.settings import Settings
 from tests.flow.client import Caller
 from tests.flow.conftest import RunningSystem
 from tests.integration.kafka_tools import eventually, read_all

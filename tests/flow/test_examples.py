@@ -17,7 +17,7 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-from lockstream.operations.env_files import env_lines
+from operations.running.env_files import env_lines
 
 RUN = Path(__file__).parents[2] / "examples" / "run"
 COMMAND_CLIENTS = ("curl", "python", "javascript", "go", "ruby")

@@ -11,9 +11,9 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from lockstream.command_api.issuers import Issuer, write_issuers
-from lockstream.command_api.openapi_answers import REFUSALS
-from lockstream.operations.signing import local_issuer
+from command_api.openapi_answers import REFUSALS
+from operations.organizations.signing import local_issuer
+from runtime.issuers import Issuer, write_issuers
 from tests.flow.client import Caller
 from tests.flow.conftest import RunningSystem
 from tests.flow.replica import second_api

@@ -9,10 +9,10 @@ import httpx
 import msgspec
 import pytest
 
-from lockstream.eventlog.kafka import Kafka, Record
-from lockstream.runtime.settings import Settings
-from lockstream.schemas.lock_events import EventHeaders
-from lockstream.schemas.partner_events import PartnerPosition, decode_envelope
+from eventlog.kafka import Kafka, Record
+from runtime.settings import Settings
+from schemas.lock_events import EventHeaders
+from schemas.partner_events import PartnerPosition, decode_envelope
 from tests.flow.client import Caller
 from tests.flow.conftest import RunningSystem
 from tests.integration.kafka_tools import eventually, read_all

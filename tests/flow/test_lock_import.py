@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import pytest
 
-from lockstream.schemas.primitives import default_lock_uuid
+from schemas.primitives import default_lock_uuid
 from tests.flow.conftest import RunningSystem
 
 pytestmark = pytest.mark.timeout(240)

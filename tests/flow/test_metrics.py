@@ -7,9 +7,9 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from lockstream.eventlog.kafka import Kafka
-from lockstream.runtime.settings import Settings
-from lockstream.schemas.topics import partition_of
+from eventlog.kafka import Kafka
+from runtime.settings import Settings
+from schemas.topics import partition_of
 from tests.examples_of import temp_key_used
 from tests.flow.client import Caller
 from tests.flow.conftest import RunningSystem

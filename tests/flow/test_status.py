@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from lockstream.eventlog.kafka import Kafka
-from lockstream.runtime.settings import Settings
-from lockstream.schemas.topics import lock_key
+from eventlog.kafka import Kafka
+from runtime.settings import Settings
+from schemas.topics import lock_key
 from tests.flow.client import Caller
 from tests.flow.conftest import RunningSystem
 from tests.integration.kafka_tools import eventually, write_raw

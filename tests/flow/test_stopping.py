@@ -10,11 +10,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-from lockstream.eventlog.kafka import Kafka, connected, high_watermarks, stable_ends
-from lockstream.eventlog.local_broker import LocalBroker
-from lockstream.runtime.ports import free_port
-from lockstream.runtime.settings import Settings
-from lockstream.schemas.lock_events import TempKeyUsedEvent, decode_event
+from eventlog.kafka import Kafka, connected, high_watermarks, stable_ends
+from eventlog.local.local_broker import LocalBroker
+from runtime.ports import free_port
+from runtime.settings import Settings
+from schemas.lock_events import TempKeyUsedEvent, decode_event
 from tests.flow.client import Caller
 from tests.flow.conftest import RunningSystem
 from tests.integration.kafka_tools import eventually, read_all

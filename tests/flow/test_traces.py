@@ -7,9 +7,9 @@ from contextlib import closing
 
 import pytest
 
-from lockstream.eventlog.kafka import Kafka, Record
-from lockstream.runtime.settings import Settings
-from lockstream.schemas.topics import partition_of
+from eventlog.kafka import Kafka, Record
+from runtime.settings import Settings
+from schemas.topics import partition_of
 from tests.flow.client import Caller
 from tests.flow.collector import Collector, SeenSpan, collecting
 from tests.flow.conftest import RunningSystem

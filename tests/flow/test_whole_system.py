@@ -14,11 +14,11 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from lockstream.eventlog.kafka import Kafka
-from lockstream.runtime.settings import Settings
-from lockstream.schemas.lock_facts import encode_fact
-from lockstream.schemas.partner_events import PartnerPosition, decode_envelope
-from lockstream.schemas.topics import partition_of
+from eventlog.kafka import Kafka
+from runtime.settings import Settings
+from schemas.lock_facts import encode_fact
+from schemas.partner_events import PartnerPosition, decode_envelope
+from schemas.topics import partition_of
 from tests.examples_of import temp_key_used
 from tests.flow.client import Caller
 from tests.flow.conftest import RunningSystem

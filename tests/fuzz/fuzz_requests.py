@@ -14,15 +14,15 @@ from typing import Any
 import atheris
 
 with atheris.instrument_imports(include=["lockstream", "uvicorn.protocols"]):
-    from lockstream.command_api.connection import MAX_HEAD_BYTES, connection_class
-    from lockstream.command_api.errors import Asked, InvalidRequest, error_response
-    from lockstream.command_api.requests import UseTempKey, read_use_temp_key
+    from command_api.connection import MAX_HEAD_BYTES, connection_class
+    from command_api.errors import Asked, InvalidRequest, error_response
+    from command_api.requests import UseTempKey, read_use_temp_key
 
 import msgspec
 from uvicorn import Config
 from uvicorn.server import ServerState
 
-from lockstream.runtime.errors import CommandRefused
+from runtime.errors import CommandRefused
 
 JSON_TYPE = ("content-type", "application/json")
 Message = dict[str, Any]

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from lockstream.descriptions.published import PUBLISHED
+from schemas.descriptions.published import PUBLISHED
 from tests.golden.compatibility import breaches, without_notes
 from tests.golden.said_later import SAID_LATER
 from tests.golden.samples import meaning, samples

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import msgspec
 
-from lockstream.schemas.lock_events import (
+from schemas.lock_events import (
     Event,
     EventHeaders,
     Headers,
@@ -20,7 +20,7 @@ from lockstream.schemas.lock_events import (
     encode_event,
     event_type,
 )
-from lockstream.schemas.lock_facts import (
+from schemas.lock_facts import (
     Actor,
     Fact,
     FactHeaders,
@@ -33,15 +33,15 @@ from lockstream.schemas.lock_facts import (
     decode_fact,
     encode_fact,
 )
-from lockstream.schemas.parked_facts import ParkedHeaders, original_headers
-from lockstream.schemas.partner_events import (
+from schemas.parked_facts import ParkedHeaders, original_headers
+from schemas.partner_events import (
     PartnerPosition,
     decode_envelope,
     encode_envelope,
     envelope,
     partner_headers,
 )
-from lockstream.schemas.registry import (
+from schemas.registry import (
     ApiKey,
     ApiKeyUse,
     Entry,
@@ -53,8 +53,8 @@ from lockstream.schemas.registry import (
     encode_entry,
     entry_key,
 )
-from lockstream.schemas.topics import lock_key
-from lockstream.schemas.trace_context import NO_TRACE, TraceContext
+from schemas.topics import lock_key
+from schemas.trace_context import NO_TRACE, TraceContext
 
 LOCK_ID = 123
 LOCK_UUID = UUID("4f6b8e6e-1f0a-5c52-9d1e-0a6f4b9f0c11")

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from lockstream.eventlog.kafka import Kafka
-from lockstream.read_model.database import Database, read_model_url
-from lockstream.read_model.store import ReadModel
-from lockstream.runtime.settings import Settings
+from eventlog.kafka import Kafka
+from read_model.database import Database, read_model_url
+from read_model.store import ReadModel
+from runtime.settings import Settings
 from tests.postgres import NoPostgres
 from tests.side_by_side import KAFKA, POSTGRES, SERVERS, given
 

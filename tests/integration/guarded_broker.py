@@ -8,12 +8,12 @@ import msgspec
 from aiokafka.protocol.api import Response
 from aiokafka.protocol.types import Array, Int8, Int16, Int32, Schema, String
 
-from lockstream.eventlog.kafka import Kafka, connected
-from lockstream.eventlog.kafka_requests import _Request
-from lockstream.eventlog.local_broker import LocalBroker
-from lockstream.eventlog.refusals import client_of
-from lockstream.runtime.ports import free_port
-from lockstream.runtime.settings import Settings
+from eventlog.kafka import Kafka, connected
+from eventlog.kafka_requests import _Request
+from eventlog.local.local_broker import LocalBroker
+from eventlog.refusals import client_of
+from runtime.ports import free_port
+from runtime.settings import Settings
 
 TOPIC, GROUP, CLUSTER, TRANSACTIONAL_ID = 2, 3, 4, 5
 ALL, READ, WRITE, CREATE, DELETE = 2, 3, 4, 5, 6

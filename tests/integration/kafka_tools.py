@@ -3,8 +3,8 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
-from lockstream.eventlog.groups import group_members
-from lockstream.eventlog.kafka import (
+from eventlog.groups import group_members
+from eventlog.kafka import (
     Kafka,
     Output,
     Record,
@@ -12,11 +12,11 @@ from lockstream.eventlog.kafka import (
     high_watermarks,
     stable_ends,
 )
-from lockstream.eventlog.log_reader import LogReader
-from lockstream.eventlog.transactional_writer import TransactionalWriter
-from lockstream.schemas.lock_events import Headers
-from lockstream.schemas.lock_facts import Fact, encode_fact
-from lockstream.schemas.topics import lock_key, partition_of
+from eventlog.log_reader import LogReader
+from eventlog.transactional_writer import TransactionalWriter
+from schemas.lock_events import Headers
+from schemas.lock_facts import Fact, encode_fact
+from schemas.topics import lock_key, partition_of
 
 DEADLINE_S = 30.0
 

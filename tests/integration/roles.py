@@ -6,11 +6,12 @@ from contextlib import asynccontextmanager, suppress
 
 import msgspec
 
-from lockstream.eventlog.installation import ensure_installation, ensure_topics, partner_topic
-from lockstream.eventlog.kafka import Kafka
-from lockstream.eventlog.registry import write_entries
-from lockstream.runtime.settings import Settings
-from lockstream.schemas.registry import Partner
+from eventlog.kafka import Kafka
+from eventlog.registry import write_entries
+from eventlog.topic_setup import ensure_installation, ensure_topics
+from runtime.settings import Settings
+from schemas.registry import Partner
+from schemas.topic_configs import partner_topic
 from tests.examples_of import TIME
 
 RunRole = Callable[[Settings, asyncio.Event], Awaitable[None]]
@@ -69,6 +70,6 @@ async def add_partner(
         created_at=TIME,
         status=status,  # type: ignore[arg-type]
     )
-    await ensure_topics(kafka, settings, [partner_topic(settings, partner_id)])
+    await ensure_topics(kafka, settings, [partner_topic(settings.topics, partner_id)])
     await write_entries(kafka, settings.topics.registry, [entry])
     return entry

@@ -10,20 +10,20 @@ import pytest
 from aiokafka import AIOKafkaProducer
 
 from chaos.raw_batches import RawRecord, raw_batch, write_batch
-from lockstream.audit.auditor import Auditor
-from lockstream.command_api.recent_events import RecentEvents
-from lockstream.eventlog.kafka import Kafka, Record
-from lockstream.eventlog.registry import Registry, read_registry, registry_tail
-from lockstream.eventlog.tail import Tail
-from lockstream.fanout.role import run_fanout
-from lockstream.projector.role import run_projector
-from lockstream.runtime.readiness import Readiness
-from lockstream.runtime.settings import Settings
-from lockstream.schemas.lock_events import EventHeaders
-from lockstream.schemas.lock_facts import LockCreation, encode_fact
-from lockstream.schemas.parked_facts import ParkedHeaders, original_headers
-from lockstream.schemas.registry import Organization, encode_entry, entry_key
-from lockstream.schemas.topics import MAX_RECORD_BYTES, lock_key, partition_of
+from command_api.recent_events import RecentEvents
+from eventlog.kafka import Kafka, Record
+from eventlog.registry import Registry, read_registry, registry_tail
+from eventlog.tail import Tail
+from fanout.role import run_fanout
+from operations.audit.auditor import Auditor
+from projector.role import run_projector
+from runtime.readiness import Readiness
+from runtime.settings import Settings
+from schemas.lock_events import EventHeaders
+from schemas.lock_facts import LockCreation, encode_fact
+from schemas.parked_facts import ParkedHeaders, original_headers
+from schemas.registry import Organization, encode_entry, entry_key
+from schemas.topics import MAX_RECORD_BYTES, lock_key, partition_of
 from tests.examples_of import TIME, lock_created, temp_key_used
 from tests.integration.conftest import open_read_model
 from tests.integration.kafka_tools import eventually, read_all, write_facts, write_raw
@@ -332,7 +332,7 @@ async def test_topics_that_take_less_are_given_room_and_keep_their_other_setting
     from aiokafka.admin import NewTopic
     from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
-    from lockstream.eventlog.kafka import connected
+    from eventlog.kafka import connected
 
     low, high = settings.topics.lock_events, settings.topics.parked_facts
     async with connected(kafka.admin()) as admin:

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import get_args
 
-from lockstream.operations.console import Advance, print_table, progress_bar, say
+from operations.shared.console import Advance, print_table, progress_bar, say
 from tests.mutants.kept import BadMutant, Mutant, kept_mutants
 from tests.mutants.trees import Tree
 from tests.mutants.verdicts import State, Verdict, judge, run_tests

@@ -105,7 +105,7 @@ class Score(msgspec.Struct, frozen=True):
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.mutation", description=__doc__)
-    parser.add_argument("modules", nargs="*", help="lockstream.schemas.topics, say; all if none")
+    parser.add_argument("modules", nargs="*", help="schemas.topics, say; all if none")
     parser.add_argument("--workers", type=int, default=max(1, (os.cpu_count() or 1) - 1))
     parser.add_argument("--report", action="store_true", help="of the last run; runs nothing")
     asked = parser.parse_args()

@@ -9,7 +9,7 @@ import pytest
 
 pytest_plugins = "pytester"
 
-PRELUDE = "import asyncio, logging, time\nimport lockstream.schemas.primitives as ours\n"
+PRELUDE = "import asyncio, logging, time\nimport schemas.primitives as ours\n"
 SETTINGS = "[pytest]\nasyncio_mode = auto\nasyncio_default_fixture_loop_scope = function\n"
 
 
@@ -48,10 +48,10 @@ async def test_loses_one():
 def test_an_error_that_is_only_logged(pytester: pytest.Pytester) -> None:
     logged = """
 def test_logs_one():
-    logging.getLogger("lockstream.projector").error("a record was skipped")
+    logging.getLogger("projector").error("a record was skipped")
 
 def test_expects_one(logged_errors):
-    logging.getLogger("lockstream.projector").error("a record was skipped")
+    logging.getLogger("projector").error("a record was skipped")
     assert logged_errors == ["a record was skipped"]
     logged_errors.clear()
 """

@@ -5,9 +5,9 @@ from typing import get_args
 
 import pytest
 
-from lockstream.audit.violations import Kind
-from lockstream.command_api.errors import STATUS_OF
-from lockstream.schemas.parked_facts import Reason
+from command_api.errors import STATUS_OF
+from operations.audit.violations import Kind
+from schemas.parked_facts import Reason
 from tests.mutants.kept import BadMutant, Mutant, kept_mutants
 from tests.mutants.trees import ROOT
 

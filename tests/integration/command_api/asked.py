@@ -10,28 +10,28 @@ import httpx
 import msgspec
 from starlette.requests import HTTPConnection
 
-from lockstream.command_api.app import Api, make_app
-from lockstream.command_api.commands import UseTempKeyHandler
-from lockstream.command_api.credentials import Doorkeeper, Principal
-from lockstream.command_api.lookups import Lookups
-from lockstream.command_api.metrics import ApiMetrics
-from lockstream.command_api.pending_facts import PendingFacts
-from lockstream.command_api.rate_limits import RateLimits
-from lockstream.command_api.recent_events import RecentEvents
-from lockstream.eventlog.installation import ensure_installation
-from lockstream.eventlog.kafka import Kafka, Record
-from lockstream.eventlog.publisher import FactPublisher, Published
-from lockstream.read_model.fold import CommittedEvent, Stretch
-from lockstream.read_model.rows import EventRow, Fate, LockRow, Position
-from lockstream.read_model.store import ReadModel
-from lockstream.runtime.readiness import Readiness
-from lockstream.runtime.settings import Settings
-from lockstream.runtime.tracing import NoTracing
-from lockstream.schemas.lock_events import Event, EventHeaders, encode_event, event_type
-from lockstream.schemas.lock_facts import Actor, Fact
-from lockstream.schemas.parked_facts import ParkedHeaders
-from lockstream.schemas.topics import lock_key, partition_of
-from lockstream.schemas.trace_context import NO_TRACE, TraceContext
+from command_api.app import Api, make_app
+from command_api.commands import UseTempKeyHandler
+from command_api.credentials import Doorkeeper, Principal
+from command_api.lookups import Lookups
+from command_api.metrics import ApiMetrics
+from command_api.pending_facts import PendingFacts
+from command_api.rate_limits import RateLimits
+from command_api.recent_events import RecentEvents
+from eventlog.kafka import Kafka, Record
+from eventlog.publisher import FactPublisher, Published
+from eventlog.topic_setup import ensure_installation
+from read_model.fold import CommittedEvent, Stretch
+from read_model.rows import EventRow, Fate, LockRow, Position
+from read_model.store import ReadModel
+from runtime.readiness import Readiness
+from runtime.settings import Settings
+from runtime.tracing import NoTracing
+from schemas.lock_events import Event, EventHeaders, encode_event, event_type
+from schemas.lock_facts import Actor, Fact
+from schemas.parked_facts import ParkedHeaders
+from schemas.topics import lock_key, partition_of
+from schemas.trace_context import NO_TRACE, TraceContext
 from tests.examples_of import TIME
 
 Step = Callable[[], Awaitable[object]]

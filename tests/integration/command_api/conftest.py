@@ -4,8 +4,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from lockstream.read_model.store import ReadModel
-from lockstream.runtime.settings import Settings
+from read_model.store import ReadModel
+from runtime.settings import Settings
 from tests.integration.conftest import open_read_model
 
 

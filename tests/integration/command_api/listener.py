@@ -10,16 +10,16 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from lockstream.command_api.app import make_app
-from lockstream.command_api.door import Door
-from lockstream.command_api.listening import listen, names
-from lockstream.command_api.metrics import ApiMetrics
-from lockstream.command_api.observation import Observed
-from lockstream.runtime.health import health_routes
-from lockstream.runtime.ports import free_port
-from lockstream.runtime.readiness import Readiness
-from lockstream.runtime.settings import Settings
-from lockstream.runtime.tracing import NoTracing
+from command_api.app import make_app
+from command_api.door import Door
+from command_api.listening import listen, names
+from command_api.metrics import ApiMetrics
+from command_api.observation import Observed
+from runtime.health import health_routes
+from runtime.ports import free_port
+from runtime.readiness import Readiness
+from runtime.settings import Settings
+from runtime.tracing import NoTracing
 
 DEADLINE_S = 20.0
 

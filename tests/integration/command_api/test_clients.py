@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lockstream.runtime.settings import Settings
+from runtime.settings import Settings
 from tests.integration.command_api.listener import Listener, listening
 
 BODY = '{"tempKeyUuid":"x"}'

@@ -8,22 +8,22 @@ from uuid import UUID
 
 import pytest
 
-from lockstream.command_api import commands
-from lockstream.command_api.commands import Recorded
-from lockstream.command_api.credentials import Principal
-from lockstream.command_api.rate_limits import RateLimits
-from lockstream.command_api.requests import UseTempKey
-from lockstream.eventlog.kafka import Kafka
-from lockstream.eventlog.watch import OBSTACLE, REFUSAL
-from lockstream.read_model.rows import Position
-from lockstream.read_model.store import ReadModel
-from lockstream.runtime.errors import OutcomeUnknown, ReadModelUnavailable
-from lockstream.runtime.settings import Settings
-from lockstream.schemas.lock_events import Event
-from lockstream.schemas.lock_facts import Actor, TempKeyUse
-from lockstream.schemas.primitives import event_id_of_idempotency_key
-from lockstream.schemas.topics import partition_of
-from lockstream.schemas.trace_context import NO_TRACE
+from command_api import commands
+from command_api.commands import Recorded
+from command_api.credentials import Principal
+from command_api.rate_limits import RateLimits
+from command_api.requests import UseTempKey
+from eventlog.kafka import Kafka
+from eventlog.watch import OBSTACLE, REFUSAL
+from read_model.rows import Position
+from read_model.store import ReadModel
+from runtime.errors import OutcomeUnknown, ReadModelUnavailable
+from runtime.settings import Settings
+from schemas.lock_events import Event
+from schemas.lock_facts import Actor, TempKeyUse
+from schemas.primitives import event_id_of_idempotency_key
+from schemas.topics import partition_of
+from schemas.trace_context import NO_TRACE
 from tests.examples_of import LOCK_UUID, created_event, temp_key_used, used_event
 from tests.integration.command_api.asked import Asked, asking
 from tests.integration.kafka_tools import write_facts, write_raw

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from lockstream.runtime.settings import Settings
+from runtime.settings import Settings
 from tests.integration.command_api.listener import Answer, Listener, listening
 
 PATIENCE_S = 0.4

@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
-from lockstream.command_api import listening as listening_module
-from lockstream.command_api.draining import DrainingServer
-from lockstream.runtime.settings import Settings
+from command_api import listening as listening_module
+from command_api.draining import DrainingServer
+from runtime.settings import Settings
 from tests.integration.command_api.listener import Listener, RawConnection, listening
 
 GET = b"GET /unread HTTP/1.1\r\nHost: a\r\n\r\n"

@@ -7,12 +7,12 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
-from lockstream.eventlog.kafka import Kafka
-from lockstream.read_model.store import ReadModel
-from lockstream.runtime.settings import Settings
-from lockstream.schemas.lock_events import Event, OrganizationSetEvent
-from lockstream.schemas.lock_facts import OrganizationChange
-from lockstream.schemas.primitives import event_id_of_idempotency_key
+from eventlog.kafka import Kafka
+from read_model.store import ReadModel
+from runtime.settings import Settings
+from schemas.lock_events import Event, OrganizationSetEvent
+from schemas.lock_facts import OrganizationChange
+from schemas.primitives import event_id_of_idempotency_key
 from tests.examples_of import LOCK_UUID, TIME, created_event, temp_key_used, used_event
 from tests.integration.command_api.asked import Asked, asking
 from tests.integration.conftest import open_read_model

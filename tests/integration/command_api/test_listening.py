@@ -7,9 +7,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from lockstream.command_api.listening import check_listening
-from lockstream.runtime.errors import ConfigurationError
-from lockstream.runtime.settings import Settings
+from command_api.listening import check_listening
+from runtime.errors import ConfigurationError
+from runtime.settings import Settings
 from tests.certificates import make_certificate
 from tests.http_notes import complaints, exchange_of
 from tests.integration.command_api.listener import listening

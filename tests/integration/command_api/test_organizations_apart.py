@@ -5,13 +5,13 @@ from uuid import UUID
 
 import pytest
 
-from lockstream.eventlog.kafka import Kafka
-from lockstream.read_model.fold import ParkedFact, Stretch
-from lockstream.read_model.store import ReadModel
-from lockstream.runtime.settings import Settings
-from lockstream.schemas.lock_events import Event
-from lockstream.schemas.parked_facts import ParkedHeaders
-from lockstream.schemas.topics import partition_of
+from eventlog.kafka import Kafka
+from read_model.fold import ParkedFact, Stretch
+from read_model.store import ReadModel
+from runtime.settings import Settings
+from schemas.lock_events import Event
+from schemas.parked_facts import ParkedHeaders
+from schemas.topics import partition_of
 from tests.examples_of import TIME, created_event, temp_key_used, used_event
 from tests.integration.command_api.asked import Asked, asking
 from tests.integration.kafka_tools import write_facts

@@ -10,18 +10,18 @@ import httpx
 import msgspec
 import pytest
 
-from lockstream.command_api.api_keys import generate_key, hash_key
-from lockstream.command_api.issuers import Issuer, write_issuers
-from lockstream.command_api.role import run_api
-from lockstream.eventlog.kafka import Kafka, Record
-from lockstream.eventlog.registry import write_entries
-from lockstream.runtime.ports import free_port
-from lockstream.runtime.settings import Settings
-from lockstream.schemas.lock_events import Event, EventHeaders, encode_event, event_type
-from lockstream.schemas.lock_facts import decode_fact
-from lockstream.schemas.parked_facts import ParkedHeaders
-from lockstream.schemas.registry import ApiKey
-from lockstream.schemas.topics import lock_key, partition_of
+from command_api.role import run_api
+from eventlog.kafka import Kafka, Record
+from eventlog.registry import write_entries
+from runtime.issuers import Issuer, write_issuers
+from runtime.ports import free_port
+from runtime.settings import Settings
+from schemas.api_keys import generate_key, hash_key
+from schemas.lock_events import Event, EventHeaders, encode_event, event_type
+from schemas.lock_facts import decode_fact
+from schemas.parked_facts import ParkedHeaders
+from schemas.registry import ApiKey
+from schemas.topics import lock_key, partition_of
 from tests.examples_of import TIME, created_event, used_event
 from tests.integration.kafka_tools import eventually, read_all, write_raw
 from tests.integration.roles import Role, install, running

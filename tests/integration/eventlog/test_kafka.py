@@ -3,7 +3,7 @@
 import asyncio
 from contextlib import suppress
 
-from lockstream.eventlog.kafka import Kafka, start_client, stop_client
+from eventlog.kafka import Kafka, start_client, stop_client
 
 STEPS = 60
 STEP_S = 0.0002

@@ -7,12 +7,12 @@ import pytest
 from aiokafka import TopicPartition
 from aiokafka.admin import RecordsToDelete
 
-from lockstream.eventlog import log_reader
-from lockstream.eventlog.kafka import FetchedRecord, Kafka, Output, connected, stable_ends
-from lockstream.eventlog.log_reader import LogReader
-from lockstream.eventlog.transactional_writer import TransactionalWriter
-from lockstream.runtime.errors import KafkaUnavailable, PositionLost
-from lockstream.runtime.settings import Settings
+from eventlog import log_reader
+from eventlog.kafka import FetchedRecord, Kafka, Output, connected, stable_ends
+from eventlog.log_reader import LogReader
+from eventlog.transactional_writer import TransactionalWriter
+from runtime.errors import KafkaUnavailable, PositionLost
+from runtime.settings import Settings
 from tests.integration.kafka_tools import end_of
 from tests.integration.roles import install
 

@@ -7,12 +7,12 @@ import pytest
 from aiokafka import TopicPartition
 from aiokafka.admin import RecordsToDelete
 
-from lockstream.eventlog.kafka import Kafka, Output, Record, connected
-from lockstream.eventlog.log_reader import LogReader
-from lockstream.eventlog.stage_partition import OutputLog
-from lockstream.eventlog.transactional_writer import TransactionalWriter
-from lockstream.runtime.errors import KafkaUnavailable
-from lockstream.runtime.settings import Settings
+from eventlog.kafka import Kafka, Output, Record, connected
+from eventlog.log_reader import LogReader
+from eventlog.stage.stage_partition import OutputLog
+from eventlog.transactional_writer import TransactionalWriter
+from runtime.errors import KafkaUnavailable
+from runtime.settings import Settings
 from tests.integration.kafka_tools import leave_aborted
 from tests.integration.roles import install
 

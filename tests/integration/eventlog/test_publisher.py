@@ -8,11 +8,11 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import OutOfOrderSequenceNumber
 
-from lockstream.eventlog.kafka import Kafka
-from lockstream.eventlog.publisher import FactPublisher
-from lockstream.runtime.errors import KafkaUnavailable, OutcomeUnknown
-from lockstream.runtime.settings import Settings
-from lockstream.runtime.tracing import NoTracing
+from eventlog.kafka import Kafka
+from eventlog.publisher import FactPublisher
+from runtime.errors import KafkaUnavailable, OutcomeUnknown
+from runtime.settings import Settings
+from runtime.tracing import NoTracing
 from tests.examples_of import temp_key_used
 from tests.integration.kafka_tools import read_all
 from tests.integration.roles import install

@@ -8,26 +8,22 @@ from typing import Any
 import msgspec
 import pytest
 
-from lockstream.eventlog.groups import group_members
-from lockstream.eventlog.installation import (
-    Topic,
-    delete_topic,
-    ensure_installation,
-    ensure_topics,
-)
-from lockstream.eventlog.kafka import Kafka, Output, stable_ends
-from lockstream.eventlog.publisher import FactPublisher
-from lockstream.eventlog.registry import Registry, edit_registry, read_registry, registry_tail
-from lockstream.eventlog.tail import Tail
-from lockstream.eventlog.transactional_writer import TransactionalWriter
-from lockstream.eventlog.watch import OBSTACLE, REFUSAL, watch_kafka
-from lockstream.fanout.role import run_fanout
-from lockstream.projector.role import run_projector
-from lockstream.runtime.errors import KafkaRefused
-from lockstream.runtime.ports import free_port
-from lockstream.runtime.readiness import Readiness
-from lockstream.runtime.settings import Settings
-from lockstream.runtime.tracing import NoTracing
+from eventlog.groups import group_members
+from eventlog.kafka import Kafka, Output, stable_ends
+from eventlog.publisher import FactPublisher
+from eventlog.registry import Registry, edit_registry, read_registry, registry_tail
+from eventlog.tail import Tail
+from eventlog.topic_setup import delete_topic, ensure_installation, ensure_topics
+from eventlog.transactional_writer import TransactionalWriter
+from eventlog.watch import OBSTACLE, REFUSAL, watch_kafka
+from fanout.role import run_fanout
+from projector.role import run_projector
+from runtime.errors import KafkaRefused
+from runtime.ports import free_port
+from runtime.readiness import Readiness
+from runtime.settings import Settings
+from runtime.tracing import NoTracing
+from schemas.topic_configs import Topic
 from tests.examples_of import temp_key_used
 from tests.integration.guarded_broker import Guarded, guarded_broker, set_rights
 from tests.integration.kafka_tools import eventually
@@ -246,7 +242,7 @@ async def test_who_watches_kafka_tells_a_refusal_from_an_outage(
 
 
 async def test_a_cluster_that_nobody_answers_at_is_an_outage_as_before(settings: Settings) -> None:
-    from lockstream.runtime.errors import KafkaUnavailable
+    from runtime.errors import KafkaUnavailable
 
     away = msgspec.structs.replace(settings, kafka_bootstrap_servers=f"127.0.0.1:{free_port(0)}")
     with pytest.raises(KafkaUnavailable):

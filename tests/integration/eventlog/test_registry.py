@@ -10,21 +10,21 @@ from aiokafka import TopicPartition
 from aiokafka.admin import RecordsToDelete
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
-from lockstream.command_api import key_uses
-from lockstream.command_api.key_uses import KeyUses, news_of
-from lockstream.eventlog.kafka import Kafka, connected
-from lockstream.eventlog.registry import (
+from command_api import key_uses
+from command_api.key_uses import KeyUses, news_of
+from eventlog.kafka import Kafka, connected
+from eventlog.registry import (
     Registry,
     edit_registry,
     read_registry,
     registry_tail,
     write_entries,
 )
-from lockstream.runtime.errors import ConfigurationError
-from lockstream.runtime.ports import free_port
-from lockstream.runtime.settings import Settings
-from lockstream.schemas.primitives import write_time
-from lockstream.schemas.registry import ApiKey, ApiKeyUse, Partner
+from runtime.errors import ConfigurationError
+from runtime.ports import free_port
+from runtime.settings import Settings
+from schemas.primitives import write_time
+from schemas.registry import ApiKey, ApiKeyUse, Partner
 from tests.examples_of import TIME, registry_of
 from tests.integration.kafka_tools import eventually, read_all
 from tests.integration.roles import install

@@ -13,16 +13,16 @@ import pytest
 from aiokafka import TopicPartition
 from aiokafka.admin import RecordsToDelete
 
-from lockstream.command_api.issuers import write_issuers
-from lockstream.eventlog.kafka import Kafka, Output, Record, connected
-from lockstream.eventlog.tail import Tail
-from lockstream.eventlog.transactional_writer import TransactionalWriter
-from lockstream.operations.probes import ask
-from lockstream.operations.signing import ensure_signing_key, local_issuer
-from lockstream.read_model.fold import Stretch
-from lockstream.runtime.errors import PositionLost
-from lockstream.runtime.ports import free_port
-from lockstream.runtime.settings import Settings, variable_of
+from eventlog.kafka import Kafka, Output, Record, connected
+from eventlog.tail import Tail
+from eventlog.transactional_writer import TransactionalWriter
+from operations.organizations.signing import ensure_signing_key, local_issuer
+from operations.running.probes import ask
+from read_model.fold import Stretch
+from runtime.errors import PositionLost
+from runtime.issuers import write_issuers
+from runtime.ports import free_port
+from runtime.settings import Settings, variable_of
 from tests.integration.conftest import open_read_model
 from tests.integration.kafka_tools import end_of
 from tests.integration.roles import install
@@ -46,7 +46,7 @@ async def api(settings: Settings) -> AsyncIterator[Process]:
         *("api_port", "jwt_issuers"),
     ]
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "lockstream.operations", "api",
+        sys.executable, "-m", "operations", "api",
         env={**os.environ, **{variable_of(name): str(getattr(settings, name)) for name in chosen}},
         stderr=PIPE,
     )  # fmt: skip

@@ -7,12 +7,12 @@ import pytest
 from aiokafka.errors import KafkaError
 from aiokafka.producer import sender as aiokafka_sender
 
-from lockstream.eventlog.kafka import CONCURRENT_TRANSACTIONS_BACKOFF_S, Kafka, Output
-from lockstream.eventlog.transactional_writer import TransactionalWriter
-from lockstream.eventlog.transactions import AiokafkaTransactions, TransactionsV2, transactions_of
-from lockstream.runtime.errors import KafkaRefused, OutputUncertain
-from lockstream.runtime.settings import Settings
-from lockstream.schemas.topics import MAX_OUTPUT_BYTES
+from eventlog.kafka import CONCURRENT_TRANSACTIONS_BACKOFF_S, Kafka, Output
+from eventlog.transactional_writer import TransactionalWriter
+from eventlog.transactions import AiokafkaTransactions, TransactionsV2, transactions_of
+from runtime.errors import KafkaRefused, OutputUncertain
+from runtime.settings import Settings
+from schemas.topics import MAX_OUTPUT_BYTES
 from tests.integration.kafka_tools import end_of, read_all
 from tests.integration.roles import install
 

@@ -8,23 +8,19 @@ from aiokafka import TopicPartition
 from aiokafka.admin import RecordsToDelete
 from aiokafka.errors import KafkaError
 
-from lockstream.eventlog.groups import group_members
-from lockstream.eventlog.installation import (
-    Topic,
-    delete_topic,
-    ensure_topics,
-    topic_exists,
-)
-from lockstream.eventlog.kafka import Kafka, Output, Record, connected
-from lockstream.eventlog.registry import write_entries
-from lockstream.eventlog.stage_end import end_stage
-from lockstream.eventlog.transactional_writer import TransactionalWriter
-from lockstream.fanout.role import run_fanout
-from lockstream.runtime.errors import KafkaUnavailable
-from lockstream.runtime.settings import Settings
-from lockstream.schemas.lock_events import Event, EventHeaders, encode_event, event_type
-from lockstream.schemas.partner_events import PartnerPosition, decode_envelope
-from lockstream.schemas.topics import lock_key, partition_of
+from eventlog.groups import group_members
+from eventlog.kafka import Kafka, Output, Record, connected
+from eventlog.registry import write_entries
+from eventlog.stage.ending import end_stage
+from eventlog.topic_setup import delete_topic, ensure_topics, topic_exists
+from eventlog.transactional_writer import TransactionalWriter
+from fanout.role import run_fanout
+from runtime.errors import KafkaUnavailable
+from runtime.settings import Settings
+from schemas.lock_events import Event, EventHeaders, encode_event, event_type
+from schemas.partner_events import PartnerPosition, decode_envelope
+from schemas.topic_configs import Topic
+from schemas.topics import lock_key, partition_of
 from tests.examples_of import created_event, used_event
 from tests.integration.kafka_tools import eventually, read_all, shares, write_raw
 from tests.integration.roles import add_partner, install, running

@@ -8,24 +8,24 @@ import pytest
 from aiokafka import TopicPartition
 from aiokafka.admin import RecordsToDelete
 
-from lockstream.eventlog.checkpoints import Checkpoint
-from lockstream.eventlog.kafka import Kafka, Output, Record, connected
-from lockstream.eventlog.log_reader import LogReader
-from lockstream.eventlog.stage_partition import OutputLog
-from lockstream.eventlog.transactional_writer import TransactionalWriter
-from lockstream.fanout.partition import FanoutPartition
-from lockstream.runtime.errors import StreamViolation
-from lockstream.runtime.settings import Settings
-from lockstream.schemas.lock_events import Event, EventHeaders, encode_event, event_type
-from lockstream.schemas.partner_events import (
+from eventlog.checkpoints import Checkpoint
+from eventlog.kafka import Kafka, Output, Record, connected
+from eventlog.log_reader import LogReader
+from eventlog.stage.stage_partition import OutputLog
+from eventlog.transactional_writer import TransactionalWriter
+from fanout.partition import FanoutPartition
+from runtime.errors import StreamViolation
+from runtime.settings import Settings
+from schemas.lock_events import Event, EventHeaders, encode_event, event_type
+from schemas.partner_events import (
     PartnerPosition,
     decode_envelope,
     encode_envelope,
     envelope,
     partner_headers,
 )
-from lockstream.schemas.registry import Partner, PausedAt
-from lockstream.schemas.topics import lock_key
+from schemas.registry import Partner, PausedAt
+from schemas.topics import lock_key
 from tests.examples_of import created_event, used_event
 from tests.integration.roles import add_partner, install
 

@@ -8,17 +8,17 @@ from typing import Any
 import msgspec
 import pytest
 
-from lockstream.eventlog.installation import delete_topic, topic_exists
-from lockstream.eventlog.kafka import Kafka
-from lockstream.eventlog.stage import Stage
-from lockstream.eventlog.tail import Tail
-from lockstream.eventlog.transactional_writer import TransactionalWriter
-from lockstream.fanout.role import run_fanout
-from lockstream.runtime.errors import KafkaUnavailable, StreamViolation
-from lockstream.runtime.process import first_leaf
-from lockstream.runtime.settings import Settings
-from lockstream.schemas.partner_events import decode_envelope
-from lockstream.schemas.topics import partition_of
+from eventlog.kafka import Kafka
+from eventlog.stage.stage import Stage
+from eventlog.tail import Tail
+from eventlog.topic_setup import delete_topic, topic_exists
+from eventlog.transactional_writer import TransactionalWriter
+from fanout.role import run_fanout
+from runtime.errors import KafkaUnavailable, StreamViolation
+from runtime.process import first_leaf
+from runtime.settings import Settings
+from schemas.partner_events import decode_envelope
+from schemas.topics import partition_of
 from tests.examples_of import created_event, used_event
 from tests.integration.fanout.test_fanout import Stream, _set, check_sequences
 from tests.integration.kafka_tools import eventually

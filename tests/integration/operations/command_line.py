@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from lockstream.operations.installation import Installation
+from operations.shared.installation import Installation
 
 
 class Done(msgspec.Struct, frozen=True):
@@ -25,7 +25,7 @@ async def lockstream(here: Installation, *arguments: str) -> Done:
     settings = here.settings
     inherited = {k: v for k, v in os.environ.items() if not k.startswith("LOCKSTREAM_")}
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "lockstream.operations", *arguments),
+        *(sys.executable, "-m", "operations", *arguments),
         cwd=settings.state_dir,
         env={
             **inherited,

@@ -4,10 +4,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from lockstream.eventlog.kafka import Kafka
-from lockstream.operations.installation import Installation
-from lockstream.operations.organizations import ensure_organization
-from lockstream.runtime.settings import Settings
+from eventlog.kafka import Kafka
+from operations.organizations.verbs import ensure_organization
+from operations.shared.installation import Installation
+from runtime.settings import Settings
 from tests.integration.conftest import open_read_model
 from tests.integration.roles import install
 

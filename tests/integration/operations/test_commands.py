@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 from sqlalchemy import delete
 
-from lockstream.operations.installation import Installation
-from lockstream.operations.lock_files import LockLine
-from lockstream.operations.locks import ensure_lock
-from lockstream.projector.role import run_projector
-from lockstream.read_model.tables import locks as locks_table
-from lockstream.schemas.lock_events import encode_event
-from lockstream.schemas.topics import partition_of
+from operations.locks.files import LockLine
+from operations.locks.verbs import ensure_lock
+from operations.shared.installation import Installation
+from projector.role import run_projector
+from read_model.tables import locks as locks_table
+from schemas.lock_events import encode_event
+from schemas.topics import partition_of
 from tests.examples_of import created_event, used_event
 from tests.integration.conftest import PARTITIONS
 from tests.integration.fanout.test_fanout import Stream

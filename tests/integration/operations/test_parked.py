@@ -6,13 +6,12 @@ from uuid import UUID
 
 import pytest
 
-from lockstream.eventlog.registry import read_registry
-from lockstream.operations.installation import Installation
-from lockstream.operations.lock_files import LockLine
-from lockstream.operations.locks import ensure_lock
-from lockstream.operations.parked_discards import discard_all, discard_places
-from lockstream.operations.parked_retries import ParkedAgain, Retried, retry_all, retry_one
-from lockstream.operations.parked_states import (
+from eventlog.registry import read_registry
+from operations.locks.files import LockLine
+from operations.locks.verbs import ensure_lock
+from operations.parked.discards import discard_all, discard_places
+from operations.parked.retries import ParkedAgain, Retried, retry_all, retry_one
+from operations.parked.states import (
     Notes,
     ParkedRecord,
     Place,
@@ -20,11 +19,12 @@ from lockstream.operations.parked_states import (
     find_parked,
     read_parked,
 )
-from lockstream.operations.rebuild import rebuild_read_model
-from lockstream.projector.role import run_projector
-from lockstream.runtime.errors import ConfigurationError
-from lockstream.schemas.lock_facts import encode_fact
-from lockstream.schemas.topics import partition_of
+from operations.rebuild import rebuild_read_model
+from operations.shared.installation import Installation
+from projector.role import run_projector
+from runtime.errors import ConfigurationError
+from schemas.lock_facts import encode_fact
+from schemas.topics import partition_of
 from tests.examples_of import temp_key_used
 from tests.integration.kafka_tools import eventually, read_all, write_facts, write_raw
 from tests.integration.operations.command_line import lockstream

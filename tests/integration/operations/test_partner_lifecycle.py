@@ -7,19 +7,19 @@ import pytest
 from aiokafka import TopicPartition
 from aiokafka.admin import RecordsToDelete
 
-from lockstream.eventlog.groups import delete_group
-from lockstream.eventlog.installation import topic_exists
-from lockstream.eventlog.kafka import connected, high_watermarks
-from lockstream.eventlog.registry import read_registry, write_entries
-from lockstream.fanout.role import run_fanout
-from lockstream.operations.installation import Installation
-from lockstream.operations.partner_registration import create_partner
-from lockstream.operations.partners import _pause, _remove, _set_status, _set_types
-from lockstream.operations.status import read_status
-from lockstream.runtime.errors import ConfigurationError
-from lockstream.schemas.partner_events import PartnerPosition, decode_envelope
-from lockstream.schemas.registry import Partner
-from lockstream.schemas.topics import partition_of
+from eventlog.groups import delete_group
+from eventlog.kafka import connected, high_watermarks
+from eventlog.registry import read_registry, write_entries
+from eventlog.topic_setup import topic_exists
+from fanout.role import run_fanout
+from operations.partners.registration import create_partner
+from operations.partners.verbs import _pause, _remove, _set_status, _set_types
+from operations.running.status import read_status
+from operations.shared.installation import Installation
+from runtime.errors import ConfigurationError
+from schemas.partner_events import PartnerPosition, decode_envelope
+from schemas.registry import Partner
+from schemas.topics import partition_of
 from tests.examples_of import TIME, created_event, used_event
 from tests.integration.fanout.test_fanout import Stream, check_sequences, versions
 from tests.integration.kafka_tools import end_of, eventually

@@ -7,23 +7,24 @@ from datetime import UTC, datetime
 import msgspec
 import pytest
 
-from lockstream.eventlog import registry as registry_module
-from lockstream.eventlog.installation import ensure_topics, partner_topic, topic_exists
-from lockstream.eventlog.kafka import Kafka
-from lockstream.eventlog.registry import Registry, edit_registry, read_registry
-from lockstream.operations.installation import Installation
-from lockstream.operations.keys import create_key
-from lockstream.operations.lock_files import LockLine
-from lockstream.operations.lock_move import move_lock
-from lockstream.operations.locks import ensure_lock
-from lockstream.operations.organization_removal import remove_organization
-from lockstream.operations.organizations import ensure_organization
-from lockstream.operations.partner_registration import create_partner
-from lockstream.operations.partners import _set_status
-from lockstream.projector.role import run_projector
-from lockstream.runtime.errors import ConfigurationError, ReadModelUnavailable
-from lockstream.schemas.primitives import write_time
-from lockstream.schemas.registry import ApiKey, Organization, Partner
+from eventlog import registry as registry_module
+from eventlog.kafka import Kafka
+from eventlog.registry import Registry, edit_registry, read_registry
+from eventlog.topic_setup import ensure_topics, topic_exists
+from operations.locks.files import LockLine
+from operations.locks.move import move_lock
+from operations.locks.verbs import ensure_lock
+from operations.organizations.keys import create_key
+from operations.organizations.removal import remove_organization
+from operations.organizations.verbs import ensure_organization
+from operations.partners.registration import create_partner
+from operations.partners.verbs import _set_status
+from operations.shared.installation import Installation
+from projector.role import run_projector
+from runtime.errors import ConfigurationError, ReadModelUnavailable
+from schemas.primitives import write_time
+from schemas.registry import ApiKey, Organization, Partner
+from schemas.topic_configs import partner_topic
 from tests.integration.roles import install, running
 
 
@@ -140,7 +141,7 @@ async def test_a_partner_of_an_unknown_organisation_is_refused_unless_forced(
 
 
 async def test_an_addition_that_was_broken_off_can_be_made_again(here: Installation) -> None:
-    await ensure_topics(here.kafka, here.settings, [partner_topic(here.settings, "crm")])
+    await ensure_topics(here.kafka, here.settings, [partner_topic(here.settings.topics, "crm")])
     assert (await add(here, "crm")).status == "active"
 
 

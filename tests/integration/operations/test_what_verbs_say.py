@@ -10,31 +10,31 @@ import pytest
 from aiokafka import TopicPartition
 from aiokafka.admin import RecordsToDelete
 
-from lockstream.command_api.api_keys import hash_key
-from lockstream.eventlog.installation import topic_exists
-from lockstream.eventlog.kafka import connected
-from lockstream.eventlog.registry import read_registry
-from lockstream.operations.installation import Installation
-from lockstream.operations.key_rotation import Rotation
-from lockstream.operations.keys import _revoke, _rotate, create_key
-from lockstream.operations.lock_creation import conflict
-from lockstream.operations.lock_files import LockLine
-from lockstream.operations.locks import ensure_lock
-from lockstream.operations.partner_registration import create_partner
-from lockstream.operations.partners import _remove, _set_status
-from lockstream.operations.rebuild import rebuild_read_model
-from lockstream.operations.replay import _chosen
-from lockstream.operations.start_points import read_start, start_offsets
-from lockstream.operations.status import read_status
-from lockstream.projector.role import run_projector
-from lockstream.read_model.fold import CommittedEvent, Stretch
-from lockstream.read_model.rows import LockRow, ParkedRow
-from lockstream.read_model.store import ReadModel
-from lockstream.runtime.errors import ConfigurationError, Unavailable
-from lockstream.schemas.lock_events import encode_event
-from lockstream.schemas.primitives import event_id_of_lock_creation, read_time, write_time
-from lockstream.schemas.registry import Partner
-from lockstream.schemas.topics import partition_of
+from eventlog.kafka import connected
+from eventlog.registry import read_registry
+from eventlog.topic_setup import topic_exists
+from operations.locks.creation import conflict
+from operations.locks.files import LockLine
+from operations.locks.verbs import ensure_lock
+from operations.organizations.key_rotation import Rotation
+from operations.organizations.keys import _revoke, _rotate, create_key
+from operations.partners.registration import create_partner
+from operations.partners.verbs import _remove, _set_status
+from operations.rebuild import rebuild_read_model
+from operations.replay.verbs import _chosen
+from operations.running.status import read_status
+from operations.shared.installation import Installation
+from operations.shared.start_points import read_start, start_offsets
+from projector.role import run_projector
+from read_model.fold import CommittedEvent, Stretch
+from read_model.rows import LockRow, ParkedRow
+from read_model.store import ReadModel
+from runtime.errors import ConfigurationError, Unavailable
+from schemas.api_keys import hash_key
+from schemas.lock_events import encode_event
+from schemas.primitives import event_id_of_lock_creation, read_time, write_time
+from schemas.registry import Partner
+from schemas.topics import partition_of
 from tests.examples_of import LOCK_UUID, TIME, created_event, lock_created, used_event
 from tests.integration.fanout.test_fanout import Stream
 from tests.integration.kafka_tools import end_of, eventually, read_all, write_facts, write_raw

@@ -7,14 +7,14 @@ from contextlib import asynccontextmanager
 import msgspec
 import pytest
 
-from lockstream.projector.fold_queue import FoldQueue, Pending
-from lockstream.projector.metrics import ProjectorMetrics
-from lockstream.read_model.fold import CommittedEvent, ParkedFact, Stretch
-from lockstream.read_model.store import ReadModel, ReadModelMoved
-from lockstream.runtime.errors import LockstreamError
-from lockstream.runtime.readiness import Readiness
-from lockstream.schemas.lock_events import Event, encode_event
-from lockstream.schemas.parked_facts import ParkedHeaders
+from projector.fold_queue import FoldQueue, Pending
+from projector.metrics import ProjectorMetrics
+from read_model.fold import CommittedEvent, ParkedFact, Stretch
+from read_model.store import ReadModel, ReadModelMoved
+from runtime.errors import LockstreamError
+from runtime.readiness import Readiness
+from schemas.lock_events import Event, encode_event
+from schemas.parked_facts import ParkedHeaders
 from tests.examples_of import TIME, created_event, used_event
 from tests.integration.kafka_tools import eventually
 

@@ -6,21 +6,21 @@ from itertools import count
 
 import pytest
 
-from lockstream.eventlog.kafka import Kafka, Output, Record, connected
-from lockstream.eventlog.log_reader import LogReader
-from lockstream.eventlog.stage_partition import OutputLog
-from lockstream.projector.fold_queue import FoldQueue
-from lockstream.projector.lock_uuids import LockUuids
-from lockstream.projector.metrics import ProjectorMetrics
-from lockstream.projector.partition import ProjectorPartition
-from lockstream.read_model.fold import CommittedEvent, Stretch
-from lockstream.read_model.store import ReadModel
-from lockstream.runtime.readiness import Readiness
-from lockstream.runtime.settings import Settings
-from lockstream.schemas.lock_events import encode_event
-from lockstream.schemas.lock_facts import LockCreated, encode_fact
-from lockstream.schemas.parked_facts import ParkedHeaders
-from lockstream.schemas.topics import lock_key, partition_of
+from eventlog.kafka import Kafka, Output, Record, connected
+from eventlog.log_reader import LogReader
+from eventlog.stage.stage_partition import OutputLog
+from projector.fold_queue import FoldQueue
+from projector.lock_uuids import LockUuids
+from projector.metrics import ProjectorMetrics
+from projector.partition import ProjectorPartition
+from read_model.fold import CommittedEvent, Stretch
+from read_model.store import ReadModel
+from runtime.readiness import Readiness
+from runtime.settings import Settings
+from schemas.lock_events import encode_event
+from schemas.lock_facts import LockCreated, encode_fact
+from schemas.parked_facts import ParkedHeaders
+from schemas.topics import lock_key, partition_of
 from tests.examples_of import LOCK_UUID, created_event, lock_created
 from tests.integration.roles import install
 

@@ -7,30 +7,30 @@ from uuid import UUID, uuid4
 import msgspec
 import pytest
 
-from lockstream.eventlog.kafka import Kafka, Record, connected
-from lockstream.eventlog.transactional_writer import TransactionalWriter
-from lockstream.projector.fold_queue import FoldQueue
-from lockstream.projector.lock_uuids import LockUuids
-from lockstream.projector.metrics import ProjectorMetrics
-from lockstream.projector.partition import ProjectorPartition
-from lockstream.projector.role import run_projector
-from lockstream.read_model.database import Database, read_model_url
-from lockstream.read_model.fold import CommittedEvent, Stretch
-from lockstream.read_model.rows import Known
-from lockstream.read_model.store import ReadModel, ReadModelMoved
-from lockstream.runtime.errors import PartitionsChanged
-from lockstream.runtime.readiness import Readiness
-from lockstream.runtime.settings import Settings
-from lockstream.schemas.lock_events import (
+from eventlog.kafka import Kafka, Record, connected
+from eventlog.transactional_writer import TransactionalWriter
+from projector.fold_queue import FoldQueue
+from projector.lock_uuids import LockUuids
+from projector.metrics import ProjectorMetrics
+from projector.partition import ProjectorPartition
+from projector.role import run_projector
+from read_model.database import Database, read_model_url
+from read_model.fold import CommittedEvent, Stretch
+from read_model.rows import Known
+from read_model.store import ReadModel, ReadModelMoved
+from runtime.errors import PartitionsChanged
+from runtime.readiness import Readiness
+from runtime.settings import Settings
+from schemas.lock_events import (
     Event,
     EventHeaders,
     TempKeyUsedEvent,
     decode_event,
     encode_event,
 )
-from lockstream.schemas.lock_facts import Fact, encode_fact
-from lockstream.schemas.parked_facts import ParkedHeaders
-from lockstream.schemas.topics import lock_key, partition_of
+from schemas.lock_facts import Fact, encode_fact
+from schemas.parked_facts import ParkedHeaders
+from schemas.topics import lock_key, partition_of
 from tests.examples_of import (
     LOCK_UUID,
     lock_created,

@@ -14,11 +14,11 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import Connection, event, inspect, text
 
-from lockstream.read_model.database import Database, read_model_url
-from lockstream.read_model.sqlite import READING_THREADS
-from lockstream.read_model.store import ReadModel
-from lockstream.runtime.errors import ReadModelUnavailable, StreamViolation
-from lockstream.runtime.settings import Settings
+from read_model.database import Database, read_model_url
+from read_model.sqlite import READING_THREADS
+from read_model.store import ReadModel
+from runtime.errors import ReadModelUnavailable, StreamViolation
+from runtime.settings import Settings
 from tests.integration.kafka_tools import eventually
 
 LONG_S = 30.0

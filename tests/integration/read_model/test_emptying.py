@@ -11,13 +11,13 @@ import pytest
 from sqlalchemy import Connection, event, func, select, text
 from sqlalchemy.util import await_only
 
-from lockstream.read_model.fold import CommittedEvent, ParkedFact, Stretch
-from lockstream.read_model.rows import Position
-from lockstream.read_model.store import ReadModel, ReadModelMoved
-from lockstream.read_model.tables import EMPTIED, LOCK_EVENTS, PARKED_FACTS, positions
-from lockstream.runtime.settings import Settings
-from lockstream.schemas.lock_events import Event, encode_event
-from lockstream.schemas.parked_facts import ParkedHeaders
+from read_model.fold import CommittedEvent, ParkedFact, Stretch
+from read_model.rows import Position
+from read_model.store import ReadModel, ReadModelMoved
+from read_model.tables import EMPTIED, LOCK_EVENTS, PARKED_FACTS, positions
+from runtime.settings import Settings
+from schemas.lock_events import Event, encode_event
+from schemas.parked_facts import ParkedHeaders
 from tests.examples_of import TIME, created_event, used_event
 from tests.integration.conftest import open_read_model
 

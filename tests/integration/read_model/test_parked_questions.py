@@ -2,12 +2,12 @@
 
 from uuid import UUID, uuid4
 
-from lockstream.read_model.fold import CommittedEvent, ParkedFact, Stretch
-from lockstream.read_model.parked_questions import ParkedFate
-from lockstream.read_model.store import ReadModel
-from lockstream.schemas.lock_events import encode_event
-from lockstream.schemas.parked_facts import ParkedHeaders
-from lockstream.schemas.topics import partition_of
+from read_model.fold import CommittedEvent, ParkedFact, Stretch
+from read_model.parked_questions import ParkedFate
+from read_model.store import ReadModel
+from schemas.lock_events import encode_event
+from schemas.parked_facts import ParkedHeaders
+from schemas.topics import partition_of
 from tests.examples_of import TIME, created_event
 from tests.integration.conftest import PARTITIONS
 

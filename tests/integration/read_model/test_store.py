@@ -7,15 +7,15 @@ from uuid import UUID, uuid4
 import msgspec
 import pytest
 
-from lockstream.read_model.fold import CommittedEvent, ParkedFact, Stretch
-from lockstream.read_model.rows import Position
-from lockstream.read_model.store import ReadModel, ReadModelMoved
-from lockstream.read_model.tables import LOCK_EVENTS, PARKED_FACTS
-from lockstream.runtime.errors import StreamViolation
-from lockstream.runtime.settings import Settings
-from lockstream.schemas.lock_events import Event, encode_event
-from lockstream.schemas.parked_facts import ParkedHeaders, Reason
-from lockstream.schemas.primitives import MAX_LOCK_ID
+from read_model.fold import CommittedEvent, ParkedFact, Stretch
+from read_model.rows import Position
+from read_model.store import ReadModel, ReadModelMoved
+from read_model.tables import LOCK_EVENTS, PARKED_FACTS
+from runtime.errors import StreamViolation
+from runtime.settings import Settings
+from schemas.lock_events import Event, encode_event
+from schemas.parked_facts import ParkedHeaders, Reason
+from schemas.primitives import MAX_LOCK_ID
 from tests.examples_of import LOCK_UUID, TIME, created_event, used_event
 from tests.integration.conftest import open_read_model
 

@@ -74,18 +74,18 @@ def test_an_installations_prefix_is_no_part_of_a_hop() -> None:
 def test_a_profile_tells_whose_code_was_on_top() -> None:
     library = "/x/.venv/lib/python3.11/site-packages/aiokafka/producer/sender.py:7"
     stacks = [
-        f"run (/x/lockstream/runtime/process.py:1);send ({library}) 30",
-        "run (/x/lockstream/lockstream/projector/decisions.py:1) 40",
+        f"run (/x/runtime/process.py:1);send ({library}) 30",
+        "run (/x/projector/decisions.py:1) 40",
         "wait (/usr/lib/python3.11/asyncio/runners.py:118) 15",
         "get (/usr/lib/python3.11/queue.py:12) 5",
         "lone 10",
         "",
     ]
     assert shares(stacks) == {
-        "lockstream/projector": 40,
+        "projector": 40,
         "aiokafka/producer": 30,
         "standard library: asyncio": 15,
         "lone": 10,
         "standard library: queue.py": 5,
     }
-    assert list(shares(stacks, shown=1)) == ["lockstream/projector"]
+    assert list(shares(stacks, shown=1)) == ["projector"]

@@ -19,11 +19,11 @@ from chaos.judgement import (
     lasts,
 )
 from chaos.watcher import Watcher
-from lockstream.audit.violations import Kind
-from lockstream.eventlog.kafka import Kafka, Record
-from lockstream.runtime.settings import Settings
-from lockstream.schemas.lock_events import Event, encode_event
-from lockstream.schemas.undecodable import Undecodable
+from eventlog.kafka import Kafka, Record
+from operations.audit.violations import Kind
+from runtime.settings import Settings
+from schemas.lock_events import Event, encode_event
+from schemas.undecodable import Undecodable
 from tests.examples_of import created_event, used_event
 from tests.unit.chaos.planted import finds
 from tests.unit.chaos.scripted import Scripted

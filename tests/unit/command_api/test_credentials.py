@@ -14,16 +14,16 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from lockstream.command_api.api_keys import generate_key, hash_key
-from lockstream.command_api.app import make_app
-from lockstream.command_api.credentials import Doorkeeper
-from lockstream.command_api.issuer_keys import open_issuer_keys
-from lockstream.command_api.issuers import Issuer
-from lockstream.command_api.key_uses import KeyUses
-from lockstream.command_api.tokens import Caller, TokenChecker
-from lockstream.eventlog.kafka import Kafka
-from lockstream.runtime.settings import Settings
-from lockstream.schemas.registry import ApiKey
+from command_api.app import make_app
+from command_api.credentials import Doorkeeper
+from command_api.issuer_keys import open_issuer_keys
+from command_api.key_uses import KeyUses
+from command_api.tokens import Caller, TokenChecker
+from eventlog.kafka import Kafka
+from runtime.issuers import Issuer
+from runtime.settings import Settings
+from schemas.api_keys import generate_key, hash_key
+from schemas.registry import ApiKey
 from tests.examples_of import TIME, registry_of
 from tests.issued_tokens import (
     ALL_JWKS,
@@ -213,7 +213,7 @@ async def test_bad_api_keys_get_the_same_answer_after_the_same_work(
 
 def _with_id(key_id: str) -> str:
     """A key of the right form and checksum, with this id and a secret of its own."""
-    from lockstream.command_api.api_keys import _checksum
+    from schemas.api_keys import _checksum
 
     body = f"lk_live_{key_id}_{generate_key()[1][21:64]}"
     return body + _checksum(body)

@@ -5,8 +5,8 @@ import asyncio
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
-from lockstream.command_api.door import Door
-from lockstream.command_api.errors import InvalidRequest, NotReceivedInTime, TooLarge
+from command_api.door import Door
+from command_api.errors import InvalidRequest, NotReceivedInTime, TooLarge
 
 SCOPE: Scope = {"type": "http", "method": "POST", "path": "/", "headers": []}
 

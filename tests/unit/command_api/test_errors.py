@@ -8,8 +8,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from lockstream.command_api.app import make_app
-from lockstream.command_api.errors import (
+from command_api.app import make_app
+from command_api.errors import (
     API_KEY_WANTED,
     STATUS_OF,
     TOKEN_INVALID,
@@ -31,7 +31,7 @@ from lockstream.command_api.errors import (
     status_of,
     wants_problem,
 )
-from lockstream.runtime.errors import (
+from runtime.errors import (
     CommandRefused,
     IssuerUnavailable,
     KafkaRefused,

@@ -12,9 +12,9 @@ import jwt
 import msgspec
 import pytest
 
-from lockstream.command_api import issuer_keys, jwks_sources
-from lockstream.command_api.errors import Unauthenticated
-from lockstream.command_api.issuer_keys import (
+from command_api import issuer_keys, jwks_sources
+from command_api.errors import Unauthenticated
+from command_api.issuer_keys import (
     MAX_KEYS,
     MAX_WAITING,
     VAIN_BURST,
@@ -24,12 +24,12 @@ from lockstream.command_api.issuer_keys import (
     read_keys,
     watch_issuers,
 )
-from lockstream.command_api.issuers import Issuer
-from lockstream.command_api.jwks_sources import MAX_JWKS_BYTES
-from lockstream.command_api.tokens import LEEWAY_S, TokenChecker
-from lockstream.runtime.errors import ConfigurationError, IssuerUnavailable
-from lockstream.runtime.readiness import Readiness
-from lockstream.runtime.settings import Settings
+from command_api.jwks_sources import MAX_JWKS_BYTES
+from command_api.tokens import LEEWAY_S, TokenChecker
+from runtime.errors import ConfigurationError, IssuerUnavailable
+from runtime.issuers import Issuer
+from runtime.readiness import Readiness
+from runtime.settings import Settings
 from tests.ipv6 import needs_ipv6
 from tests.issued_tokens import (
     ALL_JWKS,

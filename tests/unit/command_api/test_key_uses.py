@@ -5,12 +5,12 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from lockstream.command_api import key_uses
-from lockstream.command_api.key_uses import KeyUses
-from lockstream.eventlog.kafka import Kafka
-from lockstream.eventlog.registry import Registry
-from lockstream.runtime.ports import free_port
-from lockstream.runtime.settings import Settings
+from command_api import key_uses
+from command_api.key_uses import KeyUses
+from eventlog.kafka import Kafka
+from eventlog.registry import Registry
+from runtime.ports import free_port
+from runtime.settings import Settings
 
 NOW = datetime(2026, 11, 23, 10, tzinfo=UTC)
 

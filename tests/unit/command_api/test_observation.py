@@ -6,11 +6,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from lockstream.command_api.app import USE_TEMP_KEY, make_app
-from lockstream.command_api.metrics import ApiMetrics
-from lockstream.command_api.observation import OUTCOMES, Observed
-from lockstream.runtime.readiness import Readiness
-from lockstream.runtime.tracing import NoTracing
+from command_api.app import USE_TEMP_KEY, make_app
+from command_api.metrics import ApiMetrics
+from command_api.observation import OUTCOMES, Observed
+from runtime.readiness import Readiness
+from runtime.tracing import NoTracing
 
 COMMAND = "/locks/7/use-temp-key"
 

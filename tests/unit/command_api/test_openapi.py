@@ -12,8 +12,8 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from lockstream.command_api.connection import MAX_HEAD_BYTES
-from lockstream.command_api.errors import (
+from command_api.connection import MAX_HEAD_BYTES
+from command_api.errors import (
     PROBLEM,
     STATUS_OF,
     TOKEN_MISSING,
@@ -34,10 +34,10 @@ from lockstream.command_api.errors import (
     on_http_exception,
     status_of,
 )
-from lockstream.command_api.openapi import openapi_document
-from lockstream.command_api.openapi_answers import REFUSALS
-from lockstream.command_api.requests import MAX_BODY_BYTES, MAX_KEY, read_idempotency_key
-from lockstream.runtime.errors import KafkaUnavailable
+from command_api.openapi import openapi_document
+from command_api.openapi_answers import REFUSALS
+from command_api.requests import MAX_BODY_BYTES, MAX_KEY, read_idempotency_key
+from runtime.errors import KafkaUnavailable
 
 DOCUMENT = openapi_document("1.2.3")
 ERRORS: tuple[Exception, ...] = (

@@ -5,10 +5,10 @@ from uuid import uuid4
 
 import pytest
 
-from lockstream.command_api.pending_facts import PendingFacts
-from lockstream.eventlog.kafka import Kafka
-from lockstream.runtime.errors import KafkaUnavailable
-from lockstream.runtime.settings import Settings
+from command_api.pending_facts import PendingFacts
+from eventlog.kafka import Kafka
+from runtime.errors import KafkaUnavailable
+from runtime.settings import Settings
 
 
 async def test_whoever_waits_too_long_for_a_turn_is_told_that_it_is_not_known() -> None:

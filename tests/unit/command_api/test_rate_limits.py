@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lockstream.command_api import rate_limits
-from lockstream.command_api.errors import RateLimited
-from lockstream.command_api.rate_limits import Bucket, Quota, RateLimits, refill, wait_s
+from command_api import rate_limits
+from command_api.errors import RateLimited
+from command_api.rate_limits import Bucket, Quota, RateLimits, refill, wait_s
 
 MINUTE = Quota("key", 6, 60)
 ITEM = r'"(organization|key)"'

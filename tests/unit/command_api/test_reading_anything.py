@@ -9,8 +9,8 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lockstream.command_api.errors import BadField, InvalidRequest
-from lockstream.command_api.requests import (
+from command_api.errors import BadField, InvalidRequest
+from command_api.requests import (
     ListEvents,
     ShowLock,
     UseTempKey,
@@ -22,7 +22,7 @@ from lockstream.command_api.requests import (
     read_trace,
     read_use_temp_key,
 )
-from lockstream.runtime.errors import CommandRefused
+from runtime.errors import CommandRefused
 
 T = TypeVar("T")
 BODY = b'{"tempKeyUuid":"example_string","userId":"example_string"}'

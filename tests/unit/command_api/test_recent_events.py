@@ -8,28 +8,28 @@ import pytest
 from sqlalchemy import Engine
 from sqlalchemy.event import listen, remove
 
-from lockstream.command_api.errors import NotFound
-from lockstream.command_api.lookups import Lookups
-from lockstream.command_api.recent_events import (
+from command_api.errors import NotFound
+from command_api.lookups import Lookups
+from command_api.recent_events import (
     EVENT_BYTES_KEPT,
     LockView,
     RecentEvents,
     SeenEvent,
     SeenParked,
 )
-from lockstream.eventlog.kafka import Record
-from lockstream.read_model.database import Database, read_model_url
-from lockstream.read_model.fold import CommittedEvent, Stretch
-from lockstream.read_model.store import ReadModel
-from lockstream.runtime.errors import ReadModelUnavailable
-from lockstream.runtime.readiness import Readiness
-from lockstream.runtime.settings import Settings
-from lockstream.schemas.lock_events import Event, EventHeaders, encode_event, event_type
-from lockstream.schemas.parked_facts import ParkedHeaders
-from lockstream.schemas.topics import TopicNames, lock_key
+from eventlog.kafka import Record
+from read_model.database import Database, read_model_url
+from read_model.fold import CommittedEvent, Stretch
+from read_model.store import ReadModel
+from runtime.errors import ReadModelUnavailable
+from runtime.readiness import Readiness
+from runtime.settings import Settings
+from schemas.lock_events import Event, EventHeaders, encode_event, event_type
+from schemas.parked_facts import ParkedHeaders
+from schemas.topics import LockTopics, lock_key
 from tests.examples_of import LOCK_UUID, TIME, created_event, used_event
 
-TOPICS = TopicNames()
+TOPICS = LockTopics("", 4)
 
 
 def record(event: Event, offset: int) -> Record:
@@ -67,7 +67,7 @@ def test_a_transfer_is_remembered_before_the_read_model_knows_it() -> None:
 
     recent = recent_from(0)
     fact = organization_set(7, "other")
-    from lockstream.schemas.lock_events import OrganizationSetEvent
+    from schemas.lock_events import OrganizationSetEvent
 
     moved = OrganizationSetEvent(
         event_id=fact.event_id,
@@ -87,7 +87,7 @@ def test_a_transfer_is_remembered_before_the_read_model_knows_it() -> None:
 def test_a_change_that_is_forgotten_is_not_taken_to_be_in_memory(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("lockstream.command_api.recent_events.LOCKS_KEPT", 1)
+    monkeypatch.setattr("command_api.recent_events.LOCKS_KEPT", 1)
     recent = recent_from(0)
     recent.take(TOPICS.lock_events, [record(created_event(lock_id=7), 0)])
     assert recent.covered_from(0) == 0
@@ -237,7 +237,7 @@ def test_a_bad_record_is_named_with_its_place_and_what_is_wrong() -> None:
 def test_the_oldest_events_are_forgotten_and_covered_no_longer(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("lockstream.command_api.recent_events.EVENTS_KEPT", 2)
+    monkeypatch.setattr("command_api.recent_events.EVENTS_KEPT", 2)
     recent = recent_from(0)
     events = [used_event(version=n + 1) for n in range(3)]
     recent.take(TOPICS.lock_events, [record(e, at) for at, e in enumerate(events, start=5)])
@@ -252,7 +252,7 @@ def test_an_id_that_comes_again_is_counted_once(monkeypatch: pytest.MonkeyPatch)
     for offset in (5, 6):
         recent.take(TOPICS.lock_events, [record(event, offset)])
     assert recent._event_bytes == size
-    monkeypatch.setattr("lockstream.command_api.recent_events.EVENT_BYTES_KEPT", 3 * size)
+    monkeypatch.setattr("command_api.recent_events.EVENT_BYTES_KEPT", 3 * size)
     others = [used_event(version=n) for n in (3, 4)]
     recent.take(TOPICS.lock_events, [record(e, at) for at, e in enumerate(others, start=7)])
     assert (recent._event_bytes, recent.covered_from(0)) == (3 * size, 0)
@@ -272,7 +272,7 @@ def test_of_a_lock_the_greatest_version_stays_and_where_it_was_seen(
     assert recent.lock(7) == LockView(LOCK_UUID, "globex", 2, seen_at=(0, 4))
     recent.remember_lock(7, LockView(LOCK_UUID, "third", 3, seen_at=(0, 9)))
     assert recent.lock(7) == LockView(LOCK_UUID, "third", 3, seen_at=(0, 9))
-    monkeypatch.setattr("lockstream.command_api.recent_events.LOCKS_KEPT", 2)
+    monkeypatch.setattr("command_api.recent_events.LOCKS_KEPT", 2)
     for lock_id, version in ((8, 1), (7, 4), (9, 1)):
         recent.remember_lock(lock_id, LockView(LOCK_UUID, "acme", version))
     assert [recent.lock(n) is None for n in (7, 8, 9)] == [False, True, False]

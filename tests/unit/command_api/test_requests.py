@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lockstream.command_api import requests
-from lockstream.command_api.errors import BadField, InvalidRequest, UnsupportedMediaType
-from lockstream.command_api.requests import (
+from command_api import requests
+from command_api.errors import BadField, InvalidRequest, UnsupportedMediaType
+from command_api.requests import (
     ListEvents,
     ShowLock,
     UseTempKey,

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from lockstream.command_api import tokens
-from lockstream.command_api.errors import TOKEN_INVALID, Forbidden, Unauthenticated
-from lockstream.command_api.issuer_keys import IssuerKeys, open_issuer_keys
-from lockstream.command_api.issuers import Issuer
-from lockstream.command_api.tokens import LEEWAY_S, MAX_TOKEN_CHARS, Caller, TokenChecker
-from lockstream.runtime.settings import Settings
+from command_api import tokens
+from command_api.errors import TOKEN_INVALID, Forbidden, Unauthenticated
+from command_api.issuer_keys import IssuerKeys, open_issuer_keys
+from command_api.tokens import LEEWAY_S, MAX_TOKEN_CHARS, Caller, TokenChecker
+from runtime.issuers import Issuer
+from runtime.settings import Settings
 from tests.issued_tokens import (
     ALL_JWKS,
     AUDIENCE,

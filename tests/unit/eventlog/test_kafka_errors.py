@@ -12,8 +12,8 @@ from aiokafka.errors import (
     ProducerFenced,
 )
 
-from lockstream.eventlog.kafka_errors import MAY_MEND, REFUSED, error_of, kafka_errors, ours
-from lockstream.runtime.errors import KafkaRefused, KafkaUnavailable
+from eventlog.kafka_errors import MAY_MEND, REFUSED, error_of, kafka_errors, ours
+from runtime.errors import KafkaRefused, KafkaUnavailable
 
 CLASSES = [
     kind

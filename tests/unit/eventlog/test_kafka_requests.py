@@ -2,7 +2,7 @@
 
 from io import BytesIO
 
-from lockstream.eventlog.kafka_requests import AskFeatures, Commit, Produce
+from eventlog.kafka_requests import AskFeatures, Commit, Produce
 
 VERSIONS = {0: (0, 13), 26: (0, 5), 18: (0, 4)}
 

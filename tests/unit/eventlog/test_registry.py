@@ -4,9 +4,9 @@ import asyncio
 
 import pytest
 
-from lockstream.eventlog.kafka import Output, Record
-from lockstream.eventlog.registry import Registry, Removal, _output
-from lockstream.schemas.registry import (
+from eventlog.kafka import Output, Record
+from eventlog.registry import Registry, Removal, _output
+from schemas.registry import (
     ApiKey,
     ApiKeyUse,
     Entry,

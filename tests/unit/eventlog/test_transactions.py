@@ -11,11 +11,11 @@ from aiokafka.errors import InvalidTxnState, NotLeaderForPartitionError
 from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.record.default_records import DefaultRecordBatch
 
-from lockstream.eventlog.kafka import Output
-from lockstream.eventlog.kafka_requests import Commit, Produce
-from lockstream.eventlog.transactional_writer import TransactionalWriter
-from lockstream.eventlog.transactions import TransactionsV2
-from lockstream.runtime.errors import OutputUncertain
+from eventlog.kafka import Output
+from eventlog.kafka_requests import Commit, Produce
+from eventlog.transactional_writer import TransactionalWriter
+from eventlog.transactions import TransactionsV2
+from runtime.errors import OutputUncertain
 
 PRODUCER_ID, EPOCH = 40, 32_766
 

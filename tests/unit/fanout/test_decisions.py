@@ -1,8 +1,8 @@
 import pytest
 
-from lockstream.fanout.decisions import delivers
-from lockstream.schemas.lock_events import EventHeaders
-from lockstream.schemas.registry import Partner
+from fanout.decisions import delivers
+from schemas.lock_events import EventHeaders
+from schemas.registry import Partner
 from tests.examples_of import TIME
 
 

@@ -6,10 +6,10 @@ import msgspec
 import pytest
 from aiokafka import TopicPartition
 
-from lockstream.eventlog.tail import Tail
-from lockstream.fanout.registrations import Registrations
-from lockstream.runtime.errors import Unavailable
-from lockstream.schemas.registry import Partner
+from eventlog.tail import Tail
+from fanout.registrations import Registrations
+from runtime.errors import Unavailable
+from schemas.registry import Partner
 from tests.examples_of import TIME, registry_of
 
 TOPIC, END = "registry", 5

@@ -4,10 +4,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from lockstream.operations.durations import read_duration, read_moment
-from lockstream.operations.names import check_lock_id, check_name
-from lockstream.runtime.errors import ConfigurationError
-from lockstream.schemas.primitives import MAX_LOCK_ID
+from operations.shared.durations import read_duration, read_moment
+from operations.shared.names import check_lock_id, check_name
+from runtime.errors import ConfigurationError
+from schemas.primitives import MAX_LOCK_ID
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ from dotenv import dotenv_values
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lockstream.operations.env_files import env_lines
-from lockstream.runtime.errors import ConfigurationError
+from operations.running.env_files import env_lines
+from runtime.errors import ConfigurationError
 
 
 def sourced(file: Path, name: str) -> str:

@@ -10,18 +10,18 @@ import msgspec
 import pyarrow.parquet as pq
 from aiokafka import ConsumerRecord
 
-from lockstream.eventlog.kafka import FetchedRecord
-from lockstream.operations.event_files import NdjsonSink
-from lockstream.operations.parquet_files import PARQUET_SCHEMA, ROWS_PER_GROUP, ParquetSink
-from lockstream.schemas.lock_events import (
+from eventlog.kafka import FetchedRecord
+from operations.replay.event_files import NdjsonSink
+from operations.replay.parquet_files import PARQUET_SCHEMA, ROWS_PER_GROUP, ParquetSink
+from schemas.lock_events import (
     Event,
     OrganizationSetEvent,
     TempKeyUsedEvent,
     encode_event,
     event_type,
 )
-from lockstream.schemas.lock_facts import OrganizationChange
-from lockstream.schemas.primitives import read_time
+from schemas.lock_facts import OrganizationChange
+from schemas.primitives import read_time
 from tests.examples_of import LOCK_UUID, TIME, actor, created_event, used_event
 
 
@@ -149,5 +149,5 @@ def test_a_line_is_the_event_as_it_stands_in_the_stream(tmp_path: Path) -> None:
 
 def test_no_verb_waits_for_pyarrow_that_does_not_need_it() -> None:
     """It takes a fifth of a second to import."""
-    program = "import sys, lockstream.operations.command; sys.exit('pyarrow' in sys.modules)"
+    program = "import sys, operations.command; sys.exit('pyarrow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

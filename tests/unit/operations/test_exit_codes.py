@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from lockstream.operations.configuration import fail
-from lockstream.runtime.errors import (
+from operations.shared.configuration import fail
+from runtime.errors import (
     ConfigurationError,
     KafkaRefused,
     KafkaUnavailable,
@@ -39,7 +39,7 @@ def test_an_exit_code_tells_who_can_mend_it(
 
 OS_ERROR = """
 import sys
-from lockstream.operations import command
+from operations import command
 
 def make_command():
     def run(prog_name):
@@ -47,7 +47,7 @@ def make_command():
     return run
 
 command.make_command = make_command
-from lockstream.operations.__main__ import main
+from operations.__main__ import main
 main()
 """
 

@@ -6,11 +6,11 @@ from uuid import UUID
 
 import pytest
 
-from lockstream.operations.import_plan import ImportPlan, PlannedLock
-from lockstream.operations.lock_files import BadLine, LockLine, Read
-from lockstream.operations.lock_import import Imported
-from lockstream.runtime.errors import ConfigurationError
-from lockstream.schemas.primitives import default_lock_uuid
+from operations.locks.files import BadLine, LockLine, Read
+from operations.locks.import_plan import ImportPlan, PlannedLock
+from operations.locks.imports import Imported
+from runtime.errors import ConfigurationError
+from schemas.primitives import default_lock_uuid
 
 A, B = UUID(int=10), UUID(int=11)
 

@@ -7,10 +7,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from lockstream.operations.key_rotation import MAX_OVERLAP, Rotation, plan_rotation
-from lockstream.runtime.errors import ConfigurationError
-from lockstream.schemas.primitives import write_time
-from lockstream.schemas.registry import ApiKey
+from operations.organizations.key_rotation import MAX_OVERLAP, Rotation, plan_rotation
+from runtime.errors import ConfigurationError
+from schemas.primitives import write_time
+from schemas.registry import ApiKey
 from tests.examples_of import TIME
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)

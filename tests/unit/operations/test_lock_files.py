@@ -9,9 +9,9 @@ from uuid import UUID
 
 import pytest
 
-from lockstream.operations.lock_files import BadLine, LockLine, read_lock_lines
-from lockstream.operations.text_lines import MAX_LINE, TextLine, read_text_lines
-from lockstream.runtime.errors import ConfigurationError
+from operations.locks.files import BadLine, LockLine, read_lock_lines
+from operations.locks.text_lines import MAX_LINE, TextLine, read_text_lines
+from runtime.errors import ConfigurationError
 
 UUID_TEXT = "3f1c6c1e-7b43-4f5e-9f0a-0123456789ab"
 

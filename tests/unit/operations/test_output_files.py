@@ -11,12 +11,12 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from lockstream.operations.event_files import NdjsonSink
-from lockstream.operations.output_files import OutputFile, whole
-from lockstream.operations.parquet_files import ParquetSink
-from lockstream.operations.schemas import write_documents
-from lockstream.runtime.errors import ConfigurationError
-from lockstream.schemas.lock_events import encode_event
+from operations.replay.event_files import NdjsonSink
+from operations.replay.parquet_files import ParquetSink
+from operations.schemas import write_documents
+from operations.shared.output_files import OutputFile, whole
+from runtime.errors import ConfigurationError
+from schemas.lock_events import encode_event
 from tests.examples_of import used_event
 from tests.unit.operations.test_event_files import records_of
 
@@ -25,10 +25,10 @@ OLD = b"yesterday's\n"
 EXPORT = """
 import asyncio, signal, sys, typer
 from pathlib import Path
-from lockstream.operations.installation import run_verb
-from lockstream.operations.output_files import whole
-from lockstream.operations.event_files import NdjsonSink
-from lockstream.operations.parquet_files import ParquetSink
+from operations.shared.installation import run_verb
+from operations.shared.output_files import whole
+from operations.replay.event_files import NdjsonSink
+from operations.replay.parquet_files import ParquetSink
 from tests.unit.operations.test_output_files import EVENT
 from tests.unit.operations.test_event_files import records_of
 

@@ -4,9 +4,9 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from lockstream.eventlog.kafka import Record
-from lockstream.eventlog.registry import Registry
-from lockstream.operations.parked_states import (
+from eventlog.kafka import Record
+from eventlog.registry import Registry
+from operations.parked.states import (
     Notes,
     Place,
     State,
@@ -15,10 +15,10 @@ from lockstream.operations.parked_states import (
     read_place,
     state_of,
 )
-from lockstream.read_model.parked_questions import ParkedAt, ParkedFate
-from lockstream.runtime.errors import ConfigurationError
-from lockstream.schemas.parked_facts import ParkedHeaders
-from lockstream.schemas.registry import (
+from read_model.parked_questions import ParkedAt, ParkedFate
+from runtime.errors import ConfigurationError
+from schemas.parked_facts import ParkedHeaders
+from schemas.registry import (
     Entry,
     ParkedDiscard,
     ParkedRepair,

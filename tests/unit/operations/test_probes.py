@@ -6,7 +6,7 @@ from threading import Thread
 
 import pytest
 
-from lockstream.operations.probes import ask, shows
+from operations.running.probes import ask, shows
 
 ASKER = {"Authorization": "Bearer token", "X-API-Key": "key"}
 

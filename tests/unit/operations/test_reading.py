@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from lockstream.operations.command import make_command
-from lockstream.operations.durations import read_duration, read_moment
-from lockstream.operations.parquet_files import PARQUET_SCHEMA
-from lockstream.operations.partners import read_types
-from lockstream.operations.replay import replay
-from lockstream.runtime.errors import ConfigurationError
+from operations.command import make_command
+from operations.partners.verbs import read_types
+from operations.replay.parquet_files import PARQUET_SCHEMA
+from operations.replay.verbs import replay
+from operations.shared.durations import read_duration, read_moment
+from runtime.errors import ConfigurationError
 
 
 @pytest.mark.parametrize(("text", "days"), [("90d", 90), ("24h", 1), ("1440m", 1), ("86400s", 1)])

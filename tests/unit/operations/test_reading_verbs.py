@@ -17,7 +17,7 @@ def test_without_a_read_model_a_verb_says_what_to_set_and_makes_none(
 ) -> None:
     inherited = {k: v for k, v in os.environ.items() if not k.startswith("LOCKSTREAM_")}
     done = subprocess.run(
-        [sys.executable, "-m", "lockstream.operations", *verb.split()],
+        [sys.executable, "-m", "operations", *verb.split()],
         cwd=tmp_path,
         env={**inherited, "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1", "READ_MODEL_URL": url},
         capture_output=True,

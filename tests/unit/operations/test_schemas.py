@@ -5,12 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-from lockstream.descriptions.published import PUBLISHED
+from schemas.descriptions.published import PUBLISHED
 
 
 def export(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "lockstream.operations", "schemas", "export", *arguments],
+        [sys.executable, "-m", "operations", "schemas", "export", *arguments],
         cwd=folder,
         env={"PATH": "/usr/bin:/bin", **environment},
         capture_output=True,

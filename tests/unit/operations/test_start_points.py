@@ -4,8 +4,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from lockstream.operations.start_points import Start, read_start
-from lockstream.runtime.errors import ConfigurationError
+from operations.shared.start_points import Start, read_start
+from runtime.errors import ConfigurationError
 
 NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
 

@@ -2,9 +2,9 @@
 
 import time
 
-from lockstream.eventlog.groups import GroupState, Member, Progress
-from lockstream.operations.status import _partition_rows, _stage, _stage_row, page_addresses
-from lockstream.runtime.settings import Settings
+from eventlog.groups import GroupState, Member, Progress
+from operations.running.status import _partition_rows, _stage, _stage_row, page_addresses
+from runtime.settings import Settings
 
 
 def waiting(position: int, end: int, seconds: float = 0.0) -> Progress:

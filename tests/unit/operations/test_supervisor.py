@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from lockstream.operations import supervisor
-from lockstream.operations.supervisor import Command, Supervised
-from lockstream.runtime.errors import ConfigurationError
+from operations.running import supervisor
+from operations.running.supervisor import Command, Supervised
+from runtime.errors import ConfigurationError
 from tests.integration.kafka_tools import eventually
 
 WRITES = "import os, time\nwhile True: os.write(1, b'x' * 999 + b'\\n'); time.sleep(0.0005)"

@@ -11,15 +11,15 @@ from importlib.metadata import version
 
 import pytest
 
-COMMAND = (sys.executable, "-m", "lockstream.operations")
+COMMAND = (sys.executable, "-m", "operations")
 LONG = "x" * 300
 TABLE = f"""
-from lockstream.operations.console import print_table
+from operations.shared.console import print_table
 print_table(("id", "[what]"), [("{LONG}", "[/red]:smile: a\\nb \\x1b[31m ü ✓")])
 """
 DOCUMENT = r"""
-from lockstream.operations.__main__ import bear_any_encoding
-from lockstream.operations.console import print_json, print_table, say, show
+from operations.__main__ import bear_any_encoding
+from operations.shared.console import print_json, print_table, say, show
 bear_any_encoding()
 print_json({"name": "\u00fc \u2713 \u2603"})
 show("\u00fc \u2713 \u2603")

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from lockstream.projector.decisions import (
+from projector.decisions import (
     Decision,
     Duplicate,
     LockState,
@@ -14,14 +14,14 @@ from lockstream.projector.decisions import (
     canonical_time,
     decide,
 )
-from lockstream.schemas.lock_events import (
+from schemas.lock_events import (
     LockCreatedEvent,
     OrganizationSetEvent,
     RecordedTempKeyUse,
     TempKeyUsedEvent,
 )
-from lockstream.schemas.lock_facts import Fact
-from lockstream.schemas.primitives import write_time
+from schemas.lock_facts import Fact
+from schemas.primitives import write_time
 from tests.examples_of import LOCK_UUID, TIME, lock_created, organization_set, temp_key_used
 
 LOCK = LockState(LOCK_UUID, "acme", 4)

@@ -1,14 +1,14 @@
 import asyncio
 from pathlib import Path
 
-from lockstream.projector.fold_queue import PENDING_BYTES, PENDING_EVENTS, FoldQueue, Pending
-from lockstream.projector.metrics import ProjectorMetrics
-from lockstream.read_model.database import Database, read_model_url
-from lockstream.read_model.fold import CommittedEvent, Stretch
-from lockstream.read_model.store import ReadModel
-from lockstream.runtime.errors import LockstreamError
-from lockstream.runtime.readiness import Readiness
-from lockstream.runtime.settings import Settings
+from projector.fold_queue import PENDING_BYTES, PENDING_EVENTS, FoldQueue, Pending
+from projector.metrics import ProjectorMetrics
+from read_model.database import Database, read_model_url
+from read_model.fold import CommittedEvent, Stretch
+from read_model.store import ReadModel
+from runtime.errors import LockstreamError
+from runtime.readiness import Readiness
+from runtime.settings import Settings
 from tests.examples_of import used_event
 
 

@@ -11,15 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lockstream.projector import lock_states
-from lockstream.projector.decisions import LockState
-from lockstream.projector.lock_states import LockStates, Lookups, RecentlyUsed
-from lockstream.projector.lock_uuids import LockUuids
-from lockstream.read_model.fold import id_time_ms
-from lockstream.read_model.rows import Known, LockRow, Position
-from lockstream.schemas.lock_events import Event
-from lockstream.schemas.lock_facts import Fact
-from lockstream.schemas.primitives import default_lock_uuid
+from projector import lock_states
+from projector.decisions import LockState
+from projector.lock_states import LockStates, Lookups, RecentlyUsed
+from projector.lock_uuids import LockUuids
+from read_model.fold import id_time_ms
+from read_model.rows import Known, LockRow, Position
+from schemas.lock_events import Event
+from schemas.lock_facts import Fact
+from schemas.primitives import default_lock_uuid
 from tests.examples_of import (
     LOCK_UUID,
     TIME,

@@ -2,12 +2,12 @@
 
 import pytest
 
-from lockstream.eventlog.kafka import Record
-from lockstream.projector.own_output import read_parked, read_stretch
-from lockstream.read_model.fold import CommittedEvent, ParkedFact, Stretch
-from lockstream.runtime.errors import StreamViolation
-from lockstream.schemas.lock_events import Event, EventHeaders, encode_event, event_type
-from lockstream.schemas.parked_facts import ParkedHeaders
+from eventlog.kafka import Record
+from projector.own_output import read_parked, read_stretch
+from read_model.fold import CommittedEvent, ParkedFact, Stretch
+from runtime.errors import StreamViolation
+from schemas.lock_events import Event, EventHeaders, encode_event, event_type
+from schemas.parked_facts import ParkedHeaders
 from tests.examples_of import TIME, used_event
 
 

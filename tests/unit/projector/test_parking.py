@@ -2,11 +2,11 @@
 
 import msgspec
 
-from lockstream.eventlog.kafka import Record
-from lockstream.projector.parking import BATCH_BYTES, HEADER_BYTES, parked_record
-from lockstream.schemas.lock_events import Headers
-from lockstream.schemas.parked_facts import ParkedHeaders, original_headers
-from lockstream.schemas.topics import MAX_OUTPUT_BYTES, MAX_RECORD_BYTES
+from eventlog.kafka import Record
+from projector.parking import BATCH_BYTES, HEADER_BYTES, parked_record
+from schemas.lock_events import Headers
+from schemas.parked_facts import ParkedHeaders, original_headers
+from schemas.topics import MAX_OUTPUT_BYTES, MAX_RECORD_BYTES
 
 PARKED = ParkedHeaders("undecodable", "é" * 500, "lock-facts", 41, "2026-11-23T10:00:00.123Z")
 

@@ -4,17 +4,17 @@ from pathlib import Path
 
 import pytest
 
-from lockstream.projector import lock_states
-from lockstream.projector.fold_queue import FoldQueue
-from lockstream.projector.lock_uuids import LockUuids
-from lockstream.projector.metrics import ProjectorMetrics
-from lockstream.projector.partition import ProjectorPartition
-from lockstream.read_model.database import Database, read_model_url
-from lockstream.read_model.fold import CommittedEvent, ParkedFact, Stretch
-from lockstream.read_model.store import ReadModel
-from lockstream.runtime.readiness import Readiness
-from lockstream.runtime.settings import Settings
-from lockstream.schemas.parked_facts import ParkedHeaders
+from projector import lock_states
+from projector.fold_queue import FoldQueue
+from projector.lock_uuids import LockUuids
+from projector.metrics import ProjectorMetrics
+from projector.partition import ProjectorPartition
+from read_model.database import Database, read_model_url
+from read_model.fold import CommittedEvent, ParkedFact, Stretch
+from read_model.store import ReadModel
+from runtime.readiness import Readiness
+from runtime.settings import Settings
+from schemas.parked_facts import ParkedHeaders
 from tests.examples_of import TIME, created_event
 
 

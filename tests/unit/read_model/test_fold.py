@@ -2,9 +2,9 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from lockstream.read_model.fold import CommittedEvent, fold, id_time_ms
-from lockstream.runtime.errors import StreamViolation
-from lockstream.schemas.lock_events import Event, encode_event
+from read_model.fold import CommittedEvent, fold, id_time_ms
+from runtime.errors import StreamViolation
+from schemas.lock_events import Event, encode_event
 from tests.examples_of import LOCK_UUID, TIME, created_event, used_event
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from lockstream.read_model.urls import check_file, make_place, postgresql_options, read_url
-from lockstream.runtime.errors import ConfigurationError
+from read_model.urls import check_file, make_place, postgresql_options, read_url
+from runtime.errors import ConfigurationError
 from tests.certificates import make_certificate
 
 

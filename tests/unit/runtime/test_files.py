@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from lockstream.runtime.files import make_private
+from runtime.files import make_private
 
 
 def test_what_lay_open_before_is_closed_to_others(tmp_path: Path) -> None:

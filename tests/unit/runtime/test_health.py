@@ -5,15 +5,15 @@ import pytest
 from starlette.applications import Starlette
 from starlette.requests import Request
 
-from lockstream.runtime.health import (
+from runtime.health import (
     Admits,
     everybody,
     health_routes,
     metrics_route,
     this_machine,
 )
-from lockstream.runtime.metrics import RoleMetrics
-from lockstream.runtime.readiness import Readiness
+from runtime.metrics import RoleMetrics
+from runtime.readiness import Readiness
 
 
 def pages(

@@ -2,9 +2,11 @@ import asyncio
 import json
 import subprocess
 import sys
+import tomllib
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
-from lockstream.runtime.logs import FULL_LINES, AccessLine, AccessLog
+from runtime.logs import FULL_LINES, PACKAGES, AccessLine, AccessLog
 
 
 def line(log: AccessLog, request_id: str = "1") -> AccessLine:
@@ -50,12 +52,12 @@ def test_an_access_line_says_when_it_was() -> None:
 
 LOGS = """
 import logging
-from lockstream.runtime.logs import RequestIds, request_ids, set_up_logs
+from runtime.logs import RequestIds, request_ids, set_up_logs
 set_up_logs({level!r})
 logging.getLogger("sqlalchemy.engine").debug("their values")
 logging.getLogger("httpx").info("their URL")
 logging.getLogger("aiokafka").error("their retry")
-ours = logging.getLogger("lockstream.test")
+ours = logging.getLogger("projector.test")
 ours.debug("ours, in detail")
 request_ids.set(RequestIds("r-1"))
 try:
@@ -75,7 +77,7 @@ def test_a_line_is_one_object_that_says_for_which_request_it_was_logged() -> Non
     (line,) = logged("INFO")
     assert (line["level"], line["logger"], line["message"]) == (
         "ERROR",
-        "lockstream.test",
+        "projector.test",
         "failed",
     )
     assert (line["request_id"], line["partition"]) == ("r-1", 3)
@@ -86,3 +88,9 @@ def test_in_detail_we_log_our_own_lines_and_never_the_values_that_libraries_see(
     messages = [line["message"] for line in logged("DEBUG")]
     assert "ours, in detail" in messages
     assert "their values" not in messages
+
+
+def test_every_package_of_ours_is_known_as_ours() -> None:
+    project = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())
+    assert set(PACKAGES) == set(project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"])
+    assert set(PACKAGES) == set(project["tool"]["importlinter"]["root_packages"])

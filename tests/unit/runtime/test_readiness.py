@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from lockstream.runtime.readiness import Readiness
+from runtime.readiness import Readiness
 
 
 def test_a_role_is_ready_once_every_obstacle_is_gone() -> None:
@@ -36,7 +36,7 @@ def test_whoever_looks_at_the_obstacles_changes_none() -> None:
 def test_an_obstacle_is_logged_when_it_comes_changes_or_goes_and_not_in_a_loop(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    caplog.set_level(logging.INFO, "lockstream.runtime.readiness")
+    caplog.set_level(logging.INFO, "runtime.readiness")
     readiness = Readiness()
     for reason in ("away", "away", "away", "refused", "refused"):
         readiness.block("kafka", reason)

@@ -8,8 +8,8 @@ import pytest
 
 RUNS = """
 import asyncio, os, signal, sys
-from lockstream.runtime.errors import ConfigurationError, KafkaRefused, StreamViolation
-from lockstream.runtime.process import run_role
+from runtime.errors import ConfigurationError, KafkaRefused, StreamViolation
+from runtime.process import run_role
 async def role(stop):
     {body}
 sys.exit(run_role("name", role))

@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from lockstream.runtime.errors import ConfigurationError
-from lockstream.runtime.settings import read_settings, unknown_variables
+from runtime.errors import ConfigurationError
+from runtime.settings import read_settings, unknown_variables
 
 
 def test_every_setting_has_a_default_and_an_empty_variable_is_none() -> None:

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from lockstream.runtime.addresses import in_url, is_loopback, reachable, unmapped
-from lockstream.runtime.errors import ConfigurationError
-from lockstream.runtime.ports import free_port, is_free
-from lockstream.runtime.sockets import check_host, listening_sockets
+from runtime.addresses import in_url, is_loopback, reachable, unmapped
+from runtime.errors import ConfigurationError
+from runtime.ports import free_port, is_free
+from runtime.sockets import check_host, listening_sockets
 from tests.ipv6 import needs_ipv6
 
 NAMES = ("LOCKSTREAM_API_HOST", "LOCKSTREAM_API_PORT")

@@ -3,17 +3,17 @@ import sys
 
 import pytest
 
-from lockstream.runtime.errors import ConfigurationError
-from lockstream.runtime.settings import read_settings
-from lockstream.schemas.trace_context import read_traceparent
+from runtime.errors import ConfigurationError
+from runtime.settings import read_settings
+from schemas.trace_context import read_traceparent
 
 GOOD = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 WITHOUT_AN_ENDPOINT = """
 import asyncio, sys, threading
-import lockstream.command_api.role, lockstream.projector.role, lockstream.fanout.role
-from lockstream.runtime.settings import Settings
-from lockstream.runtime.tracing import tracing_of
+import command_api.role, projector.role, fanout.role
+from runtime.settings import Settings
+from runtime.tracing import tracing_of
 async def main(settings):
     async with tracing_of(settings, "test") as tracing:
         assert tracing.start("", "server", b"x", {}).traceparent == b"x"

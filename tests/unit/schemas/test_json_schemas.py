@@ -5,7 +5,7 @@ from typing import Annotated
 import msgspec
 import pytest
 
-from lockstream.schemas.json_schemas import (
+from schemas.json_schemas import (
     _header,
     header_schema,
     integer_format,

@@ -9,16 +9,16 @@ from uuid import UUID
 import msgspec
 import pytest
 
-from lockstream.schemas.lock_events import (
+from schemas.lock_events import (
     EventHeaders,
     OrganizationSetEvent,
     decode_event,
     encode_event,
     event_type,
 )
-from lockstream.schemas.lock_facts import FactHeaders, decode_fact, encode_fact, fact_type
-from lockstream.schemas.parked_facts import ParkedHeaders
-from lockstream.schemas.partner_events import (
+from schemas.lock_facts import FactHeaders, decode_fact, encode_fact, fact_type
+from schemas.parked_facts import ParkedHeaders
+from schemas.partner_events import (
     LockCreatedData,
     OrganizationSetData,
     PartnerPosition,
@@ -27,7 +27,7 @@ from lockstream.schemas.partner_events import (
     partner_data,
     partner_headers,
 )
-from lockstream.schemas.primitives import (
+from schemas.primitives import (
     default_lock_uuid,
     epoch_ms,
     event_id_of_idempotency_key,
@@ -36,7 +36,7 @@ from lockstream.schemas.primitives import (
     read_time,
     write_time,
 )
-from lockstream.schemas.registry import (
+from schemas.registry import (
     ApiKey,
     ApiKeyUse,
     Entry,
@@ -48,8 +48,8 @@ from lockstream.schemas.registry import (
     encode_entry,
     entry_key,
 )
-from lockstream.schemas.trace_context import TraceContext
-from lockstream.schemas.undecodable import MAX_NUMBER, Undecodable
+from schemas.trace_context import TraceContext
+from schemas.undecodable import MAX_NUMBER, Undecodable
 from tests.examples_of import (
     LOCK_UUID,
     TIME,

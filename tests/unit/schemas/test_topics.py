@@ -3,9 +3,9 @@ from aiokafka.partitioner import murmur2 as kafka_murmur2
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lockstream.schemas.primitives import MAX_LOCK_ID
-from lockstream.schemas.topics import (
-    TopicNames,
+from schemas.primitives import MAX_LOCK_ID
+from schemas.topics import (
+    LockTopics,
     collides,
     lock_key,
     murmur2,
@@ -32,7 +32,7 @@ def test_partitions_of_known_locks_never_change(lock_id: int, partition: int) ->
 
 
 def test_one_prefix_renames_all_topics() -> None:
-    names = TopicNames("t-")
+    names = LockTopics("t-", 4)
     assert names.lock_facts == "t-lock-facts"
     assert names.lock_events == "t-lock-events"
     assert names.parked_facts == "t-lock-facts.parked"
@@ -42,7 +42,7 @@ def test_one_prefix_renames_all_topics() -> None:
 
 def test_groups_and_transactional_ids_have_their_names_for_ever() -> None:
     """Other names would lose the offsets, and the fence, of every installation there is."""
-    names = TopicNames("t-")
+    names = LockTopics("t-", 4)
     assert names.group("projector") == "t-projector"
     assert names.fanout_group("acme") == "t-fanout.acme"
     assert names.fanout_transactional_prefix("acme") == "fanout.acme.t-lock-events"
@@ -60,7 +60,7 @@ def test_groups_and_transactional_ids_have_their_names_for_ever() -> None:
     ],
 )
 def test_a_partners_topic_says_whose_it_is(topic: str, partner: str | None) -> None:
-    assert TopicNames("t-").partner_of(topic) == partner
+    assert LockTopics("t-", 4).partner_of(topic) == partner
 
 
 def test_names_that_kafka_takes_for_one_collide() -> None:

@@ -2,8 +2,8 @@
 
 import pytest
 
-from lockstream.schemas.lock_events import EventHeaders
-from lockstream.schemas.trace_context import (
+from schemas.lock_events import EventHeaders
+from schemas.trace_context import (
     MAX_TRACESTATE,
     TraceContext,
     read_traceparent,

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lockstream.schemas.lock_events import EventHeaders, decode_event, encode_event
-from lockstream.schemas.lock_facts import Actor, decode_fact, encode_fact
-from lockstream.schemas.parked_facts import ParkedHeaders, original_headers
-from lockstream.schemas.partner_events import PartnerPosition, decode_envelope
-from lockstream.schemas.registry import decode_entry
-from lockstream.schemas.undecodable import MAX_NUMBER, NamedHeaders, Undecodable, only
+from schemas.lock_events import EventHeaders, decode_event, encode_event
+from schemas.lock_facts import Actor, decode_fact, encode_fact
+from schemas.parked_facts import ParkedHeaders, original_headers
+from schemas.partner_events import PartnerPosition, decode_envelope
+from schemas.registry import decode_entry
+from schemas.undecodable import MAX_NUMBER, NamedHeaders, Undecodable, only
 from tests.examples_of import temp_key_used, used_event
 
 VALUES: list[Callable[[bytes], Any]] = [decode_fact, decode_event, decode_entry, decode_envelope]

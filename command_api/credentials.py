@@ -1,0 +1,89 @@
+"""Both credentials together: who asks, and for which organisation."""
+
+from datetime import UTC, datetime
+
+import msgspec
+from starlette.datastructures import Headers
+from starlette.requests import HTTPConnection
+
+from command_api.errors import (
+    API_KEY_WANTED,
+    TOKEN_MISSING,
+    Forbidden,
+    Unauthenticated,
+)
+from command_api.key_uses import KeyUses
+from command_api.tokens import TokenChecker
+from eventlog.registry import Registry
+from schemas.api_keys import is_valid, key_id_of
+from schemas.lock_facts import Actor
+from schemas.registry import ApiKey
+
+API_KEY = "lockstream.api_key"
+"""Where the ASGI scope of a request with a good API key holds its ``ApiKey``."""
+
+
+class Principal(msgspec.Struct, frozen=True):
+    """``org_id``: the API key's organisation; all that it may see is this organisation's."""
+
+    org_id: str
+    actor: Actor
+
+
+class Doorkeeper:
+    def __init__(self, tokens: TokenChecker, registry: Registry, uses: KeyUses) -> None:
+        self._tokens = tokens
+        self._registry = registry
+        self._uses = uses
+
+    async def admit(self, request: HTTPConnection) -> Principal:
+        """
+        Raises:
+            Unauthenticated: a credential is missing, given twice, wrong or expired.
+            Forbidden: the token is another organisation's, or lacks the scope.
+            IssuerUnavailable: the token can't be checked now.
+        """
+        token = _bearer(request.headers)
+        # The cheap check first: nobody without a key can make us verify signatures or fetch keys.
+        now = datetime.now(UTC)
+        entry = request.scope[API_KEY] = self._api_key(request.headers, now)
+        caller = await self._tokens.check(token)
+        if caller.org_id is not None and caller.org_id != entry.org_id:
+            raise Forbidden("The token and the API key are of different organisations")
+        self._uses.note(entry.key_id, now)
+        return Principal(
+            org_id=entry.org_id,
+            actor=Actor(
+                kind="user" if caller.org_id is None else "service",
+                subject=caller.subject,
+                org_id=entry.org_id,
+                key_id=entry.key_id,
+            ),
+        )
+
+    def _api_key(self, headers: Headers, now: datetime) -> ApiKey:
+        key = _single(headers, "x-api-key", challenge=API_KEY_WANTED)
+        if key is None:
+            raise Unauthenticated("The X-API-Key header is missing", challenge=API_KEY_WANTED)
+        key_id = key_id_of(key)
+        entry = self._registry.api_key(key_id) if key_id is not None else None
+        if not is_valid(key, entry, now) or entry is None:
+            raise Unauthenticated("The API key is not valid", challenge=API_KEY_WANTED)
+        return entry
+
+
+def _bearer(headers: Headers) -> str:
+    value = _single(headers, "authorization", challenge=TOKEN_MISSING)
+    if value is None:
+        raise Unauthenticated("The Authorization header is missing", challenge=TOKEN_MISSING)
+    scheme, _, token = value.partition(" ")
+    if scheme.lower() != "bearer" or not token.strip():
+        raise Unauthenticated("Send Authorization: Bearer <token>", challenge=TOKEN_MISSING)
+    return token.strip()
+
+
+def _single(headers: Headers, name: str, *, challenge: str) -> str | None:
+    values = headers.getlist(name)
+    if len(values) > 1:
+        raise Unauthenticated(f"The {name} header came more than once", challenge=challenge)
+    return values[0] if values else None

@@ -1,0 +1,67 @@
+"""``/openapi.json``, ``/asyncapi.json``, and ``/docs``, which shows both without the internet."""
+
+from importlib.metadata import version
+from importlib.resources import files
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from command_api.openapi import openapi_document
+from runtime.settings import Settings
+from schemas.descriptions.asyncapi import asyncapi_document
+
+_PAGE = "docs.html"
+_STATIC = {
+    "swagger-ui-bundle.js": "text/javascript",
+    "swagger-ui.css": "text/css",
+    "docs.js": "text/javascript",
+    "topics.js": "text/javascript",
+    "docs.css": "text/css",
+}
+_PAGE_HEADERS = {
+    # Swagger UI styles elements in place and draws its icons from data: URLs.
+    "Content-Security-Policy": (
+        "default-src 'self'; img-src 'self' data:; "
+        "frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+}
+
+
+def docs_routes(settings: Settings) -> list[BaseRoute]:
+    """Reads the page's files once, when the routes are made."""
+    product = version("lockstream")
+    openapi_json = msgspec.json.encode(openapi_document(product))
+    asyncapi_json = msgspec.json.encode(
+        asyncapi_document(product, settings.topics, settings.replication_factor)
+    )
+    folder = files("command_api") / "static"
+    page = (folder / _PAGE).read_bytes()
+    static = {name: (folder / name).read_bytes() for name in _STATIC}
+
+    async def openapi(request: Request) -> Response:
+        return Response(openapi_json, media_type="application/json")
+
+    async def asyncapi(request: Request) -> Response:
+        return Response(asyncapi_json, media_type="application/json")
+
+    async def docs(request: Request) -> Response:
+        return Response(page, media_type="text/html", headers=_PAGE_HEADERS)
+
+    def file_route(name: str) -> Route:
+        async def send_file(request: Request) -> Response:
+            headers = {"Cache-Control": "max-age=3600", "X-Content-Type-Options": "nosniff"}
+            return Response(static[name], media_type=_STATIC[name], headers=headers)
+
+        return Route(f"/docs/{name}", send_file)
+
+    return [
+        Route("/openapi.json", openapi),
+        Route("/asyncapi.json", asyncapi),
+        Route("/docs", docs),
+        *(file_route(name) for name in _STATIC),
+    ]

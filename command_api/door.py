@@ -1,0 +1,143 @@
+"""Trusted hosts, the body's limits, how many commands at once, and the headers that every answer
+has."""
+
+import asyncio
+from collections.abc import Sequence
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from command_api.errors import (
+    BadField,
+    InvalidRequest,
+    NotReceivedInTime,
+    TooLarge,
+    asked_by,
+    error_response,
+)
+from command_api.requests import MAX_BODY_BYTES
+from runtime.errors import Unavailable
+
+PROBES = ("/livez", "/readyz", "/metrics")
+ANSWER_HEADERS = "answer_headers"
+"""In the request's state: headers that whoever admitted the caller wants in the answer."""
+
+
+class Door:
+    """Wraps the application. Everything it answers has the shape of all errors."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        max_in_flight: int,
+        receipt_timeout_s: float,
+        trusted_hosts: Sequence[str] = (),
+    ) -> None:
+        """``trusted_hosts``: names, or ``*.domain`` for all below it; empty: any."""
+        self._app = app
+        self._max_in_flight = max_in_flight
+        self._receipt_timeout_s = receipt_timeout_s
+        self._trusted_hosts = tuple(host.lower() for host in trusted_hosts)
+        self._in_flight = 0
+
+    @property
+    def in_flight(self) -> int:
+        return self._in_flight
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        scope.setdefault("state", {})
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = _completed(message["headers"], scope)
+            await send(message)
+
+        if scope["path"] in PROBES:
+            # Whoever probes comes by address, and must get through when nobody else does.
+            await self._app(scope, receive, send_with_headers)
+            return
+        refusal = self._refuse(scope)
+        if refusal is not None:
+            asked = asked_by(Headers(scope=scope), scope["method"])
+            await error_response(asked, refusal)(scope, receive, send_with_headers)
+            return
+        self._in_flight += 1
+        try:
+            limited = _Limited(receive, self._receipt_timeout_s)
+            await self._app(scope, limited, send_with_headers)
+        finally:
+            self._in_flight -= 1
+
+    def _refuse(self, scope: Scope) -> Exception | None:
+        if self._in_flight >= self._max_in_flight:
+            return Unavailable("too many requests at once")
+        headers = dict(scope["headers"])
+        if self._trusted_hosts and not self._trusts(headers.get(b"host", b"")):
+            return InvalidRequest((BadField("Host", "is not served here"),))
+        length = headers.get(b"content-length", b"0")
+        if length.isdigit() and int(length) > MAX_BODY_BYTES:
+            return _too_large()
+        return None
+
+    def _trusts(self, header: bytes) -> bool:
+        host = host_without_port(header.decode("latin-1").lower())
+        return any(
+            host == trusted or (trusted.startswith("*.") and host.endswith(trusted[1:]))
+            for trusted in self._trusted_hosts
+        )
+
+
+def host_without_port(host: str) -> str:
+    """``example.org:443`` → ``example.org``; ``[::1]:443`` → ``[::1]``."""
+    name, colon, port = host.rpartition(":")
+    return name if colon and port.isdigit() else host
+
+
+class _Limited:
+    """Counts the body as it comes, since its length need not have been announced, and waits for it
+    no longer than ``timeout_s`` in all."""
+
+    def __init__(self, receive: Receive, timeout_s: float) -> None:
+        self._receive = receive
+        self._deadline = asyncio.get_running_loop().time() + timeout_s
+        self._received = 0
+        self._whole = False
+
+    async def __call__(self) -> Message:
+        if self._whole:
+            return await self._receive()
+        try:
+            async with asyncio.timeout_at(self._deadline):
+                message = await self._receive()
+        except TimeoutError:
+            raise NotReceivedInTime from None
+        if message["type"] == "http.disconnect":
+            raise InvalidRequest((BadField("body", "ended before it was complete"),))
+        self._received += len(message.get("body", b""))
+        self._whole = not message.get("more_body", False)
+        if self._received > MAX_BODY_BYTES:
+            raise _too_large()
+        return message
+
+
+def _too_large() -> TooLarge:
+    return TooLarge(f"The body may have {MAX_BODY_BYTES} bytes at most")
+
+
+Pairs = Sequence[tuple[bytes, bytes]]
+
+
+def _completed(headers: Pairs, scope: Scope) -> Pairs:
+    """The headers of an answer, with those that all answers have."""
+    wanted = [(b"x-content-type-options", b"nosniff")]
+    wanted += [
+        (name.lower().encode(), value.encode())
+        for name, value in scope["state"].get(ANSWER_HEADERS, {}).items()
+    ]
+    # An answer is one caller's own, unless it says that it may be kept.
+    wanted.append((b"cache-control", b"no-store"))
+    there = {name for name, _ in headers}
+    return [*headers, *(header for header in wanted if header[0] not in there)]

@@ -1,0 +1,87 @@
+"""How the API stops: no request that has come is left without an answer.
+
+What has connected before is still accepted, what comes on kept-alive connections is still answered,
+each time with ``Connection: close``. Only then, last of all, the idle connections are closed:
+whoever sends into one of those in that moment gets no answer, so nobody may just be about to.
+"""
+
+import asyncio
+import os
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+
+from command_api.connection import GuardedConnection
+from runtime.health import QuietServer
+
+IDLE_S = 1.0
+"""For so long an idle connection may still bring a request after the stop."""
+LOOK_EVERY_S = 0.02
+
+
+class DrainingServer(QuietServer):
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await self._stop_listening(sockets or [])
+        loop = asyncio.get_running_loop()
+        end = loop.time() + IDLE_S
+        while self._connections() and loop.time() < end:
+            for connection in self._connections():
+                connection.drain()
+            await asyncio.sleep(LOOK_EVERY_S)
+        await self._close_idle(end + IDLE_S)
+        await super().shutdown(sockets)
+
+    def _connections(self) -> list[GuardedConnection]:
+        return [c for c in self.server_state.connections if isinstance(c, GuardedConnection)]
+
+    async def _close_idle(self, end: float) -> None:
+        """Those for which nothing has arrived until this very moment; until ``end`` of the loop's
+        clock, the others first get what they came for."""
+        while True:
+            idle = [c for c in self._connections() if c.idle and not c.transport.is_closing()]
+            for connection in idle:
+                if not connection.unread:
+                    connection.shutdown()
+            if not idle or asyncio.get_running_loop().time() > end:
+                return
+            await asyncio.sleep(0)
+
+    async def _stop_listening(self, sockets: list[socket.socket]) -> None:
+        """Closes the sockets, but takes those in that the kernel has connected already: it would
+        reset them, with what they have sent."""
+        accepting = [
+            socket.socket(fileno=os.dup(listener.fileno()))
+            for server in self.servers
+            for listener in server.sockets
+        ]
+        for server in self.servers:
+            server.close()
+        for bound in sockets:
+            bound.close()
+        for _ in range(3):
+            await asyncio.sleep(0)  # the loop lets go of them in its own time
+        connected: list[socket.socket] = []
+        for listener in accepting:
+            listener.setblocking(False)
+            with listener, suppress(OSError):
+                while True:
+                    connected.append(listener.accept()[0])
+        for connection in connected:
+            with suppress(OSError):
+                await self._take(connection)
+
+    async def _take(self, connection: socket.socket) -> None:
+        config, loop = self.config, asyncio.get_running_loop()
+        make: Callable[..., asyncio.Protocol] = config.http_protocol_class
+        _, taken = await loop.connect_accepted_socket(
+            lambda: make(
+                config=config,
+                server_state=self.server_state,
+                app_state=self.lifespan.state,
+                _loop=loop,
+            ),
+            connection,
+            ssl=config.ssl,
+        )
+        if isinstance(taken, GuardedConnection):
+            taken.drain()

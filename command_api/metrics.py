@@ -1,0 +1,87 @@
+"""What the command API counts and times."""
+
+from collections.abc import Callable
+
+from prometheus_client import Counter, Gauge, Histogram
+
+from runtime.metrics import SECONDS, RoleMetrics
+from runtime.readiness import Readiness
+
+
+class ApiMetrics(RoleMetrics):
+    """The command API's. Of a command, the time is in three parts: until Kafka has taken its fact,
+    until its version has come back, and the rest."""
+
+    def __init__(self, readiness: Readiness) -> None:
+        super().__init__(readiness)
+        self._requests = Histogram(
+            "http_server_request_duration_seconds",
+            "From the request's head to the end of its answer (OpenTelemetry's HTTP convention)",
+            ["http_request_method", "http_route", "http_response_status_code"],
+            buckets=SECONDS,
+            registry=self.registry,
+        )
+        self._commands = Counter(
+            "lockstream_commands",
+            "Commands by what became of them",
+            ["outcome"],
+            registry=self.registry,
+        )
+        self._published = Counter(
+            "lockstream_facts_published",
+            "Facts that Kafka has taken from this process",
+            ["type"],
+            registry=self.registry,
+        )
+        self.publish_wait = Histogram(
+            "lockstream_publish_wait_seconds",
+            "How long a command waited for Kafka to take its fact, or to fail to",
+            buckets=SECONDS,
+            registry=self.registry,
+        )
+        self.version_wait = Histogram(
+            "lockstream_version_wait_seconds",
+            "How long a command waited for its version after that, or in vain",
+            buckets=SECONDS,
+            registry=self.registry,
+        )
+        self._jwks_age = Gauge(
+            "lockstream_jwks_age_seconds",
+            "Since the issuer's keys were last read; +Inf before the first time",
+            ["issuer"],
+            registry=self.registry,
+        )
+        self._request_children: dict[tuple[str, str, int], Histogram] = {}
+        self._outcome_children: dict[str, Counter] = {}
+        self._fact_children: dict[str, Counter] = {}
+
+    def watch(self, *, in_flight: Callable[[], float], waiting: Callable[[], float]) -> None:
+        self.show(
+            "http_server_active_requests", "Requests in flight, without those of probes", in_flight
+        )
+        self.show(
+            "lockstream_commands_waiting", "Commands whose version is being waited for", waiting
+        )
+
+    def watch_issuer(self, issuer: str, age_s: Callable[[], float]) -> None:
+        self._jwks_age.labels(issuer).set_function(age_s)
+
+    def answered(self, method: str, route: str, status: int, seconds: float) -> None:
+        """``route``: a template, never a path."""
+        labels = (method, route, status)
+        child = self._request_children.get(labels)
+        if child is None:
+            child = self._request_children[labels] = self._requests.labels(*labels)
+        child.observe(seconds)
+
+    def commanded(self, outcome: str) -> None:
+        child = self._outcome_children.get(outcome)
+        if child is None:
+            child = self._outcome_children[outcome] = self._commands.labels(outcome)
+        child.inc()
+
+    def published(self, fact_type: str) -> None:
+        child = self._fact_children.get(fact_type)
+        if child is None:
+            child = self._fact_children[fact_type] = self._published.labels(fact_type)
+        child.inc()

@@ -1,0 +1,159 @@
+"""Reading a stretch of the log: from an offset to an end that was seen beforehand."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing, asynccontextmanager
+from typing import Any
+
+from aiokafka import TopicPartition
+from aiokafka.errors import OffsetOutOfRangeError
+
+from eventlog.kafka import (
+    READER_FETCH_BYTES,
+    READER_FETCH_WAIT_MS,
+    FetchedRecord,
+    Kafka,
+    Record,
+    connected,
+    to_record,
+)
+from eventlog.kafka_errors import kafka_errors
+from runtime.errors import KafkaUnavailable, PositionLost
+
+STALL_S = 10.0
+_POLL_MS = 50
+_AT_ONCE = 5000
+FEW_AT_ONCE = 500
+"""aiokafka makes a dozen objects of each record. While few of them live, the garbage collector has
+nothing to do: with all that was fetched, it took more than half of the time."""
+
+
+class LogReader:
+    """Reads committed records. One stretch at a time."""
+
+    def __init__(self, consumer: Any) -> None:
+        self._consumer = consumer
+
+    @classmethod
+    @asynccontextmanager
+    async def open(
+        cls,
+        kafka: Kafka,
+        fetch_bytes: int = READER_FETCH_BYTES,
+        fetch_wait_ms: int = READER_FETCH_WAIT_MS,
+    ) -> AsyncIterator["LogReader"]:
+        """``fetch_bytes``, ``fetch_wait_ms``: see ``Kafka.reader``; for one of many, and one
+        that reads many short stretches, less.
+
+        Raises:
+            KafkaUnavailable: the broker can't be reached in time.
+        """
+        async with connected(kafka.reader(fetch_bytes, fetch_wait_ms)) as consumer:
+            yield cls(consumer)
+
+    async def read(
+        self,
+        topic: str,
+        begin: Mapping[int, int],
+        end: Mapping[int, int],
+        at_once: int = _AT_ONCE,
+    ) -> AsyncGenerator[list[Record], None]:
+        """Yields the committed records of ``[begin, end)`` of each partition, in order within a
+        partition. It ends by position and not by count: transaction markers occupy offsets.
+
+        Raises:
+            KafkaUnavailable: no progress for 10 s (an open transaction hides what follows it).
+            PositionLost: retention has deleted a record that was to be read.
+        """
+        async with aclosing(self._read(topic, begin, end, at_once)) as batches:
+            async for batch in batches:
+                yield [to_record(record) for record in batch]
+
+    async def fetch(
+        self, topic: str, begin: Mapping[int, int], end: Mapping[int, int]
+    ) -> AsyncIterator[list[FetchedRecord]]:
+        """The same as ``read`` for less, for a caller that keeps no record beyond its batch.
+
+        Raises:
+            KafkaUnavailable: as ``read``.
+            PositionLost: as ``read``.
+        """
+        async with aclosing(self._read(topic, begin, end, FEW_AT_ONCE)) as batches:
+            async for batch in batches:
+                yield batch
+
+    async def _read(
+        self,
+        topic: str,
+        begin: Mapping[int, int],
+        end: Mapping[int, int],
+        at_once: int,
+        first: bool = False,
+    ) -> AsyncGenerator[list[FetchedRecord], None]:
+        """``first``: of each partition only what comes first."""
+        left = {TopicPartition(topic, p): end[p] for p in begin if begin[p] < end[p]}
+        if not left:
+            return
+        consumer = self._consumer
+        consumer.assign(list(left))
+        for tp in left:
+            consumer.seek(tp, begin[tp.partition])
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + STALL_S
+        while left:
+            with kafka_errors(f"reading {topic}"):
+                try:
+                    batches = await consumer.getmany(timeout_ms=_POLL_MS, max_records=at_once)
+                except OffsetOutOfRangeError as error:
+                    raise PositionLost(
+                        f"{topic}: retention has deleted records that were still to be read"
+                    ) from error
+                positions = {tp: await consumer.position(tp) for tp in left}
+            for tp, batch in batches.items():
+                stop_at = end[tp.partition]
+                if batch[-1].offset >= stop_at:
+                    batch = [record for record in batch if record.offset < stop_at]
+                if batch:
+                    yield batch
+                    if first:
+                        positions[tp] = stop_at
+            for tp, position in positions.items():
+                if position >= left[tp]:
+                    del left[tp]
+                    consumer.pause(tp)
+            if batches:
+                # Later than the caller took: its own slowness is no stall of Kafka's.
+                deadline = loop.time() + STALL_S
+                # What is buffered comes without a turn of the loop, which fetches need.
+                await asyncio.sleep(0)
+            elif loop.time() > deadline:
+                behind = {tp.partition: left[tp] for tp in left}
+                raise KafkaUnavailable(f"{topic}: no progress for {STALL_S:.0f} s towards {behind}")
+
+    async def firsts(
+        self, topic: str, begin: Mapping[int, int], end: Mapping[int, int]
+    ) -> dict[int, Record]:
+        """The first committed record of ``[begin, end)`` of each partition that has one, asked of
+        all at once.
+
+        Raises:
+            KafkaUnavailable: as ``read``.
+            PositionLost: as ``read``.
+        """
+        async with aclosing(self._read(topic, begin, end, FEW_AT_ONCE, first=True)) as batches:
+            return {batch[0].partition: to_record(batch[0]) async for batch in batches}
+
+    async def last(self, topic: str, partition: int, end: int, beginning: int) -> Record | None:
+        """The last committed record before ``end``, or None if there is none since ``beginning``.
+
+        Looks back in growing steps, since markers and aborted records occupy offsets too.
+        """
+        step = 8
+        while True:
+            begin = max(beginning, end - step)
+            found: Record | None = None
+            async for records in self.read(topic, {partition: begin}, {partition: end}):
+                found = records[-1]
+            if found is not None or begin <= beginning:
+                return found
+            step *= 16

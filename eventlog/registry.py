@@ -1,0 +1,181 @@
+"""The registry: organisations, API keys and partners, followed from a compacted topic."""
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import msgspec
+
+from eventlog.kafka import (
+    REQUEST_TIMEOUT_S,
+    Kafka,
+    Output,
+    Record,
+    beginnings,
+    connected,
+    high_watermarks,
+)
+from eventlog.kafka_errors import kafka_errors
+from eventlog.log_reader import LogReader
+from eventlog.tail import FIRST, Tail
+from eventlog.transactional_writer import TransactionalWriter
+from runtime.errors import KafkaUnavailable, OutputUncertain
+from runtime.process import within
+from schemas.registry import (
+    ApiKey,
+    ApiKeyUse,
+    Entry,
+    Organization,
+    ParkedDiscard,
+    ParkedRepair,
+    Partner,
+    decode_entry,
+    encode_entry,
+    entry_key,
+)
+from schemas.undecodable import Undecodable
+
+log = logging.getLogger(__name__)
+
+EDIT_ATTEMPTS = 5
+
+T = TypeVar("T", bound="Entry | Removal")
+E = TypeVar("E", Organization, ApiKey, Partner, ParkedDiscard, ParkedRepair)
+
+
+class Registry:
+    """The latest entry of every key."""
+
+    def __init__(self) -> None:
+        self._entries: dict[bytes, Entry] = {}
+        self._changed = asyncio.Event()
+
+    def take(self, topic: str, records: Sequence[Record]) -> None:
+        """Takes records of the registry topic in, oldest first."""
+        for record in records:
+            key = record.key or b""
+            if record.value is None:
+                self._entries.pop(key, None)
+                continue
+            try:
+                self._entries[key] = _read_entry(key, record.value)
+            except Undecodable as error:
+                # A newer writer's entry must not lock everybody out: the others stay valid.
+                log.error("%s offset %s is not an entry: %s", topic, record.offset, error)
+        self._changed.set()
+
+    async def changed(self) -> None:
+        """Returns when something may have changed since it last returned."""
+        await self._changed.wait()
+        self._changed.clear()
+
+    def api_key(self, key_id: str) -> ApiKey | None:
+        entry = self._entries.get(f"key/{key_id}".encode())
+        return entry if isinstance(entry, ApiKey) else None
+
+    def api_key_use(self, key_id: str) -> ApiKeyUse | None:
+        entry = self._entries.get(f"key-use/{key_id}".encode())
+        return entry if isinstance(entry, ApiKeyUse) else None
+
+    def organization(self, org_id: str) -> Organization | None:
+        entry = self._entries.get(f"org/{org_id}".encode())
+        return entry if isinstance(entry, Organization) else None
+
+    def partner(self, partner_id: str) -> Partner | None:
+        entry = self._entries.get(f"partner/{partner_id}".encode())
+        return entry if isinstance(entry, Partner) else None
+
+    def all(self, kind: type[E]) -> list[E]:
+        """All entries of one kind, by key."""
+        return [e for _, e in sorted(self._entries.items()) if isinstance(e, kind)]
+
+
+def _read_entry(key: bytes, value: bytes) -> Entry:
+    """
+    Raises:
+        Undecodable: it is no entry, or stands under another one's key.
+    """
+    entry = decode_entry(value)
+    if entry_key(entry) != key:
+        raise Undecodable(f"its key is not {entry_key(entry).decode()}")
+    return entry
+
+
+def registry_tail(kafka: Kafka, topic: str, registry: Registry) -> Tail:
+    """A tail that keeps ``registry`` up to date from the topic's first record on."""
+    return Tail(kafka, {topic: {0: FIRST}}, registry.take)
+
+
+async def read_registry(kafka: Kafka, topic: str) -> Registry:
+    """The registry as it stands now.
+
+    Raises:
+        KafkaUnavailable: the broker can't be reached in time.
+    """
+    registry = Registry()
+    async with connected(kafka.offsets_client()) as client:
+        begin = await beginnings(client, topic, [0])
+        end = await high_watermarks(client, topic, [0])
+    async with LogReader.open(kafka) as reader:
+        async for records in reader.read(topic, begin, end):
+            registry.take(topic, records)
+    return registry
+
+
+async def write_entries(kafka: Kafka, topic: str, entries: Sequence[Entry]) -> None:
+    """Adds entries or replaces those of the same key.
+
+    Raises:
+        KafkaUnavailable: the broker can't be reached in time; some may have been written.
+    """
+    async with connected(kafka.idempotent_producer()) as producer:
+        for entry in entries:
+            with kafka_errors(f"writing to {topic}"):
+                await within(
+                    producer.send_and_wait(
+                        topic, encode_entry(entry), key=entry_key(entry), partition=0
+                    ),
+                    REQUEST_TIMEOUT_S,
+                )
+
+
+class Removal(msgspec.Struct, frozen=True):
+    """An entry that is to be there no more: its key gets a tombstone."""
+
+    entry: Organization
+
+
+async def edit_registry(
+    kafka: Kafka, topic: str, edit: Callable[[Registry], Sequence[T]]
+) -> Sequence[T]:
+    """Writes what ``edit`` makes of the registry as it stands: all of it or nothing, and nothing
+    in between. Editors fence each other, so the one that comes later sees what the earlier wrote,
+    and the earlier begins again. ``edit`` may be called again, also after its entries were
+    written; what it raises ends the edit.
+
+    Raises:
+        KafkaUnavailable: the broker can't be reached in time, or others edit without an end.
+    """
+    for attempt in range(EDIT_ATTEMPTS):
+        # Two that fence each other in turn must fall out of step.
+        await asyncio.sleep(attempt * random.uniform(0.05, 0.5))
+        writer = await TransactionalWriter.fence(kafka, f"editor.{topic}.0", 0)
+        try:
+            changes = edit(await read_registry(kafka, topic))
+            if changes:
+                await writer.write([_output(topic, change) for change in changes])
+        except OutputUncertain as error:
+            log.debug("editing %s again: %s", topic, error)
+        else:
+            return changes
+        finally:
+            await writer.discard()
+    raise KafkaUnavailable(f"editing {topic}: others edit it at the same time; try again")
+
+
+def _output(topic: str, change: Entry | Removal) -> Output:
+    if isinstance(change, Removal):
+        return Output(topic, entry_key(change.entry), None)
+    return Output(topic, entry_key(change), encode_entry(change))

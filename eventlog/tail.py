@@ -1,0 +1,122 @@
+"""Following topics for as long as the process lives, without a group: every replica sees all."""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from aiokafka import TopicPartition
+from aiokafka.errors import OffsetOutOfRangeError
+
+from eventlog.kafka import (
+    Kafka,
+    Record,
+    beginnings,
+    connected,
+    high_watermarks,
+    to_record,
+)
+from eventlog.kafka_errors import kafka_errors
+from runtime.errors import KafkaUnavailable, PositionLost
+
+LOOK_AGAIN_S = 0.01
+IDLE_POLL_MS = 100
+"""How late ``until`` may learn that only markers were left."""
+
+FIRST = -1
+"""Stands for the offset of a partition's first record, wherever retention has left it."""
+
+OnRecords = Callable[[str, Sequence[Record]], None]
+"""Called with a topic and committed records of one of its partitions, in order. Must not raise."""
+
+
+class Tail:
+    """``begin``: per topic and partition, the offset to begin at, or ``FIRST``."""
+
+    def __init__(
+        self, kafka: Kafka, begin: Mapping[str, Mapping[int, int]], on_records: OnRecords
+    ) -> None:
+        self._kafka = kafka
+        self._begin = begin
+        self._on_records = on_records
+        self.caught_up = asyncio.Event()
+        """Set once everything has been seen that was there when the tail began."""
+        self._positions: dict[Any, int] = {}
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Follows until ``stop`` is set. Waits out a broker that goes away.
+
+        Raises:
+            KafkaUnavailable: the broker can't be reached at the start.
+            KafkaRefused: a topic is not there, or may not be read.
+            PositionLost: retention has deleted records that were still to be seen. Whoever follows
+                can't go on: it would not know what it has missed. It ends, and begins anew.
+        """
+        async with connected(self._kafka.reader()) as consumer:
+            async with connected(self._kafka.offsets_client()) as client:
+                ends, offsets = await self._ends(client), await self._offsets(client)
+            consumer.assign(list(offsets))
+            for tp, offset in offsets.items():
+                consumer.seek(tp, offset)
+            while not stop.is_set():
+                if not self.caught_up.is_set():
+                    await self._check_caught_up(consumer, ends)
+                await self._poll(consumer)
+
+    async def until(self, topic: str, partition: int, end: int, timeout_s: float) -> None:
+        """Returns once everything before ``end`` has been seen.
+
+        Raises:
+            KafkaUnavailable: not in time.
+        """
+        tp = TopicPartition(topic, partition)
+        deadline = asyncio.get_running_loop().time() + timeout_s
+        while self._positions.get(tp, -1) < end:
+            if asyncio.get_running_loop().time() > deadline:
+                raise KafkaUnavailable(
+                    f"{topic}[{partition}] is not read up to {end} after {timeout_s:.0f} s"
+                )
+            await asyncio.sleep(LOOK_AGAIN_S)
+
+    async def _offsets(self, client: Any) -> dict[Any, int]:
+        """Where each partition begins."""
+        found: dict[Any, int] = {}
+        for topic, begin in self._begin.items():
+            wanted = [p for p, offset in begin.items() if offset == FIRST]
+            first = await beginnings(client, topic, wanted) if wanted else {}
+            found |= {TopicPartition(topic, p): first.get(p, at) for p, at in begin.items()}
+        return found
+
+    async def _ends(self, client: Any) -> dict[Any, int]:
+        return {
+            TopicPartition(topic, p): end
+            for topic, offsets in self._begin.items()
+            for p, end in (await high_watermarks(client, topic, list(offsets))).items()
+        }
+
+    async def _check_caught_up(self, consumer: Any, ends: Mapping[Any, int]) -> None:
+        for tp, end in ends.items():
+            if await consumer.position(tp) < end:
+                return
+        self.caught_up.set()
+
+    async def _poll(self, consumer: Any) -> None:
+        timeout_ms = IDLE_POLL_MS if self.caught_up.is_set() else 20
+        with kafka_errors("following the log"):
+            try:
+                batches = await consumer.getmany(timeout_ms=timeout_ms)
+            except OffsetOutOfRangeError as error:
+                raise PositionLost(_lost(error)) from error
+        for tp, messages in batches.items():
+            self._on_records(tp.topic, [to_record(m) for m in messages])
+        # A poll that brings records may leave markers to the next one, which then brings none.
+        for tp in batches or consumer.assignment():
+            self._positions[tp] = await consumer.position(tp)
+
+
+def _lost(error: OffsetOutOfRangeError) -> str:
+    offsets = error.args[0] if error.args else {}
+    places = ", ".join(f"{tp.topic}[{tp.partition}] from offset {at}" for tp, at in offsets.items())
+    return (
+        f"{places or 'a topic'} was to be followed, and that is not there: retention has deleted "
+        "it, or the topic was made anew"
+    )

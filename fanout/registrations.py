@@ -1,0 +1,29 @@
+"""Whether a partner is still registered as it is served, beyond doubt."""
+
+from eventlog.registry import Registry
+from eventlog.tail import Tail
+from runtime.errors import Unavailable
+from schemas.registry import Partner
+
+READ_S = 10.0
+"""As long as an editor that died amid its transaction may hide what follows it."""
+
+
+class Registrations:
+    """The registry as its tail has it. A replica that slept, or whose connection hangs, may be
+    behind, and a partner's id may be another organisation's by now."""
+
+    def __init__(self, registry: Registry, tail: Tail, topic: str) -> None:
+        self._registry = registry
+        self._tail = tail
+        self._topic = topic
+
+    async def confirm(self, partner: Partner, end: int) -> None:
+        """Returns if the registry up to ``end`` has this entry.
+
+        Raises:
+            Unavailable: it has another, or the registry can't be read so far.
+        """
+        await self._tail.until(self._topic, 0, end, READ_S)
+        if self._registry.partner(partner.id) != partner:
+            raise Unavailable(f"partner {partner.id} is registered otherwise by now")

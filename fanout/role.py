@@ -1,0 +1,238 @@
+"""The fan-out's composition root: a stage for each active partner, as the registry has them."""
+
+import asyncio
+import logging
+from collections.abc import Iterator
+
+import msgspec
+
+from eventlog.kafka import Kafka
+from eventlog.registry import Registry, registry_tail
+from eventlog.stage.metrics import StageMetrics, StageSnapshot
+from eventlog.stage.setup import Limits, StageName, StageSetup
+from eventlog.stage.stage import Stage
+from eventlog.stage.stage_partition import Fail, StagePartition
+from eventlog.stage.traces import StageTraces
+from eventlog.tail import Tail
+from eventlog.topic_setup import ensure_installation, ensure_topics
+from fanout.partition import FanoutPartition
+from fanout.registrations import Registrations
+from runtime.errors import KafkaRefused, StageStopped, Unavailable
+from runtime.health import serve_health
+from runtime.process import first_of, stand_back
+from runtime.readiness import Readiness
+from runtime.settings import Settings
+from runtime.tracing import Tracing, tracing_of
+from schemas.registry import Partner
+from schemas.topic_configs import partner_topic
+
+log = logging.getLogger(__name__)
+
+FIRST_PAUSE_S = 0.5
+LONGEST_PAUSE_S = 10.0
+STOP_S = 30.0
+"""How long a stage may take to stop by itself."""
+REST_TIMES = 2.0
+"""Commands go first: what a partner's transactions cost is missing to them."""
+
+
+class _Running(msgspec.Struct):
+    partner: Partner
+    stop: asyncio.Event
+    task: asyncio.Task[None] | None = None
+    stage: Stage | None = None
+
+
+class Fanout:
+    """Starts and stops partners' stages as the registry changes. Partners share nothing but the
+    process: one that fails is tried again by itself, and delays nobody."""
+
+    def __init__(
+        self,
+        kafka: Kafka,
+        settings: Settings,
+        registry: Registry,
+        tail: Tail,
+        readiness: Readiness,
+        tracing: Tracing,
+    ) -> None:
+        self.metrics = StageMetrics(readiness, self._snapshots)
+        self._kafka = kafka
+        self._settings = settings
+        self._registry = registry
+        self._registrations = Registrations(registry, tail, settings.topics.registry)
+        self._readiness = readiness
+        self._tracing = tracing
+        self._limits = Limits()
+        self._running: dict[str, _Running] = {}
+        self._look = asyncio.Event()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Runs until ``stop`` is set, then drains every partner."""
+        async with asyncio.TaskGroup() as stages:
+            watching = stages.create_task(self._watch())
+            following = stages.create_task(self._follow(stages))
+            await stop.wait()
+            watching.cancel()
+            following.cancel()
+            for running in self._running.values():
+                running.stop.set()
+
+    async def _watch(self) -> None:
+        while True:
+            await self._registry.changed()
+            self._look.set()
+
+    async def _follow(self, stages: asyncio.TaskGroup) -> None:
+        """A partner's stage begins when the one before it has ended. They end side by side, and
+        meanwhile the other partners' changes are followed."""
+        while True:
+            await self._look.wait()
+            self._look.clear()
+            wanted = {p.id: p for p in self._registry.all(Partner) if p.status == "active"}
+            for partner_id, running in self._running.items():
+                if wanted.get(partner_id) != running.partner and not running.stop.is_set():
+                    log.info("partner %s: stopping", partner_id)
+                    if partner_id not in wanted and running.stage is not None:
+                        running.stage.retire()
+                    running.stop.set()
+                    stages.create_task(self._see_it_end(running))
+            for partner_id, partner in wanted.items():
+                if partner_id not in self._running:
+                    log.info("partner %s: starting", partner_id)
+                    running = _Running(partner, asyncio.Event())
+                    running.task = stages.create_task(self._serve(running))
+                    self._running[partner_id] = running
+
+    async def _serve(self, running: _Running) -> None:
+        try:
+            await self._keep_running(running)
+        finally:
+            del self._running[running.partner.id]
+            self._look.set()
+
+    async def _see_it_end(self, running: _Running) -> None:
+        """What is abandoned does no harm: the next owner of its partitions fences it."""
+        assert running.task is not None
+        await asyncio.wait((running.task,), timeout=STOP_S)
+        if not running.task.done():
+            log.warning("partner %s: abandoned, it did not stop in time", running.partner.id)
+            running.task.cancel()
+
+    async def _keep_running(self, running: _Running) -> None:
+        label = f"partner {running.partner.id}"
+        pause = FIRST_PAUSE_S
+        while not running.stop.is_set():
+            running.stage = self._make_stage(running.partner)
+            try:
+                await ensure_topics(
+                    self._kafka,
+                    self._settings,
+                    [partner_topic(self._settings.topics, running.partner.id)],
+                )
+                await running.stage.run(running.stop)
+            except KafkaRefused as error:
+                self._readiness.block(label, f"stopped: {error}; then restart this role")
+                log.error("%s stopped: %s", label, error)
+                await running.stop.wait()
+                continue
+            except (Unavailable, StageStopped) as error:
+                self._readiness.block(label, str(error))
+            except ExceptionGroup as group:
+                ours, others = group.split((Unavailable, StageStopped))
+                if others is not None:
+                    raise
+                self._readiness.block(label, str(ours))
+            else:
+                pause = FIRST_PAUSE_S
+                continue
+            self.metrics.of("fanout", running.partner.id).restarted()
+            await first_of(running.stop, timeout_s=pause)
+            pause = min(LONGEST_PAUSE_S, pause * 2)
+        self._readiness.clear(label)
+
+    def _make_stage(self, partner: Partner) -> Stage:
+        topics = self._settings.topics
+        name = StageName(
+            label=f"partner {partner.id}",
+            group=topics.fanout_group(partner.id),
+            transactional_prefix=topics.fanout_transactional_prefix(partner.id),
+            input_topic=topics.lock_events,
+        )
+
+        async def confirm(end: int) -> None:
+            await self._registrations.confirm(partner, end)
+
+        def make_partition(partition: int, fail: Fail) -> StagePartition:
+            return FanoutPartition(topics, partner, partition, confirm)
+
+        template = topics.partner_events("{partnerId}")
+        traces = StageTraces(self._tracing, name.group, name.input_topic, template)
+        counts = self.metrics.of("fanout", partner.id)
+        setup = StageSetup(
+            name, make_partition, REST_TIMES, self._readiness, counts, traces, self._limits
+        )
+        return Stage(self._kafka, setup, self._settings.instance_id or None)
+
+    def _snapshots(self) -> Iterator[StageSnapshot]:
+        for partner_id, running in list(self._running.items()):
+            if running.stage is not None:
+                yield StageSnapshot("fanout", partner_id, running.stage.lag())
+
+    def status(self) -> dict[str, object]:
+        """Per partner: its partitions' positions and lag."""
+        return {
+            partner_id: running.stage.status() if running.stage is not None else {}
+            for partner_id, running in sorted(self._running.items())
+        }
+
+
+async def run_fanout(settings: Settings, stop: asyncio.Event) -> None:
+    """Runs until ``stop`` is set: then what is under way is committed.
+
+    Raises:
+        Unavailable: Kafka can't be reached at the start.
+        PartitionsChanged: a topic's partition count is not the installation's.
+    """
+    async with tracing_of(settings, "lockstream-fanout") as tracing:
+        await _run(settings, stop, tracing)
+
+
+async def _run(settings: Settings, stop: asyncio.Event, tracing: Tracing) -> None:
+    kafka = Kafka(settings, "lockstream-fanout")
+    await ensure_installation(kafka, settings)
+    readiness = Readiness()
+    registry = Registry()
+    tail = registry_tail(kafka, settings.topics.registry, registry)
+    fanout = Fanout(kafka, settings, registry, tail, readiness, tracing)
+    ended = asyncio.Event()
+
+    async def work() -> None:
+        await fanout.run(stop)
+        standing_back.cancel()
+        ended.set()
+
+    async def let_commands_go_first() -> None:
+        # Not before: while it starts, it is what partners wait for.
+        await tail.caught_up.wait()
+        stand_back(settings.fanout_niceness)
+
+    def details() -> dict[str, object]:
+        return {"partners": fanout.status()}
+
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(tail.run(ended))
+        tasks.create_task(
+            serve_health(
+                settings.health_host,
+                settings.fanout_health_port,
+                readiness,
+                details,
+                fanout.metrics,
+                ended,
+                "LOCKSTREAM_FANOUT_HEALTH_PORT",
+            )
+        )
+        tasks.create_task(work())
+        standing_back = tasks.create_task(let_commands_go_first())
+        log.info("fanout started")

@@ -1,0 +1,25 @@
+"""Looking one record ahead in a stretch of the log."""
+
+from collections.abc import AsyncIterator
+
+from eventlog.kafka import Record
+
+
+class Cursor:
+    def __init__(self, batches: AsyncIterator[list[Record]]) -> None:
+        self._batches = batches
+        self._records: list[Record] = []
+        self._at = 0
+
+    async def peek(self) -> Record | None:
+        """The next record, or None at the end."""
+        while self._at >= len(self._records):
+            try:
+                self._records, self._at = await anext(self._batches), 0
+            except StopAsyncIteration:
+                return None
+        return self._records[self._at]
+
+    def advance(self) -> None:
+        """Past the record that ``peek`` has returned."""
+        self._at += 1

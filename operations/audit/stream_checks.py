@@ -1,0 +1,173 @@
+"""The checks of one partition, record by record. Pure: they are fed, and yield violations."""
+
+from collections.abc import Iterator
+from uuid import UUID
+
+import msgspec
+
+from eventlog.kafka import Record
+from fanout.decisions import delivers
+from operations.audit.event_ids import EventIds, hash_id
+from operations.audit.violations import Violation
+from schemas.lock_events import (
+    Event,
+    EventHeaders,
+    TempKeyUsedEvent,
+    decode_event,
+    event_type,
+)
+from schemas.partner_events import PartnerPosition, encode_envelope, envelope
+from schemas.registry import Partner
+from schemas.topics import lock_key, partition_of
+
+
+class ReadEvent(msgspec.Struct, frozen=True, gc=False):
+    offset: int
+    headers: EventHeaders
+    event: Event
+    value: bytes
+
+
+def read_event(record: Record) -> ReadEvent:
+    """
+    Raises:
+        ValueError: not what a projector writes; the text says why.
+    """
+    headers = EventHeaders.from_kafka(record.headers)
+    event = decode_event(record.value or b"")
+    told = (headers.event_id, headers.event_type, headers.org_id, headers.version)
+    if told != (str(event.event_id), event_type(event), event.org_id, event.version):
+        raise ValueError("its headers and its value do not agree")
+    if record.key != lock_key(event.lock_id):
+        raise ValueError("its key is not its lock's")
+    return ReadEvent(record.offset, headers, event, record.value or b"")
+
+
+class EventChecks:
+    """``lock-events``, one partition: versions, counts of uses, source offsets, where locks live.
+    ``lock_uuids`` collects those of all partitions, each once for every lock that has it."""
+
+    def __init__(self, topic: str, partition: int, partitions: int, lock_uuids: EventIds) -> None:
+        self._topic = topic
+        self._partition = partition
+        self._partitions = partitions
+        self._lock_uuids = lock_uuids
+        self._versions: dict[int, int] = {}
+        self._uuids: dict[int, UUID] = {}
+        self._uses: dict[int, int] = {}
+        self._last_source = -1
+
+    def check(self, read: ReadEvent) -> Iterator[Violation]:
+        event = read.event
+        home = partition_of(event.lock_id, self._partitions)
+        if home != self._partition:
+            yield self._violation(
+                "wrong-partition", read.offset, f"lock {event.lock_id} lives in partition {home}"
+            )
+        last = self._versions.get(event.lock_id, 0)
+        if event.version != last + 1:
+            kind = "version-gap" if event.version > last + 1 else "version-repeated"
+            yield self._violation(
+                kind, read.offset, f"lock {event.lock_id}: version {event.version} after {last}"
+            )
+        self._versions[event.lock_id] = max(last, event.version)
+        yield from self._check_uuid(read)
+        if isinstance(event, TempKeyUsedEvent):
+            yield from self._check_uses(read.offset, event)
+        if read.headers.source_offset <= self._last_source:
+            yield self._violation(
+                "source-offset-not-increasing",
+                read.offset,
+                f"source-offset {read.headers.source_offset} after {self._last_source}",
+            )
+        self._last_source = max(self._last_source, read.headers.source_offset)
+
+    def _check_uuid(self, read: ReadEvent) -> Iterator[Violation]:
+        lock_id, lock_uuid = read.event.lock_id, read.event.aggregate_id
+        known = self._uuids.get(lock_id)
+        if known == lock_uuid:
+            return
+        self._uuids[lock_id] = lock_uuid
+        self._lock_uuids.add(str(lock_uuid))
+        if known is not None:
+            yield self._violation(
+                "lock-uuid-changed", read.offset, f"lock {lock_id} was {known}, and is {lock_uuid}"
+            )
+
+    def _check_uses(self, offset: int, event: TempKeyUsedEvent) -> Iterator[Violation]:
+        """The keys themselves would take too much, where each is used once: a hash of 64 bits."""
+        data = event.data
+        key = hash_id(f"{event.lock_id} {data.temp_key_uuid}")
+        last = self._uses.get(key, 0)
+        if data.used_count != last + 1:
+            yield self._violation(
+                "used-count-wrong",
+                offset,
+                f"lock {event.lock_id}, temp key {data.temp_key_uuid}: "
+                f"usedCount {data.used_count} after {last}",
+            )
+        self._uses[key] = data.used_count
+
+    def unreadable(self, record: Record, why: str) -> Violation:
+        return self._violation("unreadable-record", record.offset, why)
+
+    def _violation(self, kind: str, offset: int, detail: str) -> Violation:
+        return Violation(kind, self._topic, self._partition, offset, detail)  # type: ignore[arg-type]
+
+
+class PartnerChecks:
+    """One partition of a partner's topic against the stream that it is made from.
+
+    ``begin``: the first ``lock-events`` offset that it should hold; ``sequence``: of the record
+    before that.
+    """
+
+    def __init__(
+        self, topic: str, partition: int, partner: Partner, begin: int, sequence: int
+    ) -> None:
+        self._topic = topic
+        self._partition = partition
+        self._partner = partner
+        self._begin = begin
+        self._sequence = sequence
+        self._last_offset = -1
+
+    def entitled(self, read: ReadEvent) -> bool:
+        return read.offset >= self._begin and delivers(read.headers, self._partner)
+
+    def check_record(self, record: Record) -> Iterator[Violation]:
+        """What the record shows by itself."""
+        self._last_offset = record.offset
+        try:
+            position = PartnerPosition.from_kafka(record.headers)
+        except ValueError as error:
+            yield self._violation("partner-event-foreign", str(error))
+            return
+        if position.sequence != self._sequence + 1:
+            yield self._violation(
+                "partner-sequence-gap", f"sequence {position.sequence} after {self._sequence}"
+            )
+        self._sequence = position.sequence
+
+    def check_pair(self, record: Record, read: ReadEvent) -> Iterator[Violation]:
+        """The record against the event that it was made from."""
+        expected = encode_envelope(envelope(read.event, self._partner.id))
+        if record.value != expected or record.key != lock_key(read.event.lock_id):
+            yield self._violation(
+                "partner-event-altered", f"it is not what lock-events holds at {read.offset}"
+            )
+
+    def missing(self, read: ReadEvent) -> Violation:
+        return self._violation(
+            "partner-event-missing",
+            f"lock-events offset {read.offset} (event {read.headers.event_id}) was passed over",
+        )
+
+    def foreign(self, source_offset: int) -> Violation:
+        return self._violation(
+            "partner-event-foreign",
+            f"lock-events offset {source_offset} is no event that this partner is entitled to",
+        )
+
+    def _violation(self, kind: str, detail: str) -> Violation:
+        return Violation(kind, self._topic, self._partition, self._last_offset, detail)  # type: ignore[arg-type]

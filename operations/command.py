@@ -1,0 +1,105 @@
+"""All verbs of the ``lockstream`` command, put together."""
+
+import inspect
+import re
+from importlib.metadata import version
+from typing import Annotated
+
+import msgspec
+import typer
+
+from operations.audit.verbs import verify
+from operations.locks.verbs import lock
+from operations.organizations.keys import key
+from operations.organizations.verbs import org, token
+from operations.parked.verbs import parked
+from operations.partners.verbs import partner
+from operations.rebuild import rebuild
+from operations.replay.verbs import replay
+from operations.running.services import api, broker, fanout, projector
+from operations.running.status import status
+from operations.running.up import up
+from operations.schemas import schemas
+from operations.shared.console import print_json, print_table, show
+from runtime.settings import Settings
+
+HELP = (
+    "Lockstream: records that a temporary web key opened a lock, and delivers that fact "
+    "to everybody entitled to it: once, in order, with nothing lost. "
+    "`lockstream settings` lists the environment variables."
+)
+RUNNING, OPERATING, STREAM = "Running it", "Operating it", "The event stream"
+
+
+def settings(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")] = False,
+) -> None:
+    """List every setting: the environment variable, its default, what it means."""
+    rows = [
+        (field.encode_name, "" if field.default is None else str(field.default), _meaning(field))
+        for field in msgspec.structs.fields(Settings)
+    ]
+    if as_json:
+        print_json([{"variable": v, "default": d, "meaning": m} for v, d, m in rows])
+    else:
+        print_table(("variable", "default", "meaning"), rows)
+
+
+def _meaning(field: msgspec.structs.FieldInfo) -> str:
+    for meta in getattr(field.type, "__metadata__", ()):
+        if isinstance(meta, msgspec.Meta) and meta.description is not None:
+            return meta.description
+    return ""
+
+
+def show_version(asked: bool) -> None:
+    if asked:
+        show(f"lockstream {version('lockstream')}")
+        raise typer.Exit
+
+
+def root(
+    _: Annotated[
+        bool,
+        typer.Option("--version", callback=show_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    """What holds for all verbs."""
+
+
+def make_command() -> typer.Typer:
+    command = typer.Typer(
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+    )
+    command.callback(help=HELP)(root)
+    for verb in (up, api, projector, fanout, broker):
+        command.command(rich_help_panel=RUNNING)(verb)
+    for group, name in (
+        (org, "org"),
+        (lock, "lock"),
+        (key, "key"),
+        (token, "token"),
+        (partner, "partner"),
+        (parked, "parked"),
+        (schemas, "schemas"),
+    ):
+        command.add_typer(group, name=name, rich_help_panel=OPERATING)
+    command.command(rich_help_panel=OPERATING)(status)
+    command.command(rich_help_panel=OPERATING)(settings)
+    command.command(rich_help_panel=STREAM)(replay)
+    command.command(rich_help_panel=STREAM)(rebuild)
+    command.command(rich_help_panel=STREAM)(verify)
+    _reflow(command)
+    return command
+
+
+def _reflow(command: typer.Typer) -> None:
+    """Lines of a help text end where the terminal does, and not where our docstrings' lines do."""
+    for verb in command.registered_commands:
+        text = inspect.getdoc(verb.callback) or ""
+        verb.help = re.sub(r"(?<!\n)\n(?!\n)", " ", text)
+    for group in command.registered_groups:
+        assert group.typer_instance is not None
+        _reflow(group.typer_instance)

@@ -1,0 +1,219 @@
+"""What has become of each parked fact: it waits, is recorded, was parked again, or is discarded.
+
+Nothing keeps that as such. *Recorded* follows from the stream: there is an event with the fact's
+event id, or with that of its repair. *Discarded*, and under which id a fact was repaired, stand in
+the registry.
+"""
+
+import re
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Literal
+from uuid import UUID
+
+import msgspec
+
+from eventlog.kafka import Record, beginnings, connected, stable_ends
+from eventlog.log_reader import FEW_AT_ONCE, LogReader
+from eventlog.registry import Registry
+from operations.shared.console import say
+from operations.shared.installation import Installation
+from read_model.parked_questions import ParkedAt, ParkedFate
+from runtime.errors import ConfigurationError
+from schemas.parked_facts import ParkedHeaders
+from schemas.registry import ParkedDiscard, ParkedRepair
+
+StateName = Literal["waiting", "recorded", "discarded", "parked-again"]
+
+
+class Place(msgspec.Struct, frozen=True, order=True):
+    """Where a parked record stands in ``lock-facts.parked``."""
+
+    partition: int
+    offset: int
+
+    def __str__(self) -> str:
+        return f"{self.partition}:{self.offset}"
+
+
+def read_place(text: str, partitions: int) -> Place:
+    """
+    Raises:
+        ConfigurationError: not ``PARTITION:OFFSET``.
+    """
+    match = re.fullmatch(r"([0-9]{1,4}):([0-9]{1,18})", text)
+    if match is None or int(match.group(1)) >= partitions:
+        raise ConfigurationError(f"{text!r} is no PARTITION:OFFSET; `lockstream parked list`")
+    return _to_place(text)
+
+
+def _to_place(text: str) -> Place:
+    partition, offset = text.split(":")
+    return Place(int(partition), int(offset))
+
+
+class State(msgspec.Struct, frozen=True):
+    """``version``: where it is recorded; ``again``: where it was parked later, as the same fact."""
+
+    name: StateName
+    version: int | None = None
+    again: ParkedAt | None = None
+    discard: ParkedDiscard | None = None
+
+    def __str__(self) -> str:
+        if self.discard is not None:
+            return (
+                f"discarded by {self.discard.by} at {self.discard.created_at}: {self.discard.why}"
+            )
+        if self.again is not None:
+            return f"parked again as {Place(*self.again.place)}"
+        return f"recorded as version {self.version}" if self.version is not None else self.name
+
+
+class ParkedRecord(msgspec.Struct, frozen=True):
+    place: Place
+    headers: ParkedHeaders
+    record: Record
+    state: State
+
+
+class Notes:
+    """What the registry says of parked facts."""
+
+    def __init__(self, registry: Registry) -> None:
+        self.discards = {
+            _to_place(place): entry
+            for entry in registry.all(ParkedDiscard)
+            for place in entry.places
+        }
+        self.repairs = {
+            _to_place(entry.place): entry.event_id for entry in registry.all(ParkedRepair)
+        }
+
+    def event_ids(self, place: Place, own: UUID | None) -> list[UUID]:
+        """Those under which the fact may have become an event."""
+        repaired = self.repairs.get(place)
+        return [event_id for event_id in (own, repaired) if event_id is not None]
+
+
+def state_of(
+    place: Place, own: UUID | None, notes: Notes, fates: Mapping[UUID, ParkedFate]
+) -> State:
+    """The state of the fact at ``place``, whose event id is ``own``. Pure."""
+    known = [fates.get(event_id, ParkedFate()) for event_id in notes.event_ids(place, own)]
+    for fate in known:
+        if fate.version is not None:
+            return State("recorded", version=fate.version)
+    if place in notes.discards:
+        return State("discarded", discard=notes.discards[place])
+    for fate in known:
+        if fate.latest is not None and _is_later(fate.latest, place):
+            return State("parked-again", again=fate.latest)
+    return State("waiting")
+
+
+def _is_later(at: ParkedAt, place: Place) -> bool:
+    """The read model may be behind what is read from the topic."""
+    partition, offset = at.place
+    return partition != place.partition or offset > place.offset
+
+
+def own_event_id(headers: ParkedHeaders) -> UUID | None:
+    return UUID(headers.event_id) if headers.event_id is not None else None
+
+
+async def read_parked(here: Installation, notes: Notes) -> AsyncIterator[list[ParkedRecord]]:
+    """All that retention has left of the parked facts now, some hundred at a time.
+
+    Raises:
+        KafkaUnavailable: the broker can't be reached in time.
+        ReadModelUnavailable: the database can't be reached or is too slow.
+    """
+    topic, numbers = here.settings.topics.parked_facts, list(range(here.settings.partitions))
+    ends = await stable_ends(here.kafka, topic, numbers)
+    begins = await parked_begins(here)
+    async with LogReader.open(here.kafka) as reader:
+        async for records in reader.read(topic, begins, ends, FEW_AT_ONCE):
+            yield await with_states(here, notes, records)
+
+
+async def parked_begins(here: Installation) -> dict[int, int]:
+    """Where retention lets the parked facts begin.
+
+    Raises:
+        KafkaUnavailable: the broker can't be reached in time.
+    """
+    numbers = list(range(here.settings.partitions))
+    async with connected(here.kafka.offsets_client()) as client:
+        return await beginnings(client, here.settings.topics.parked_facts, numbers)
+
+
+async def with_states(
+    here: Installation, notes: Notes, records: Sequence[Record]
+) -> list[ParkedRecord]:
+    """
+    Raises:
+        ReadModelUnavailable: the database can't be reached or is too slow.
+    """
+    read: list[tuple[Place, ParkedHeaders, Record]] = []
+    for record in records:
+        place = Place(record.partition, record.offset)
+        try:
+            read.append((place, ParkedHeaders.from_kafka(record.headers), record))
+        except ValueError as error:
+            say(f"{place} is passed over, it is no parked fact: {error}")
+    asked = [i for place, h, _ in read for i in notes.event_ids(place, own_event_id(h))]
+    fates = await here.read_model.parked.fates(asked)
+    return [
+        ParkedRecord(place, h, record, state_of(place, own_event_id(h), notes, fates))
+        for place, h, record in read
+    ]
+
+
+async def find_parked(here: Installation, notes: Notes, place: Place) -> ParkedRecord:
+    """
+    Raises:
+        ConfigurationError: nothing is there, or not any more.
+    """
+    topic, partition = here.settings.topics.parked_facts, place.partition
+    end = (await stable_ends(here.kafka, topic, [partition]))[partition]
+    if (await parked_begins(here))[partition] <= place.offset < end:
+        async with LogReader.open(here.kafka) as reader:
+            one = {partition: place.offset}, {partition: place.offset + 1}
+            async for records in reader.read(topic, *one):
+                for found in await with_states(here, notes, records):
+                    return found
+    raise ConfigurationError(f"there is no parked fact at {place}; `lockstream parked list`")
+
+
+async def count_waiting(here: Installation, registry: Registry) -> int:
+    """How many facts wait for an operator, by the read model.
+
+    Raises:
+        KafkaUnavailable: the broker can't be reached in time.
+        ReadModelUnavailable: the database can't be reached or is too slow.
+    """
+    notes, begins = Notes(registry), await parked_begins(here)
+    noted = [
+        p
+        for p in {*notes.discards, *notes.repairs}
+        if p.offset >= begins.get(p.partition, p.offset + 1)
+    ]
+    at = await here.read_model.parked.event_ids_at((p.partition, p.offset) for p in noted)
+    ids = {Place(*place): event_id for place, event_id in at.items()}
+    asked = [i for place, own in ids.items() for i in notes.event_ids(place, own)]
+    fates = await here.read_model.parked.fates(asked)
+    unrecorded = await here.read_model.parked.count_unrecorded(begins)
+    settled = sum(
+        state_of(place, own, notes, fates).name != "waiting"
+        and _is_counted(place, None if own is None else fates[own])
+        for place, own in ids.items()
+    )
+    return unrecorded - settled
+
+
+def _is_counted(place: Place, fate: ParkedFate | None) -> bool:
+    """``count_unrecorded`` knows the fact, and by this place."""
+    if fate is None:
+        return True
+    at = fate.latest
+    return fate.version is None and at is not None and Place(*at.place) == place

@@ -1,0 +1,80 @@
+"""Ending a partner's fan-out from outside, and keeping how far it has come: a pause may last longer
+than Kafka keeps the group's offsets (7 days) and the records of the topic (30 days)."""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from eventlog.groups import group_checkpoints
+from eventlog.kafka import connected
+from eventlog.log_reader import LogReader
+from eventlog.registry import Registry, edit_registry, read_registry
+from eventlog.stage.ending import end_stage
+from eventlog.stage.stage_partition import OutputLog
+from eventlog.topic_setup import topic_exists
+from fanout.partition import FanoutPartition
+from operations.shared.installation import Installation
+from runtime.errors import KafkaUnavailable
+from schemas.registry import Partner, PausedAt
+
+
+async def end_fanout(here: Installation, partner_id: str) -> None:
+    """Returns once no fan-out serves the partner, whose entry says so already.
+
+    Raises:
+        KafkaUnavailable: a fan-out still does, or the broker can't be reached in time.
+    """
+    topics = here.settings.topics
+    try:
+        await end_stage(
+            here.kafka,
+            here.settings.partitions,
+            topics.fanout_group(partner_id),
+            topics.fanout_transactional_prefix(partner_id),
+        )
+    except KafkaUnavailable as error:
+        raise KafkaUnavailable(
+            f"partner {partner_id}: the registry has the change, but not all is done: {error}"
+        ) from error
+
+
+async def keep_position(here: Installation, partner_id: str) -> None:
+    """Writes into the registry how far a paused partner has come.
+
+    Raises:
+        KafkaUnavailable: a fan-out still serves it, or the broker can't be reached in time.
+        StreamViolation: its topic does not say how far it has come.
+    """
+    topics = here.settings.topics
+    before = (await read_registry(here.kafka, topics.registry)).partner(partner_id)
+    if before is None or not await topic_exists(here.kafka, topics.partner_events(partner_id)):
+        return
+    await end_fanout(here, partner_id)
+    kept = msgspec.structs.replace(before, paused_at=await _positions(here, before))
+
+    def edit(registry: Registry) -> Sequence[Partner]:
+        # Whoever resumed it meanwhile has made it move on.
+        return [kept] if registry.partner(partner_id) == before else []
+
+    if before.status == "paused":
+        await edit_registry(here.kafka, topics.registry, edit)
+
+
+async def _positions(here: Installation, entry: Partner) -> tuple[PausedAt, ...]:
+    topics = here.settings.topics
+    checkpoints = await group_checkpoints(
+        here.kafka, topics.fanout_group(entry.id), topics.lock_events
+    )
+
+    async def confirm(end: int) -> None:
+        """Nothing to ask: what was read here is written only if the entry is still the same."""
+
+    async def position(reader: LogReader, client: object, partition: int) -> PausedAt:
+        output = OutputLog(reader, client, partition, checkpoints.get(partition))
+        return await FanoutPartition(topics, entry, partition, confirm).paused_at(output)
+
+    async with (
+        connected(here.kafka.offsets_client()) as client,
+        LogReader.open(here.kafka, fetch_wait_ms=20) as reader,
+    ):
+        return tuple([await position(reader, client, p) for p in range(here.settings.partitions)])

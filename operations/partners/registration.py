@@ -1,0 +1,118 @@
+"""A new partner: what its id may be, where its events begin, and its entry in the registry."""
+
+from collections.abc import Collection, Sequence
+from datetime import UTC, datetime
+
+from eventlog.kafka import Kafka, connected, high_watermarks
+from eventlog.registry import Registry, edit_registry
+from eventlog.topic_setup import ensure_installation, ensure_topics, list_topics
+from operations.organizations.verbs import check_organization
+from operations.shared.installation import Installation
+from operations.shared.names import check_name
+from operations.shared.start_points import read_start, start_offsets
+from runtime.errors import ConfigurationError
+from schemas.primitives import write_time
+from schemas.registry import Partner
+from schemas.topic_configs import partner_topic
+from schemas.topics import MAX_TOPIC_NAME, LockTopics, collides
+
+
+async def create_partner(
+    here: Installation,
+    partner_id: str,
+    org_id: str,
+    types: tuple[str, ...],
+    begin: str,
+    *,
+    force: bool = False,
+) -> Partner:
+    """Registers a partner and makes its topic. ``force``: also for an organisation that is not
+    registered.
+
+    Raises:
+        ConfigurationError: there is such a partner, no such organisation, or the topic can't be.
+        KafkaUnavailable: the broker can't be reached in time.
+    """
+    check_name("--id", partner_id)
+    check_name("--org", org_id)
+    await ensure_installation(here.kafka, here.settings)
+    topics, partitions = here.settings.topics, here.settings.partitions
+    existing = await list_topics(here.kafka)
+    check_topic_name(topics, partner_id, existing)
+    own = topics.partner_events(partner_id)
+    left_over = own in existing and await _has_held_records(here.kafka, own, partitions)
+    entry = Partner(
+        id=partner_id,
+        org_id=org_id,
+        types=types,
+        start_offsets=await _start_offsets(here.kafka, partitions, topics.lock_events, begin),
+        created_at=write_time(datetime.now(UTC)),
+    )
+
+    def edit(registry: Registry) -> Sequence[Partner]:
+        before = registry.partner(partner_id)
+        if before is not None and before.status != "removed" and before != entry:
+            raise ConfigurationError(
+                f"partner {partner_id} exists already; `lockstream partner list` shows it"
+            )
+        if left_over:
+            raise ConfigurationError(
+                f"the topic {own} is left from an earlier partner; use another id, or "
+                f"`lockstream partner remove {partner_id} --delete-topic` first"
+            )
+        if not force:
+            check_organization(registry, org_id)
+        return [entry]
+
+    await edit_registry(here.kafka, topics.registry, edit)
+    # After the entry: the fan-out makes a topic that is missing, but nobody takes one away that
+    # belongs to no partner.
+    await ensure_topics(here.kafka, here.settings, [partner_topic(topics, partner_id)])
+    return entry
+
+
+def check_topic_name(topics: LockTopics, partner_id: str, existing: Collection[str]) -> None:
+    """What Kafka would refuse, and names of which one is the beginning of another's.
+
+    Raises:
+        ConfigurationError: the id can't be.
+    """
+    if not partner_id.strip("."):
+        raise ConfigurationError(f"--id: {partner_id!r} has no letter or digit")
+    own = topics.partner_events(partner_id)
+    if len(own) > MAX_TOPIC_NAME:
+        raise ConfigurationError(
+            f"--id: the topic {own} would have {len(own)} characters, more than the "
+            f"{MAX_TOPIC_NAME} that Kafka takes; use a shorter id"
+        )
+    for other in sorted(existing):
+        if other != own and collides(other, own):
+            raise ConfigurationError(
+                f"--id: {partner_id}'s topic {own} can't be told from {other} by Kafka, to which "
+                "'.' and '_' are the same; use another id"
+            )
+        partner = topics.partner_of(other)
+        if partner is not None and partner != partner_id and _nested(own, other):
+            raise ConfigurationError(
+                f"--id: {partner_id}'s topic {own} and {partner}'s topic {other}: one name is the "
+                "beginning of the other, so who may read one might read both; use another id"
+            )
+
+
+def _nested(one: str, other: str) -> bool:
+    return one.startswith(f"{other}.") or other.startswith(f"{one}.")
+
+
+async def _has_held_records(kafka: Kafka, topic: str, partitions: int) -> bool:
+    """An empty topic, as a `partner add` leaves it that was broken off, may be taken."""
+    async with connected(kafka.offsets_client()) as client:
+        ends = await high_watermarks(client, topic, list(range(partitions)))
+    return any(ends.values())
+
+
+async def _start_offsets(kafka: Kafka, partitions: int, topic: str, begin: str) -> tuple[int, ...]:
+    numbers = list(range(partitions))
+    start = read_start("--from", begin, datetime.now(UTC))
+    async with connected(kafka.offsets_client()) as client:
+        offsets = await start_offsets(client, topic, numbers, start, "--from")
+    return tuple(offsets[p] for p in numbers)

@@ -1,0 +1,161 @@
+"""``lockstream rebuild``: the read model, folded again from the log."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import aclosing
+from typing import Annotated
+
+import msgspec
+import typer
+
+from eventlog.kafka import Record, beginnings, connected, stable_ends
+from eventlog.log_reader import LogReader
+from operations.shared.console import print_json, progress_bar, say
+from operations.shared.installation import (
+    Installation,
+    open_installation,
+    require_place,
+    run_verb,
+)
+from projector.own_output import read_parked, read_stretch
+from read_model.fold import Stretch
+from read_model.store import ReadModelMoved
+from runtime.errors import PositionLost, Unavailable
+from runtime.process import prefetched
+
+TRANSACTION_EVENTS = 10_000
+"""At least as many are folded in at once."""
+
+Ends = Mapping[int, int]
+
+
+class Rebuilt(msgspec.Struct, frozen=True):
+    events: int
+    parked: int
+
+
+def rebuild(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")] = False,
+) -> None:
+    """Empty the read model and fold the lock event stream and the parked facts into it again.
+
+    Services may run meanwhile: they answer 503 for what is not folded in yet."""
+
+    async def verb() -> Rebuilt:
+        async with open_installation() as here:
+            await require_place(here)
+            await here.read_model.prepare()
+            return await rebuild_read_model(here)
+
+    rebuilt = run_verb(verb)
+    if as_json:
+        print_json(msgspec.structs.asdict(rebuilt))
+    else:
+        say(
+            f"the read model is rebuilt from {rebuilt.events:,} events "
+            f"and {rebuilt.parked:,} parked facts"
+        )
+
+
+async def rebuild_read_model(here: Installation) -> Rebuilt:
+    """The projector may be folding too: whoever comes second to a record passes it over.
+
+    Raises:
+        Unavailable: Kafka or the database can't be reached, or another rebuild has begun.
+        StreamViolation: the log holds what no projector wrote.
+    """
+    topics, numbers = here.settings.topics, list(range(here.settings.partitions))
+    # Before anything is thrown away: from a log that can't be read nothing can be filled. Parked
+    # facts after events: what was parked beside the last of the events must not be missing.
+    ends = await stable_ends(here.kafka, topics.lock_events, numbers)
+    parked_ends = await stable_ends(here.kafka, topics.parked_facts, numbers)
+    generation = await here.read_model.reset()
+    try:
+        parked = await _refold_parked(here, parked_ends, generation)
+        events = await _refold_events(here, ends, generation)
+    except ReadModelMoved as error:
+        raise Unavailable(
+            "the read model was emptied by another rebuild meanwhile; "
+            "that one, or a running projector, fills it"
+        ) from error
+    return Rebuilt(events, parked)
+
+
+async def _refold_parked(here: Installation, ends: Ends, generation: int) -> int:
+    """Before the events: whoever does not find a fact parked may rely on their position."""
+    topic = here.settings.topics.parked_facts
+    while True:
+        async with connected(here.kafka.reader()) as client:
+            begins = await beginnings(client, topic, list(ends))
+            try:
+                return await _fold_parked(here, LogReader(client), begins, ends, generation)
+            except PositionLost:
+                if begins == await beginnings(client, topic, list(ends)):
+                    raise
+                # Retention has moved on between the question and the reading.
+
+
+async def _fold_parked(
+    here: Installation, reader: LogReader, begins: Ends, ends: Ends, generation: int
+) -> int:
+    topic = here.settings.topics.parked_facts
+    reached = dict(begins)
+    folded = 0
+    with progress_bar("folding parked facts", _offsets(begins, ends), "offsets") as advance:
+        async for records in reader.read(topic, begins, ends):
+            partition, end = records[0].partition, records[-1].offset + 1
+            parked = [read_parked(topic, record) for record in records]
+            stretch = Stretch(
+                partition, reached[partition], end, parked=parked, generation=generation
+            )
+            await here.read_model.apply_parked([stretch])
+            advance(end - reached[partition])
+            reached[partition] = end
+            folded += len(parked)
+    return folded
+
+
+async def _refold_events(here: Installation, ends: Ends, generation: int) -> int:
+    topic = here.settings.topics.lock_events
+    begins = dict.fromkeys(ends, 0)
+    folded = 0
+    with progress_bar("folding", _offsets(begins, ends), "offsets") as advance:
+        async with LogReader.open(here.kafka) as reader:
+            batches = _batches(reader.read(topic, begins, ends), topic, begins)
+            async with aclosing(prefetched(batches)) as prepared:
+                async for batch in prepared:
+                    await here.read_model.apply(_of_generation(batch, generation))
+                    folded += sum(len(stretch.events) for stretch in batch)
+                    advance(sum(stretch.end - stretch.begin for stretch in batch))
+    return folded
+
+
+def _offsets(begins: Ends, ends: Ends) -> int:
+    """Offsets to go over; markers and aborted records are among them."""
+    return sum(max(0, end - begins[p]) for p, end in ends.items())
+
+
+def _of_generation(stretches: Sequence[Stretch], generation: int) -> list[Stretch]:
+    return [msgspec.structs.replace(stretch, generation=generation) for stretch in stretches]
+
+
+async def _batches(
+    read: AsyncIterator[list[Record]], topic: str, begins: Mapping[int, int]
+) -> AsyncIterator[list[Stretch]]:
+    """What is folded in at once."""
+    reached = dict(begins)
+    sources = dict.fromkeys(begins, -1)
+    batch: list[Stretch] = []
+    size = 0
+    async for records in read:
+        partition = records[0].partition
+        stretch, sources[partition] = read_stretch(
+            topic, records, reached[partition], sources[partition]
+        )
+        reached[partition] = stretch.end
+        batch.append(stretch)
+        size += len(records)
+        if size >= TRANSACTION_EVENTS:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch

@@ -1,0 +1,42 @@
+"""Where ``lockstream replay`` puts the events. Parquet files have a module of their own
+(``parquet_files.py``), since pyarrow takes long to import."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+from eventlog.kafka import FetchedRecord
+from operations.shared.output_files import OutputFile
+
+OUT = "--out"
+
+
+class Sink(Protocol):
+    def write(self, records: Sequence[FetchedRecord]) -> None:
+        """Takes records of one partition, in the order of their offsets."""
+
+    def close(self) -> None: ...
+
+    def discard(self) -> None: ...
+
+
+class NdjsonSink:
+    """One event a line, as it stands in ``lock-events``."""
+
+    def __init__(self, file: Path | None) -> None:
+        """
+        Raises:
+            ConfigurationError: it can't be written there.
+        """
+        self._output = OutputFile(OUT, file)
+
+    def write(self, records: Sequence[FetchedRecord]) -> None:
+        lines = [record.value or b"null" for record in records]
+        lines.append(b"")
+        self._output.write(b"\n".join(lines))
+
+    def close(self) -> None:
+        self._output.close()
+
+    def discard(self) -> None:
+        self._output.discard()

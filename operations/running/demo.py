@@ -1,0 +1,97 @@
+"""What ``lockstream up --demo`` fills a new installation with: an organisation, a lock, a key and a
+partner; and the command line that uses them."""
+
+import contextlib
+import shlex
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+
+from eventlog.kafka import Kafka
+from eventlog.registry import Registry, read_registry
+from operations.locks.files import LockLine
+from operations.locks.verbs import ensure_lock
+from operations.organizations.keys import create_key
+from operations.organizations.signing import mint_token
+from operations.organizations.verbs import ensure_organization
+from operations.partners.registration import create_partner
+from operations.shared.installation import Installation
+from read_model.database import Database, read_model_url
+from read_model.store import ReadModel
+from runtime.files import write_atomically
+from runtime.settings import Settings
+from schemas.api_keys import is_valid, key_id_of
+from schemas.primitives import default_lock_uuid
+
+DEMO_ORG, DEMO_LOCK, DEMO_PARTNER = "demo", 123, "demo-partner"
+DEMO_TOKEN_LIFETIME = timedelta(hours=24)
+
+
+class DemoData(msgspec.Struct, frozen=True):
+    token: str
+    api_key: str
+
+    def variables(self, settings: Settings) -> dict[str, object]:
+        """For ``demo.env``."""
+        return {
+            "TOKEN": self.token,
+            "API_KEY": self.api_key,
+            "LOCK_ID": DEMO_LOCK,
+            "LOCK_UUID": default_lock_uuid(DEMO_LOCK),
+            "ORG_ID": DEMO_ORG,
+            "PARTNER_ID": DEMO_PARTNER,
+            "PARTNER_TOPIC": settings.topics.partner_events(DEMO_PARTNER),
+        }
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Who asks, and for which organisation."""
+        return {"Authorization": f"Bearer {self.token}", "X-API-Key": self.api_key}
+
+    def curl_line(self, base_url: str, tls_cert: str) -> str:
+        """Uses the temporary key, as typed into a shell."""
+        credentials = "".join(f"-H '{name}: {value}' " for name, value in self.headers.items())
+        trust = f"--cacert {shlex.quote(tls_cert)} " if tls_cert else ""
+        return (
+            f"curl -X POST {trust}'{base_url}/locks/{DEMO_LOCK}/use-temp-key' "
+            f"-H 'Content-Type: application/json' "
+            f"{credentials}"
+            '-d \'{"tempKeyUuid": "example_string", "userId": "example_string"}\''
+        )
+
+
+async def set_up_demo(settings: Settings) -> DemoData:
+    """Makes what is not there yet.
+
+    Raises:
+        Unavailable: Kafka or the read model.
+    """
+    kafka = Kafka(settings, "lockstream-up")
+    read_model = ReadModel(
+        Database(read_model_url(settings), settings.read_model_timeout), settings.partitions
+    )
+    try:
+        here = Installation(settings, kafka, read_model)
+        await ensure_organization(here, DEMO_ORG)
+        await ensure_lock(here, LockLine(DEMO_LOCK, DEMO_ORG, None))
+        registry = await read_registry(kafka, settings.topics.registry)
+        if registry.partner(DEMO_PARTNER) is None:
+            await create_partner(here, DEMO_PARTNER, DEMO_ORG, ("*",), "earliest")
+        api_key = await _demo_key(here, registry)
+    finally:
+        await read_model.close()
+    token = mint_token(settings, subject="demo-user", org_id=None, lifetime=DEMO_TOKEN_LIFETIME)
+    return DemoData(token=token, api_key=api_key)
+
+
+async def _demo_key(here: Installation, registry: Registry) -> str:
+    """The key of the last time if it is still good; the log knows only its hash."""
+    file = here.settings.state_dir / "demo-api-key"
+    with contextlib.suppress(FileNotFoundError):
+        key = file.read_text().strip()
+        entry = registry.api_key(key_id_of(key) or "")
+        if is_valid(key, entry, datetime.now(UTC)):
+            return key
+    _, key = await create_key(here, DEMO_ORG, None)
+    write_atomically(file, key.encode(), mode=0o600)
+    return key

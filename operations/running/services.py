@@ -1,0 +1,137 @@
+"""``lockstream api | projector | fanout | broker``: one role, in the foreground. Each imports its
+role only when it is run: a crashed fan-out is back half a second sooner without the others' code.
+"""
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+
+from operations.shared.configuration import fail, load_settings, needs_broker
+from operations.shared.console import say
+from runtime.errors import LockstreamError
+from runtime.files import keep_private, make_private
+from runtime.logs import set_up_logs
+from runtime.process import run_role
+from runtime.settings import Settings
+
+Supervised = Annotated[
+    bool,
+    typer.Option("--supervised", hidden=True, help="Stop when standard input closes."),
+]
+TlsCert = Annotated[
+    str | None, typer.Option("--tls-cert", help="Serve HTTPS: certificate and chain, a PEM file.")
+]
+TlsKey = Annotated[
+    str | None, typer.Option("--tls-key", help="The certificate's private key, a PEM file.")
+]
+RunRole = Callable[[Settings, asyncio.Event], Awaitable[None]]
+
+
+def api(tls_cert: TlsCert = None, tls_key: TlsKey = None, supervised: Supervised = False) -> None:
+    """Serve the HTTP command API."""
+    from command_api.role import run_api
+
+    async def run(settings: Settings, stop: asyncio.Event) -> None:
+        await run_api(with_tls(settings, tls_cert, tls_key), stop)
+
+    _run("api", run, supervised)
+
+
+def with_tls(settings: Settings, cert: str | None, key: str | None) -> Settings:
+    """The settings, with what was given on the command line before what was configured."""
+    chosen = (cert or settings.tls_cert, key or settings.tls_key)
+    tls_cert, tls_key = (str(Path(file).absolute()) if file else "" for file in chosen)
+    return msgspec.structs.replace(settings, tls_cert=tls_cert, tls_key=tls_key)
+
+
+def projector(supervised: Supervised = False) -> None:
+    """Give facts their versions: lock-facts → lock-events, and fold the read model."""
+    from projector.role import run_projector
+
+    _run("projector", run_projector, supervised)
+
+
+def fanout(supervised: Supervised = False) -> None:
+    """Deliver to partners: lock-events → partner topics."""
+    from fanout.role import run_fanout
+
+    _run("fanout", run_fanout, supervised)
+
+
+def _run(name: str, role: RunRole, supervised: bool) -> None:
+    keep_private()
+    try:
+        settings = needs_broker(load_settings())
+    except LockstreamError as error:
+        raise fail(error) from error
+    set_up_logs(settings.log_level)
+
+    async def run(stop: asyncio.Event) -> None:
+        if supervised:
+            _stop_with_supervisor(stop)
+        await role(settings, stop)
+
+    raise typer.Exit(run_role(name, run))
+
+
+def _stop_with_supervisor(stop: asyncio.Event) -> None:
+    """Standard input is a pipe from the supervisor: when that dies, however it dies, it closes."""
+    loop = asyncio.get_running_loop()
+    descriptor = sys.stdin.fileno()
+    os.set_blocking(descriptor, False)
+
+    def readable() -> None:
+        if os.read(descriptor, 1024) == b"":
+            loop.remove_reader(descriptor)
+            stop.set()
+
+    loop.add_reader(descriptor, readable)
+
+
+def broker(
+    port: Annotated[
+        int | None, typer.Option(help="A wish: a port that is taken gets another.")
+    ] = None,
+) -> None:
+    """Run a local Apache Kafka in the foreground; its data stays in the state folder."""
+    from eventlog.local.local_broker import LocalBroker
+
+    try:
+        settings = load_settings()
+        keep_private()
+        make_private(settings.state_dir / "broker")
+        running = LocalBroker.start(settings.state_dir / "broker", port=port, progress=say)
+    except LockstreamError as error:
+        raise fail(error) from error
+    say(f"Kafka answers on {running.bootstrap_servers}; Ctrl-C stops it")
+    stopping = False
+
+    def ask_to_stop(number: int, frame: object) -> None:
+        nonlocal stopping
+        stopping = True
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, ask_to_stop)
+    while not stopping and running.poll() is None:
+        time.sleep(0.1)
+    code = running.poll()
+    running.stop()
+    if code is not None:
+        say(f"lockstream: Kafka stopped (exit code {code}); see {settings.state_dir}/broker")
+        raise typer.Exit(1)
+
+
+ROLES: Mapping[str, Callable[..., None]] = {
+    "api": api,
+    "projector": projector,
+    "fanout": fanout,
+    "broker": broker,
+}

@@ -1,0 +1,160 @@
+"""Keeps processes running: one that dies is started again, at once, then with growing pauses."""
+
+import asyncio
+import contextlib
+import os
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+
+from operations.shared.console import say
+from runtime.errors import ConfigurationError
+from runtime.process import first_of
+
+FIRST_PAUSE_S = 0.0
+LONGEST_PAUSE_S = 10.0
+STABLE_S = 30.0
+STOP_S = 20.0
+LOG_BYTES = 10_000_000
+LOG_WATCH_S = 2.0
+BAD_CONFIGURATION = 2
+
+
+class Command(msgspec.Struct, frozen=True):
+    """``arguments``: of the process; ``environment``: all of it; ``log``: where its output goes."""
+
+    name: str
+    arguments: Sequence[str]
+    environment: Mapping[str, str]
+    log: Path
+
+
+class Supervised:
+    """One process, kept running until ``stop``. It gets a session of its own, so that a terminal's
+    Ctrl-C reaches the supervisor only, and a pipe as its standard input, which closes when the
+    supervisor dies."""
+
+    def __init__(
+        self,
+        command: Command,
+        on_start: Callable[[], None],
+        *,
+        longest_pause_s: float = LONGEST_PAUSE_S,
+        tell: Callable[[str], None] = say,
+    ) -> None:
+        self._command = command
+        self._on_start = on_start
+        self._longest_pause_s = longest_pause_s
+        self._tell = tell
+        self._process: asyncio.subprocess.Process | None = None
+        self._stopping = asyncio.Event()
+        self._starting = asyncio.Lock()
+
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid if self._process is not None else None
+
+    async def run(self) -> None:
+        """Returns after ``stop``.
+
+        Raises:
+            ConfigurationError: it ended because of its configuration: to try again is no use.
+        """
+        keeping_small = asyncio.create_task(self._keep_log_small())
+        try:
+            await self._keep_running()
+        finally:
+            keeping_small.cancel()
+
+    async def _keep_log_small(self) -> None:
+        while True:
+            await asyncio.sleep(LOG_WATCH_S)
+            await asyncio.to_thread(_keep_small, self._command.log)
+
+    async def _keep_running(self) -> None:
+        pause = FIRST_PAUSE_S
+        while not self._stopping.is_set():
+            begun = time.monotonic()
+            async with self._starting:
+                if self._stopping.is_set():
+                    return
+                process = await self._start()
+            code = await process.wait()
+            if self._stopping.is_set():
+                return
+            if code == BAD_CONFIGURATION:
+                said = await asyncio.to_thread(_last_line, self._command.log)
+                raise ConfigurationError(said)
+            if time.monotonic() - begun > STABLE_S:
+                pause = FIRST_PAUSE_S
+            self._tell(
+                f"{self._command.name} ended ({_describe(code)}), starting it again"
+                + (f" in {pause:.1f} s" if pause else "")
+                + f"; see {self._command.log}"
+            )
+            await first_of(self._stopping, timeout_s=pause)
+            pause = min(self._longest_pause_s, max(0.5, pause * 2))
+
+    async def _start(self) -> asyncio.subprocess.Process:
+        with self._command.log.open("ab") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                *self._command.arguments,
+                env=dict(self._command.environment),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        self._on_start()
+        return self._process
+
+    async def stop(self) -> None:
+        """SIGTERM, and SIGKILL for one that does not end in 20 s."""
+        process = await self._last_started()
+        if process is None or process.returncode is not None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            process.terminate()
+        try:
+            async with asyncio.timeout(STOP_S):
+                await process.wait()
+        except TimeoutError:
+            self._tell(f"{self._command.name} did not stop in {STOP_S:.0f} s and is killed")
+            await self.kill()
+
+    async def kill(self) -> None:
+        """SIGKILL, and it is not started again."""
+        process = await self._last_started()
+        if process is None or process.returncode is not None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+
+    async def _last_started(self) -> asyncio.subprocess.Process | None:
+        """The last there will be: one that is being started just now is waited for."""
+        self._stopping.set()
+        async with self._starting:
+            return self._process
+
+
+def _describe(code: int) -> str:
+    return f"signal {-code}" if code < 0 else f"exit code {code}"
+
+
+def _last_line(log: Path) -> str:
+    lines = log.read_text(errors="replace").splitlines()
+    return lines[-1].removeprefix("lockstream: ") if lines else f"see {log}"
+
+
+def _keep_small(log: Path) -> None:
+    """Keeps one older part. The process goes on writing at the end of the same file (it appends):
+    what it writes between the copy and the cut is not kept."""
+    # On a full disk, say: it is tried again.
+    with contextlib.suppress(OSError):
+        if log.stat().st_size > LOG_BYTES:
+            shutil.copyfile(log, log.with_suffix(".log.1"))
+            os.truncate(log, 0)

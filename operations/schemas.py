@@ -1,0 +1,75 @@
+"""``lockstream schemas``: the descriptions of the HTTP API and the topics, as files."""
+
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+
+from command_api.openapi import openapi_document
+from operations.shared.configuration import fail, load_settings
+from operations.shared.console import print_json, say
+from operations.shared.output_files import OutputFolder, output_errors, whole
+from runtime.errors import LockstreamError
+from runtime.settings import Settings
+from schemas.descriptions.asyncapi import asyncapi_document
+from schemas.descriptions.published import PUBLISHED
+from schemas.json_schemas import Json
+
+schemas = typer.Typer(no_args_is_help=True, help="Descriptions of the HTTP API and the topics.")
+
+
+@schemas.callback()
+def _group() -> None:
+    """With one verb only, Typer would make the group that verb."""
+
+
+@schemas.command("export")
+def export_schemas(
+    folder: Annotated[
+        Path, typer.Option("--to", metavar="FOLDER", help="Made if it isn't there.")
+    ] = Path("schemas"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")] = False,
+) -> None:
+    """Write openapi.json, asyncapi.json and a JSON Schema of each record type.
+
+    They describe this version, and the topics as the settings name them; nothing has to run. A
+    record type is called as its topic and type: lock-events.TempKeyUsed.json; the headers of a
+    topic's records are lock-events.headers.json."""
+    try:
+        documents = export_documents(load_settings())
+        written = write_documents(folder, documents)
+    except LockstreamError as error:
+        raise fail(error) from error
+    if as_json:
+        print_json({"files": [str(file) for file in written]})
+    else:
+        say(f"{len(written)} files in {folder}")
+
+
+def export_documents(settings: Settings) -> dict[str, Json]:
+    """All documents by file name."""
+    product = version("lockstream")
+    return {
+        "openapi.json": openapi_document(product),
+        "asyncapi.json": asyncapi_document(product, settings.topics, settings.replication_factor),
+        **{f"{schema.name}.json": schema.json_schema() for schema in PUBLISHED},
+    }
+
+
+def write_documents(folder: Path, documents: Mapping[str, Json]) -> list[Path]:
+    """Returns the files: all of them new, or as they were before.
+
+    Raises:
+        ConfigurationError: they can't be written there.
+    """
+    with (
+        whole(OutputFolder("--to", folder, documents.__contains__)) as output,
+        output_errors("--to", folder),
+    ):
+        for name, document in documents.items():
+            text = msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n"
+            output.path(name).write_bytes(text)
+    return [folder / name for name in documents]

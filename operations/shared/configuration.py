@@ -1,0 +1,69 @@
+"""Where a verb's settings come from, and how it says what is wrong. Imports little: the roles start
+with it, and start again after a crash.
+"""
+
+import os
+from pathlib import Path
+
+import msgspec
+import typer
+
+from operations.shared.console import say
+from runtime.errors import (
+    ConfigurationError,
+    KafkaRefused,
+    LockstreamError,
+    PartitionsChanged,
+)
+from runtime.settings import Settings, read_settings, unknown_variables
+
+DOTENV = Path(".env")
+DEMO_ENV = "demo.env"
+
+
+def load_settings(*, tell: bool = True) -> Settings:
+    """Environment, ``.env``, and below both what ``lockstream up`` has written for its own
+    installation. ``tell``: of variables that have no effect.
+
+    Raises:
+        ConfigurationError: a variable has a value that it can't have.
+    """
+    settings = read_settings(os.environ, DOTENV)
+    if tell:
+        tell_of_unknown_variables()
+    running = read_settings({}, settings.state_dir / DEMO_ENV)
+    if settings.kafka_bootstrap_servers not in ("", running.kafka_bootstrap_servers):
+        return settings
+    return msgspec.structs.replace(
+        settings,
+        kafka_bootstrap_servers=running.kafka_bootstrap_servers,
+        read_model_url=settings.read_model_url or running.read_model_url,
+        health_pages=settings.health_pages or running.health_pages,
+    )
+
+
+def tell_of_unknown_variables() -> None:
+    """
+    Raises:
+        ConfigurationError: ``.env`` can't be read.
+    """
+    for warning in unknown_variables(os.environ, DOTENV):
+        say(f"lockstream: {warning}")
+
+
+def needs_broker(settings: Settings) -> Settings:
+    """
+    Raises:
+        ConfigurationError: no broker is named.
+    """
+    if not settings.kafka_bootstrap_servers:
+        raise ConfigurationError(
+            "KAFKA_BOOTSTRAP_SERVERS is not set, and no `lockstream up` has run in this folder"
+        )
+    return settings
+
+
+def fail(error: LockstreamError) -> typer.Exit:
+    say(f"lockstream: {error}")
+    by_us = isinstance(error, ConfigurationError | KafkaRefused | PartitionsChanged)
+    return typer.Exit(2 if by_us else 1)

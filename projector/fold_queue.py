@@ -1,0 +1,223 @@
+"""Folds what the partitions have committed into the read model: one database transaction for what
+several partitions have piled up. Behind the answers to commands, not in their way.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Sequence
+from typing import Protocol
+
+import msgspec
+
+from projector.metrics import ProjectorMetrics
+from read_model.fold import Stretch
+from read_model.store import ReadModel, ReadModelMoved
+from runtime.errors import LockstreamError, ReadModelUnavailable, StreamViolation
+from runtime.process import first_of
+from runtime.readiness import Readiness
+
+log = logging.getLogger(__name__)
+
+PENDING_EVENTS = 20_000
+"""More than this many committed and not yet folded, and the partitions wait."""
+PENDING_BYTES = 32 * 1024 * 1024
+"""The same for what these take, however few they are."""
+TRANSACTION_EVENTS = 4_000
+COLLECT_S = 0.02
+"""Seconds that more may pile up before it is folded in: a database transaction costs nearly as much
+for one event as for twenty, and what it takes is missing to the answers that are under way."""
+RETRY_S = 0.25
+WATCH_EVERY_S = 2.0
+OBSTACLE = "read model"
+
+
+class Owner(Protocol):
+    """The partition that a stretch comes from."""
+
+    def folded(self, batch: int, stretch: Stretch) -> None:
+        """The read model holds everything up to this batch, whose stretch this was."""
+
+    def fold_failed(self, error: LockstreamError) -> None:
+        """Its stretch can't be folded in; nothing of it after this one will be either."""
+
+
+class Pending(msgspec.Struct, frozen=True):
+    owner: Owner
+    batch: int
+    stretch: Stretch
+
+    @property
+    def size(self) -> int:
+        return len(self.stretch.events) + len(self.stretch.parked)
+
+    @property
+    def bytes(self) -> int:
+        return sum(len(event.value) for event in self.stretch.events)
+
+
+class Watched(msgspec.Struct, frozen=True):
+    """What the model held of a partition when it was last looked at or folded into."""
+
+    owner: Owner
+    generation: int
+    next_offset: int
+
+
+class FoldQueue:
+    def __init__(
+        self, read_model: ReadModel, readiness: Readiness, metrics: ProjectorMetrics
+    ) -> None:
+        self._read_model = read_model
+        self._readiness = readiness
+        self._metrics = metrics
+        self._pending: list[Pending] = []
+        self._size = 0
+        self._bytes = 0
+        self._changed = asyncio.Event()
+        self._plenty = asyncio.Event()
+        self._room = asyncio.Event()
+        self._room.set()
+        self._watched: dict[int, Watched] = {}
+        self._watched_at = 0.0
+
+    @property
+    def size(self) -> int:
+        """Events and parked facts committed and not yet folded in."""
+        return self._size
+
+    async def submit(self, pending: Pending) -> None:
+        """Waits while the queue is full."""
+        await self._room.wait()
+        self._pending.append(pending)
+        self._size += pending.size
+        self._bytes += pending.bytes
+        if self._size >= TRANSACTION_EVENTS:
+            self._plenty.set()
+        if self._size >= PENDING_EVENTS or self._bytes >= PENDING_BYTES:
+            self._room.clear()
+        self._changed.set()
+
+    def drop(self, partition: int) -> None:
+        """Forgets what waits of this partition: its new owner reads it again from the log."""
+        self._watched.pop(partition, None)
+        dropped = [p for p in self._pending if p.stretch.partition == partition]
+        self._remove(dropped)
+
+    def _remove(self, gone: Sequence[Pending]) -> None:
+        numbers = {id(pending) for pending in gone}
+        self._bytes -= sum(p.bytes for p in self._pending if id(p) in numbers)
+        self._pending = [p for p in self._pending if id(p) not in numbers]
+        self._size = sum(p.size for p in self._pending)
+        if self._size < TRANSACTION_EVENTS:
+            self._plenty.clear()
+        if self._size < PENDING_EVENTS // 2 and self._bytes < PENDING_BYTES // 2:
+            self._room.set()
+
+    def watch(self, partition: int, owner: Owner, generation: int, folded_to: int) -> None:
+        """From now on the owner is told if the model no longer holds what it held up to here, or
+        is of another generation: emptied and filled again, however quickly."""
+        self._watched[partition] = Watched(owner, generation, folded_to)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Folds until ``stop`` is set and the queue is empty, or the read model is away then."""
+        while not (stop.is_set() and not self._pending):
+            if not self._pending:
+                self._changed.clear()
+                await first_of(self._changed, stop, timeout_s=WATCH_EVERY_S)
+                await first_of(self._plenty, stop, timeout_s=COLLECT_S)
+            if time.monotonic() - self._watched_at >= WATCH_EVERY_S:
+                self._watched_at = time.monotonic()
+                await self._watch()
+            if self._pending and not await self._fold_next() and stop.is_set():
+                log.warning("the read model is away: it will be caught up at the next start")
+                return
+
+    async def _fold_next(self) -> bool:
+        """Folds the oldest of what is pending; False if the read model is away."""
+        taken = self._oldest()
+        try:
+            await self._apply_or_blame(taken)
+        except ReadModelUnavailable as error:
+            self._readiness.block(OBSTACLE, str(error))
+            await asyncio.sleep(RETRY_S)
+            return False
+        self._readiness.clear(OBSTACLE)
+        self._remove(taken)
+        return True
+
+    async def _apply_or_blame(self, taken: list[Pending]) -> None:
+        try:
+            await self._apply(taken)
+        except (ReadModelMoved, StreamViolation):
+            await self._apply_one_by_one(taken)
+
+    def _oldest(self) -> list[Pending]:
+        taken: list[Pending] = []
+        size = 0
+        for pending in self._pending:
+            if taken and size + pending.size > TRANSACTION_EVENTS:
+                break
+            taken.append(pending)
+            size += pending.size
+        return taken
+
+    async def _apply_one_by_one(self, taken: list[Pending]) -> None:
+        """Finds whose fault it is: that partition is told, the others go on."""
+        failed: set[int] = set()
+        for pending in taken:
+            if pending.stretch.partition in failed:
+                continue
+            try:
+                await self._apply([pending])
+            except (ReadModelMoved, StreamViolation) as error:
+                failed.add(pending.stretch.partition)
+                self._forget(pending.stretch.partition, pending.owner)
+                pending.owner.fold_failed(error)
+
+    async def _apply(self, taken: list[Pending]) -> None:
+        with_events = [p.stretch for p in taken if p.stretch.events]
+        with_parked = [p.stretch for p in taken if p.stretch.parked]
+        with self._metrics.fold.time():
+            # Parked facts first: whoever does not find one may rely on the position of the events.
+            if with_parked:
+                await self._read_model.apply_parked(with_parked)
+            if with_events:
+                await self._read_model.apply(with_events)
+        for pending in taken:
+            pending.owner.folded(pending.batch, pending.stretch)
+            if pending.stretch.events:
+                self._advance(pending)
+
+    def _advance(self, folded: Pending) -> None:
+        """An owner of before, whose fold ends late, says nothing of what is watched now."""
+        watched = self._watched.get(folded.stretch.partition)
+        if watched is not None and watched.owner is folded.owner:
+            self._watched[folded.stretch.partition] = msgspec.structs.replace(
+                watched, next_offset=max(watched.next_offset, folded.stretch.end)
+            )
+
+    def _forget(self, partition: int, owner: Owner) -> None:
+        watched = self._watched.get(partition)
+        if watched is not None and watched.owner is owner:
+            del self._watched[partition]
+
+    async def _watch(self) -> None:
+        """Notices that the model has been emptied or replaced while nothing was to be folded."""
+        try:
+            await self._read_model.notice_replaced_file()
+            progress = await self._read_model.progress()
+        except ReadModelUnavailable as error:
+            self._readiness.block(OBSTACLE, str(error))
+            return
+        self._readiness.clear(OBSTACLE)
+        for partition, watched in list(self._watched.items()):
+            at = progress.events.get(partition)
+            same = progress.generation == watched.generation
+            if not same or at is None or at.next_offset < watched.next_offset:
+                self._forget(partition, watched.owner)
+                watched.owner.fold_failed(
+                    ReadModelMoved(
+                        f"the read model of partition {partition} was emptied or replaced"
+                    )
+                )

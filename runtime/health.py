@@ -1,0 +1,104 @@
+"""The health page of a role: ``/livez``, ``/readyz`` and ``/metrics``, without credentials."""
+
+import asyncio
+import socket
+from collections.abc import Callable
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from runtime.addresses import is_loopback
+from runtime.metrics import RoleMetrics
+from runtime.process import first_of
+from runtime.readiness import Readiness
+from runtime.sockets import listening_sockets
+
+Details = Callable[[], dict[str, object]]
+Admits = Callable[[Request], bool]
+HOST_VARIABLE = "LOCKSTREAM_HEALTH_HOST"
+FORWARDED = ("forwarded", "via", "x-forwarded-for", "x-real-ip")
+
+
+def health_routes(readiness: Readiness, details: Details) -> list[Route]:
+    """``/livez`` answers while the process lives; ``/readyz`` is 503, and why, if it can't work."""
+
+    async def livez(request: Request) -> Response:
+        return JSONResponse({"status": "alive"})
+
+    async def readyz(request: Request) -> Response:
+        body = {
+            "status": "ready" if readiness.ready else "not ready",
+            "obstacles": readiness.obstacles,
+            **details(),
+        }
+        return JSONResponse(body, status_code=200 if readiness.ready else 503)
+
+    return [Route("/livez", livez), Route("/readyz", readyz)]
+
+
+def everybody(request: Request) -> bool:
+    return True
+
+
+def this_machine(request: Request) -> bool:
+    """Whether it came from a process here, and not through a proxy for somebody else."""
+    direct = not any(name in request.headers for name in FORWARDED)
+    return direct and request.client is not None and is_loopback(request.client.host)
+
+
+def metrics_route(metrics: RoleMetrics, admits: Admits = everybody) -> Route:
+    """``/metrics``; there is no such page for a caller that is not admitted."""
+
+    async def show(request: Request) -> Response:
+        if not admits(request):
+            raise HTTPException(404)
+        exposition = await metrics.exposition(request.headers.get("accept", ""))
+        return Response(exposition.body, headers={"Content-Type": exposition.content_type})
+
+    return Route("/metrics", show)
+
+
+class QuietServer(uvicorn.Server):
+    """A uvicorn server that leaves signals to the role it is part of."""
+
+    async def serve_until(self, stop: asyncio.Event, sockets: list[socket.socket]) -> None:
+        """Serves on sockets that listen already until ``stop`` is set, then drains."""
+        ended = asyncio.Event()
+        serving = asyncio.create_task(self._serve(sockets))
+        serving.add_done_callback(lambda _: ended.set())
+        try:
+            await first_of(ended, stop)
+        finally:
+            # Cancelled or not: it must close its sockets.
+            self.should_exit = True
+            await serving
+
+
+async def serve_health(
+    host: str,
+    port: int,
+    readiness: Readiness,
+    details: Details,
+    metrics: RoleMetrics,
+    stop: asyncio.Event,
+    port_variable: str,
+) -> None:
+    """Serves the health page until ``stop`` is set.
+
+    Raises:
+        ConfigurationError: the port can't be listened on.
+    """
+    sockets = await asyncio.to_thread(listening_sockets, host, port, HOST_VARIABLE, port_variable)
+    config = uvicorn.Config(
+        Starlette(routes=[*health_routes(readiness, details), metrics_route(metrics)]),
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        lifespan="off",
+        timeout_graceful_shutdown=2,
+    )
+    await QuietServer(config).serve_until(stop, sockets)

@@ -1,0 +1,196 @@
+"""Topic ``registry``: organisations, API keys, partners, and what operators have decided about
+parked facts. Compacted, one partition.
+
+Key: ``org/<id>``, ``key/<keyId>``, ``key-use/<keyId>``, ``partner/<id>``, ``parked-discard/<id>``
+or ``parked-repair/<partition>:<offset>``. Value: one of
+``Entry``, UTF-8 JSON. Everything is written by the ``lockstream`` command but for ``ApiKeyUse``,
+which the API writes.
+"""
+
+from typing import Annotated, Literal
+
+import msgspec
+
+from schemas.lock_facts import MAX_KEY_ID
+from schemas.primitives import (
+    EventId,
+    Name,
+    Subject,
+    Timestamp,
+    WrittenTime,
+    read_time,
+    write_time,
+)
+from schemas.undecodable import MAX_NUMBER, Undecodable, decode
+
+MAX_TIME = 64
+
+
+class _Kind(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    omit_defaults=True,
+    rename="camel",
+    tag_field="kind",
+):
+    """What all entries have in common on the wire."""
+
+
+class _Entry(_Kind, frozen=True, kw_only=True):
+    created_at: WrittenTime
+
+
+class Organization(_Entry, frozen=True, kw_only=True, tag="organization"):
+    id: Name
+
+
+class ApiKey(_Entry, frozen=True, kw_only=True, tag="apiKey"):
+    """The key itself is shown once and never kept."""
+
+    key_id: str
+    org_id: Name
+    sha256: Annotated[str, msgspec.Meta(description="Hex digest of the whole key")]
+    not_after: WrittenTime | None = None
+    revoked_at: WrittenTime | None = None
+
+
+class ApiKeyUse(_Kind, frozen=True, kw_only=True, tag="apiKeyUse"):
+    """When a key was last used, to the minute. A record of its own, so that no replica that notes
+    a use can write over a revocation. At most one a minute for each key from each replica, and
+    compacted to one."""
+
+    key_id: str
+    last_used_at: Timestamp
+
+
+class PausedAt(msgspec.Struct, frozen=True, rename="camel"):
+    """How far a partner's fan-out had come in one partition when it was paused."""
+
+    next_offset: Annotated[int, msgspec.Meta(description="The next of `lock-events` to be read")]
+    sequence: Annotated[int, msgspec.Meta(description="Of the last record that it was sent")]
+    output_end: Annotated[int, msgspec.Meta(description="Where the partner's topic ended")]
+
+
+class Partner(_Entry, frozen=True, kw_only=True, tag="partner"):
+    """A removed partner keeps its entry, so that nobody else is given its topic."""
+
+    id: Name
+    org_id: Name
+    types: Annotated[
+        tuple[str, ...], msgspec.Meta(description="Event types that it is sent; `*` for all")
+    ]
+    start_offsets: Annotated[
+        tuple[int, ...],
+        msgspec.Meta(description="Per partition of `lock-events`, where its events begin"),
+    ]
+    status: Literal["active", "paused", "removed"] = "active"
+    paused_at: Annotated[
+        tuple[PausedAt, ...],
+        msgspec.Meta(description="Per partition, since the last pause; empty if there was none"),
+    ] = ()
+
+    def begins(self, partitions: int) -> dict[int, int]:
+        """Where its events begin in each partition: at 0 where the registration names none."""
+        offsets = self.start_offsets
+        return {p: offsets[p] if p < len(offsets) else 0 for p in range(partitions)}
+
+
+ParkedPlace = Annotated[
+    str,
+    msgspec.Meta(
+        pattern=r"^[0-9]{1,4}:[0-9]{1,18}\Z",
+        description="PARTITION:OFFSET in `lock-facts.parked`",
+    ),
+]
+
+MAX_PLACES = 1000
+"""In one entry, so that no record grows too large."""
+
+
+class ParkedDiscard(_Entry, frozen=True, kw_only=True, tag="parkedDiscard"):
+    """An operator's word that these parked facts are not to become events. It stays on record
+    when retention has deleted the facts."""
+
+    id: str
+    places: Annotated[tuple[ParkedPlace, ...], msgspec.Meta(max_length=MAX_PLACES)]
+    why: Annotated[str, msgspec.Meta(min_length=1, max_length=500)]
+    by: Subject
+
+
+class ParkedRepair(_Entry, frozen=True, kw_only=True, tag="parkedRepair"):
+    """A parked fact was put back repaired, under another event id, or under its first. The
+    latest repair counts."""
+
+    place: ParkedPlace
+    event_id: EventId
+    by: Subject
+
+
+Entry = Organization | ApiKey | ApiKeyUse | Partner | ParkedDiscard | ParkedRepair
+
+_decoder: msgspec.json.Decoder[Entry] = msgspec.json.Decoder(Entry)
+_encoder = msgspec.json.Encoder()
+
+
+def entry_key(entry: Entry) -> bytes:
+    match entry:
+        case Organization():
+            return f"org/{entry.id}".encode()
+        case ApiKey():
+            return f"key/{entry.key_id}".encode()
+        case ApiKeyUse():
+            return f"key-use/{entry.key_id}".encode()
+        case Partner():
+            return f"partner/{entry.id}".encode()
+        case ParkedDiscard():
+            return f"parked-discard/{entry.id}".encode()
+        case ParkedRepair():
+            return f"parked-repair/{entry.place}".encode()
+
+
+def decode_entry(value: bytes) -> Entry:
+    """
+    Raises:
+        Undecodable: not an entry of a known kind, or what it says can't be so.
+    """
+    entry = decode(_decoder, value)
+    wrong = _wrong(entry)
+    if wrong is not None:
+        raise Undecodable(wrong)
+    return entry
+
+
+def _wrong(entry: Entry) -> str | None:
+    """What would stop whoever uses the entry. Not in the types: these were published without."""
+    times: list[str | None]
+    match entry:
+        case Organization() | ParkedDiscard() | ParkedRepair():
+            times = [entry.created_at]
+        case ApiKeyUse():
+            times = [entry.last_used_at]
+        case ApiKey():
+            times = [entry.created_at, entry.not_after, entry.revoked_at]
+            if not entry.sha256.isascii():
+                return "its sha256 is no hex digest"
+        case Partner():
+            times = [entry.created_at]
+            if not all(0 <= offset <= MAX_NUMBER for offset in entry.start_offsets):
+                return "one of its start offsets is none"
+    if isinstance(entry, ApiKey | ApiKeyUse) and len(entry.key_id) > MAX_KEY_ID:
+        return f"its key id is longer than {MAX_KEY_ID} characters"
+    if not all(time is None or _is_time(time) for time in times):
+        return "one of its times is none"
+    return None
+
+
+def _is_time(text: str) -> bool:
+    try:
+        write_time(read_time(text))
+    except (ValueError, OverflowError):
+        return False
+    return len(text) <= MAX_TIME
+
+
+def encode_entry(entry: Entry) -> bytes:
+    return _encoder.encode(entry)

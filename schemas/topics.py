@@ -1,0 +1,116 @@
+"""Topic names, and which partition a lock lives in.
+
+All lock topics of one installation have the same partition count, so partition ``p`` of one topic
+holds the same locks as partition ``p`` of another.
+"""
+
+from functools import lru_cache
+
+import msgspec
+
+DAY_MS = 24 * 60 * 60 * 1000
+MAX_RECORD_BYTES = 1_048_588
+"""Kafka's own default for ``max.message.bytes``."""
+MAX_TOPIC_NAME = 249
+"""Source: ``org.apache.kafka.common.internals.Topic``."""
+MAX_OUTPUT_BYTES = 2 * MAX_RECORD_BYTES
+"""Of the topics that a stage writes: the largest record that Kafka takes into their input must
+still fit with our headers added."""
+
+
+class LockTopics(msgspec.Struct, frozen=True):
+    """One installation's topics. ``prefix`` is put before each name; ``partitions``: how many each
+    has, but for the registry, which has one."""
+
+    prefix: str
+    partitions: int
+
+    @property
+    def numbers(self) -> list[int]:
+        return list(range(self.partitions))
+
+    def partition_of(self, lock_id: int) -> int:
+        return partition_of(lock_id, self.partitions)
+
+    @property
+    def lock_facts(self) -> str:
+        return f"{self.prefix}lock-facts"
+
+    @property
+    def lock_events(self) -> str:
+        return f"{self.prefix}lock-events"
+
+    @property
+    def parked_facts(self) -> str:
+        return f"{self.prefix}lock-facts.parked"
+
+    @property
+    def registry(self) -> str:
+        return f"{self.prefix}registry"
+
+    def partner_events(self, partner_id: str) -> str:
+        return f"{self.prefix}partner.{partner_id}.lock-events"
+
+    def partner_of(self, topic: str) -> str | None:
+        """The partner whose events the topic holds; None if it holds none's."""
+        begin, end = f"{self.prefix}partner.", ".lock-events"
+        if not (topic.startswith(begin) and topic.endswith(end)):
+            return None
+        return topic[len(begin) : -len(end)] or None
+
+    def group(self, name: str) -> str:
+        """The consumer group ``name`` (``projector``, ``fanout.<partnerId>``)."""
+        return f"{self.prefix}{name}"
+
+    def fanout_group(self, partner_id: str) -> str:
+        return self.group(f"fanout.{partner_id}")
+
+    def fanout_transactional_prefix(self, partner_id: str) -> str:
+        """Of ``<prefix>.<partition>``."""
+        return f"fanout.{partner_id}.{self.lock_events}"
+
+
+def collides(one: str, other: str) -> bool:
+    """Whether Kafka refuses to have both topics: in names of metrics '.' and '_' are the same.
+
+    Source: ``org.apache.kafka.common.internals.Topic.hasCollision``.
+    """
+    return one.replace(".", "_") == other.replace(".", "_")
+
+
+def lock_key(lock_id: int) -> bytes:
+    """The record key of a lock: its id in ASCII decimal."""
+    return b"%d" % lock_id
+
+
+@lru_cache(maxsize=65536)
+def partition_of(lock_id: int, partitions: int) -> int:
+    """The partition a lock lives in: what Kafka's own default partitioner gives for its key.
+
+    Source: ``org.apache.kafka.clients.producer.internals.BuiltInPartitioner``.
+    """
+    return (murmur2(lock_key(lock_id)) & 0x7FFFFFFF) % partitions
+
+
+def murmur2(data: bytes) -> int:
+    """MurmurHash2, 32 bits, with Kafka's seed; unsigned.
+
+    Source: ``org.apache.kafka.common.utils.Utils.murmur2``.
+    """
+    multiplier = 0x5BD1E995
+    mask = 0xFFFFFFFF
+    h = 0x9747B28C ^ len(data)
+    whole = len(data) & ~3
+    for i in range(0, whole, 4):
+        k = int.from_bytes(data[i : i + 4], "little")
+        k = (k * multiplier) & mask
+        k ^= k >> 24
+        k = (k * multiplier) & mask
+        h = ((h * multiplier) & mask) ^ k
+    tail = data[whole:]
+    if tail:
+        h ^= int.from_bytes(tail, "little")
+        h = (h * multiplier) & mask
+    h ^= h >> 13
+    h = (h * multiplier) & mask
+    return h ^ (h >> 15)
