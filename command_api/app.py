@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from command_api.admission import ANSWER_HEADERS
 from command_api.bodies import (
     EventBody,
     EventPageBody,
@@ -20,17 +21,15 @@ from command_api.bodies import (
     PendingBody,
     RecordedBody,
 )
-from command_api.commands import Pending, Recorded, UseTempKeyHandler
-from command_api.credentials import Doorkeeper, Principal
-from command_api.door import ANSWER_HEADERS
+from command_api.commands import Accepted, Recorded, UseTempKeyHandler
+from command_api.credentials import Authenticator, Principal
 from command_api.errors import (
     NotFound,
     VersionNotReached,
     on_error,
     on_http_exception,
 )
-from command_api.lookups import Lookups, Unseen
-from command_api.pending_facts import PendingFacts
+from command_api.fact_search import FactSearch
 from command_api.rate_limits import RateLimits
 from command_api.requests import (
     ShowLock,
@@ -39,6 +38,7 @@ from command_api.requests import (
     read_show_lock,
     read_use_temp_key,
 )
+from command_api.stream_view import StreamView, Unseen
 from read_model.rows import LockRow, ParkedRow
 from read_model.store import ReadModel
 from runtime.errors import LockstreamError, ReadModelUnavailable
@@ -53,21 +53,21 @@ POLL_S = 0.01
 class Api:
     def __init__(
         self,
-        doorkeeper: Doorkeeper,
+        authenticator: Authenticator,
         rate_limits: RateLimits,
         handler: UseTempKeyHandler,
-        lookups: Lookups,
+        stream: StreamView,
         read_model: ReadModel,
-        pending_facts: PendingFacts,
+        fact_search: FactSearch,
         partitions: int,
         answer_timeout_s: float,
     ) -> None:
-        self._doorkeeper = doorkeeper
+        self._doorkeeper = authenticator
         self._rate_limits = rate_limits
         self._handler = handler
-        self._lookups = lookups
+        self._stream = stream
         self._read_model = read_model
-        self._pending_facts = pending_facts
+        self._fact_search = fact_search
         self._partitions = partitions
         self._answer_timeout_s = answer_timeout_s
 
@@ -82,7 +82,7 @@ class Api:
     async def _admit(self, request: Request) -> Principal:
         """
         Raises:
-            Unauthenticated, Forbidden, IssuerUnavailable: see ``Doorkeeper``.
+            Unauthenticated, Forbidden, IssuerUnavailable: see ``Authenticator``.
             RateLimited: the organisation, or this key, asks too often.
         """
         principal = await self._doorkeeper.admit(request)
@@ -101,7 +101,7 @@ class Api:
             body,
         )
         answer = await self._handler.handle(command, principal)
-        if isinstance(answer, Pending):
+        if isinstance(answer, Accepted):
             return _json(
                 PendingBody(True, answer.lock_uuid, answer.event_id),
                 status=202,
@@ -129,7 +129,7 @@ class Api:
         deadline = loop.time() + self._answer_timeout_s
         pause = POLL_S
         while True:
-            lock = await self._lookups.shown_lock(lock_id, principal.org_id)
+            lock = await self._stream.shown_lock(lock_id, principal.org_id)
             if lock.row is not None and lock.row.version >= least:
                 return lock.row
             if loop.time() + pause > deadline:
@@ -143,7 +143,7 @@ class Api:
         principal = await self._admit(request)
         page = read_list_events(_as_sent(request, "id"), request.query_params.multi_items())
         lock_id = page.lock_id
-        lock = await self._lookups.lock_of(lock_id, principal.org_id)
+        lock = await self._stream.lock_of(lock_id, principal.org_id)
         rows, position = await self._read_model.events_of(
             lock_id,
             partition_of(lock_id, self._partitions),
@@ -151,7 +151,7 @@ class Api:
             page.after_version,
             page.limit + 1,
         )
-        self._lookups.check_history(lock_id, position)
+        self._stream.check_history(lock_id, position)
         listed = [_listed(decode_event(row.value)) for row in rows[: page.limit]]
         more = len(rows) > page.limit
         body = EventPageBody(lock_id, lock.lock_uuid, listed, listed[-1].version if more else None)
@@ -160,7 +160,7 @@ class Api:
     async def show_event(self, request: Request) -> Response:
         principal = await self._admit(request)
         event_id = read_event_id(_as_sent(request, "event_id"), request.query_params.multi_items())
-        fate = await self._lookups.fate_of(event_id, principal.org_id)
+        fate = await self._stream.fate_of(event_id, principal.org_id)
         if isinstance(fate, Unseen):
             return await self._show_pending(event_id, fate, principal)
         if isinstance(fate, ParkedRow):
@@ -171,7 +171,7 @@ class Api:
         pending = self._handler.pending(event_id)
         if pending is not None and pending.org_id == principal.org_id:
             return _json(EventStatusBody(event_id, "pending", pending.lock_id))
-        fact = await self._pending_facts.find(event_id, unseen.begins)
+        fact = await self._fact_search.find(event_id, unseen.begins)
         if fact is None or fact.actor.org_id != principal.org_id:
             raise NotFound
         return _json(EventStatusBody(event_id, "pending", fact.lock_id))

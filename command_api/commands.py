@@ -11,8 +11,7 @@ import msgspec
 import uuid_utils
 
 from command_api.credentials import Principal
-from command_api.errors import KeyReused, NotFound
-from command_api.lookups import Lookups
+from command_api.errors import IdempotencyKeyReused, NotFound
 from command_api.metrics import ApiMetrics
 from command_api.recent_events import (
     Expected,
@@ -22,6 +21,7 @@ from command_api.recent_events import (
     SeenEvent,
 )
 from command_api.requests import UseTempKey
+from command_api.stream_view import StreamView
 from eventlog.publisher import FactPublisher, Published
 from eventlog.watch import OBSTACLE, REFUSAL
 from runtime.errors import (
@@ -49,7 +49,7 @@ class Recorded(msgspec.Struct, frozen=True):
     replayed: bool
 
 
-class Pending(msgspec.Struct, frozen=True):
+class Accepted(msgspec.Struct, frozen=True):
     """The fact is durable; its version isn't known yet."""
 
     event_id: UUID
@@ -66,27 +66,27 @@ class UseTempKeyHandler:
 
     def __init__(
         self,
-        lookups: Lookups,
+        stream: StreamView,
         recent: RecentEvents,
         publisher: FactPublisher,
         readiness: Readiness,
         metrics: ApiMetrics,
         answer_timeout_s: float,
     ) -> None:
-        self._lookups = lookups
+        self._stream = stream
         self._recent = recent
         self._publisher = publisher
         self._readiness = readiness
         self._metrics = metrics
         self._answer_timeout_s = answer_timeout_s
-        self._under_way: dict[UUID, tuple[UseTempKey, asyncio.Task[Recorded | Pending]]] = {}
+        self._under_way: dict[UUID, tuple[UseTempKey, asyncio.Task[Recorded | Accepted]]] = {}
         self._pending: OrderedDict[UUID, PendingFact] = OrderedDict()
 
-    async def handle(self, command: UseTempKey, principal: Principal) -> Recorded | Pending:
+    async def handle(self, command: UseTempKey, principal: Principal) -> Recorded | Accepted:
         """
         Raises:
             NotFound: no such lock, or another organisation's.
-            KeyReused: the key was used for another lock or payload.
+            IdempotencyKeyReused: the key was used for another lock or payload.
             Unavailable: Kafka or the read model can't be asked now.
             KafkaRefused: Kafka does not take facts from us.
         """
@@ -101,7 +101,7 @@ class UseTempKeyHandler:
 
     async def _once(
         self, command: UseTempKey, key: str, principal: Principal, deadline: float
-    ) -> Recorded | Pending:
+    ) -> Recorded | Accepted:
         """Concurrent repeats of one key wait for the same answer. Whether it is an answer to
         their own payload is for the log to say, not for who came first."""
         event_id = event_id_of_idempotency_key(principal.org_id, key)
@@ -124,31 +124,31 @@ class UseTempKeyHandler:
         # The first caller may hang up; the others still want the answer.
         return _judged(await asyncio.shield(task), command, principal)
 
-    def _landed(self, event_id: UUID, task: "asyncio.Task[Recorded | Pending]") -> None:
+    def _landed(self, event_id: UUID, task: "asyncio.Task[Recorded | Accepted]") -> None:
         del self._under_way[event_id]
         if not task.cancelled():
             task.exception()
 
     async def _find_or_record(
         self, event_id: UUID, command: UseTempKey, principal: Principal, deadline: float
-    ) -> Recorded | Pending:
+    ) -> Recorded | Accepted:
         """The key comes before the lock: what was answered once is answered so again, even if the
         lock is another organisation's by now."""
-        found = await _in_time(self._lookups.event(event_id), deadline)
+        found = await _in_time(self._stream.event(event_id), deadline)
         if found is not None:
             return Recorded(found, replayed=True)
         lock = await self._lock(command, principal, deadline)
         return await self._record(event_id, command, principal, lock)
 
     async def _lock(self, command: UseTempKey, principal: Principal, deadline: float) -> LockView:
-        lock = self._lookups.remembered(command.lock_id, principal.org_id)
+        lock = self._stream.remembered(command.lock_id, principal.org_id)
         if lock is not None:
             return lock
-        return await _in_time(self._lookups.lock_of(command.lock_id, principal.org_id), deadline)
+        return await _in_time(self._stream.lock_of(command.lock_id, principal.org_id), deadline)
 
     async def _record(
         self, event_id: UUID, command: UseTempKey, principal: Principal, lock: LockView
-    ) -> Recorded | Pending:
+    ) -> Recorded | Accepted:
         obstacles = self._readiness.obstacles
         if (refusal := obstacles.get(REFUSAL)) is not None:
             raise KafkaRefused(refusal)
@@ -175,7 +175,7 @@ class UseTempKeyHandler:
             if seen is not None:
                 return _recorded(seen, published)
             self._remember_pending(event_id, PendingFact(principal.org_id, command.lock_id))
-            return Pending(event_id, lock.lock_uuid)
+            return Accepted(event_id, lock.lock_uuid)
         finally:
             self._recent.give_up(str(event_id), expected)
 
@@ -225,14 +225,18 @@ def _is_of(outcome: Outcome, published: Published) -> bool:
 
 
 def _judged(
-    answer: Recorded | Pending, command: UseTempKey, principal: Principal, *, repeated: bool = False
-) -> Recorded | Pending:
+    answer: Recorded | Accepted,
+    command: UseTempKey,
+    principal: Principal,
+    *,
+    repeated: bool = False,
+) -> Recorded | Accepted:
     """The answer for one of those that sent the key. ``repeated``: another one brought it about.
 
     Raises:
-        KeyReused: the log holds another lock or payload under the key.
+        IdempotencyKeyReused: the log holds another lock or payload under the key.
     """
-    if isinstance(answer, Pending):
+    if isinstance(answer, Accepted):
         return answer
     event = answer.event
     if (
@@ -242,7 +246,7 @@ def _judged(
         or event.data.temp_key_uuid != command.use.temp_key_uuid
         or event.data.user_id != command.use.user_id
     ):
-        raise KeyReused
+        raise IdempotencyKeyReused
     return Recorded(event, replayed=answer.replayed or repeated)
 
 

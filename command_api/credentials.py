@@ -6,13 +6,13 @@ import msgspec
 from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection
 
+from command_api.api_key_uses import ApiKeyUses
 from command_api.errors import (
     API_KEY_WANTED,
     TOKEN_MISSING,
     Forbidden,
     Unauthenticated,
 )
-from command_api.key_uses import KeyUses
 from command_api.tokens import TokenChecker
 from eventlog.registry import Registry
 from schemas.api_keys import is_valid, key_id_of
@@ -30,8 +30,8 @@ class Principal(msgspec.Struct, frozen=True):
     actor: Actor
 
 
-class Doorkeeper:
-    def __init__(self, tokens: TokenChecker, registry: Registry, uses: KeyUses) -> None:
+class Authenticator:
+    def __init__(self, tokens: TokenChecker, registry: Registry, uses: ApiKeyUses) -> None:
         self._tokens = tokens
         self._registry = registry
         self._uses = uses

@@ -9,7 +9,7 @@ CommandRefused
 ├── VersionNotReached       412, ETag: the version that the lock has
 ├── TooLarge                413, the connection is closed
 ├── UnsupportedMediaType    415, Accept
-├── KeyReused               422
+├── IdempotencyKeyReused               422
 ├── RateLimited             429, Retry-After, RateLimit, RateLimit-Policy
 ├── HeadTooLarge            431, the connection is closed
 └── (Unavailable            503, Retry-After)
@@ -120,7 +120,7 @@ class UnsupportedMediaType(CommandRefused):
     pass
 
 
-class KeyReused(CommandRefused):
+class IdempotencyKeyReused(CommandRefused):
     def __init__(self) -> None:
         super().__init__("This Idempotency-Key was used for another lock or payload; use a new key")
 
@@ -142,7 +142,7 @@ STATUS_OF: Mapping[type[Exception], int] = {
     VersionNotReached: 412,
     TooLarge: 413,
     UnsupportedMediaType: 415,
-    KeyReused: 422,
+    IdempotencyKeyReused: 422,
     RateLimited: 429,
     HeadTooLarge: 431,
     Unavailable: 503,

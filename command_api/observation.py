@@ -8,9 +8,9 @@ import uuid_utils
 from starlette.routing import BaseRoute, Match, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from command_api.admission import PROBES
 from command_api.app import USE_TEMP_KEY
 from command_api.credentials import API_KEY
-from command_api.door import PROBES
 from command_api.metrics import ApiMetrics
 from runtime.logs import AccessLine, AccessLog, RequestIds, request_ids
 from runtime.tracing import Span, Tracing
@@ -47,7 +47,7 @@ OUTCOMES = {
 }
 
 
-class Observed:
+class Observation:
     """``routes``: the application's, for the templates of their paths."""
 
     def __init__(

@@ -5,20 +5,20 @@ import logging
 import sys
 from collections.abc import Sequence
 
+from command_api.admission import Admission
+from command_api.api_key_uses import ApiKeyUses
 from command_api.app import Api, make_app
 from command_api.commands import UseTempKeyHandler
-from command_api.credentials import Doorkeeper
+from command_api.credentials import Authenticator
 from command_api.docs_page import docs_routes
-from command_api.door import Door
+from command_api.fact_search import FactSearch
 from command_api.issuer_keys import IssuerKeys, open_issuer_keys, watch_issuers
-from command_api.key_uses import KeyUses
 from command_api.listening import check_listening, listen, names
-from command_api.lookups import Lookups
 from command_api.metrics import ApiMetrics
-from command_api.observation import Observed
-from command_api.pending_facts import PendingFacts
+from command_api.observation import Observation
 from command_api.rate_limits import RateLimits
 from command_api.recent_events import RecentEvents
+from command_api.stream_view import StreamView
 from command_api.tokens import TokenChecker
 from eventlog.kafka import Kafka, beginnings, connected
 from eventlog.publisher import FactPublisher
@@ -112,27 +112,27 @@ async def _serve(
     parked_tail = Tail(kafka, {topics.parked_facts: parked_begin}, recent.take)
     registry = Registry()
     followed = registry_tail(kafka, topics.registry, registry)
-    lookups = Lookups(read_model, recent, settings.partitions, tail.caught_up, readiness)
+    stream = StreamView(read_model, recent, settings.partitions, tail.caught_up, readiness)
     handler = UseTempKeyHandler(
-        lookups, recent, publisher, readiness, metrics, settings.answer_timeout
+        stream, recent, publisher, readiness, metrics, settings.answer_timeout
     )
-    uses = KeyUses(kafka, topics.registry, registry)
+    uses = ApiKeyUses(kafka, topics.registry, registry)
     tokens = TokenChecker(issuer_keys, settings.jwt_max_lifetime)
     api = Api(
-        Doorkeeper(tokens, registry, uses),
+        Authenticator(tokens, registry, uses),
         RateLimits(
             settings.organization_rate_limit, settings.key_rate_limit, settings.rate_limit_window
         ),
         handler,
-        lookups,
+        stream,
         read_model,
-        PendingFacts(kafka, topics.lock_facts, settings.partitions, SEARCH_S),
+        FactSearch(kafka, topics.lock_facts, settings.partitions, SEARCH_S),
         settings.partitions,
         settings.answer_timeout,
     )
 
     def details() -> dict[str, object]:
-        return {"inFlight": door.in_flight, "waiting": recent.waiting}
+        return {"inFlight": admission.in_flight, "waiting": recent.waiting}
 
     # In a thread: it reads our own version and the page's files.
     docs = await asyncio.to_thread(docs_routes, settings)
@@ -140,17 +140,17 @@ async def _serve(
     if settings.api_metrics != "off":
         admits = this_machine if settings.api_metrics == "local" else everybody
         routes.append(metrics_route(metrics, admits))
-    door = Door(
+    admission = Admission(
         make_app(routes),
         settings.max_in_flight,
         settings.receipt_timeout,
         names(settings.trusted_hosts),
     )
-    metrics.watch(in_flight=lambda: door.in_flight, waiting=lambda: recent.waiting)
+    metrics.watch(in_flight=lambda: admission.in_flight, waiting=lambda: recent.waiting)
     for keys in issuer_keys:
         metrics.watch_issuer(keys.issuer.issuer, keys.age_s)
     access_log = AccessLog(_write_to_stderr) if settings.access_log else None
-    served = Observed(door, routes, metrics, tracing, access_log)
+    served = Observation(admission, routes, metrics, tracing, access_log)
     ended = asyncio.Event()
 
     async def serve() -> None:
@@ -176,7 +176,7 @@ async def _serve(
         for keys in issuer_keys:
             tasks.create_task(keys.follow(ended))
         tasks.create_task(watch_issuers(issuer_keys, readiness, ended))
-        tasks.create_task(lookups.watch(ended))
+        tasks.create_task(stream.watch(ended))
         tasks.create_task(watch_kafka(kafka, watched, readiness, ended))
         if settings.api_health_port:
             tasks.create_task(

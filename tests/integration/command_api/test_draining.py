@@ -57,7 +57,7 @@ async def test_what_is_under_way_at_the_stop_is_answered(listener: Listener) -> 
     await connection.send(HELD)
     await half.send(b"POST /body HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\na")
     async with asyncio.timeout(10):
-        while listener.door.in_flight < 2:  # noqa: ASYNC110
+        while listener.admission.in_flight < 2:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
     listener.stop.set()
     await refused(listener)
@@ -88,7 +88,7 @@ async def test_a_head_that_is_half_there_when_the_idle_are_closed_is_answered(
 async def test_what_the_kernel_has_connected_before_the_stop_is_answered(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Nothing is awaited between the two: the listener has not been asked for it yet."""
+    """Nothing is awaited between the two: the listener has not been api for it yet."""
     callers: list[socket.socket] = []
 
     class LateStop(DrainingServer):

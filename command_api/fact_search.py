@@ -11,7 +11,7 @@ from schemas.lock_facts import Fact, decode_fact
 from schemas.undecodable import Undecodable
 
 
-class PendingFacts:
+class FactSearch:
     """Reads what the projector has not folded in yet. One search at a time, with a deadline."""
 
     def __init__(self, kafka: Kafka, topic: str, partitions: int, timeout_s: float) -> None:

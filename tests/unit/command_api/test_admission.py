@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
-from command_api.door import Door
+from command_api.admission import Admission
 from command_api.errors import InvalidRequest, NotReceivedInTime, TooLarge
 
 SCOPE: Scope = {"type": "http", "method": "POST", "path": "/", "headers": []}
@@ -39,7 +39,7 @@ async def received(*messages: Message, receipt_timeout_s: float = 10.0) -> int:
         pass
 
     async with asyncio.timeout(10):
-        await Door(read, 1, receipt_timeout_s)({**SCOPE}, receive, send)
+        await Admission(read, 1, receipt_timeout_s)({**SCOPE}, receive, send)
     return total
 
 

@@ -23,7 +23,7 @@ ANSWER_HEADERS = "answer_headers"
 """In the request's state: headers that whoever admitted the caller wants in the answer."""
 
 
-class Door:
+class Admission:
     """Wraps the application. Everything it answers has the shape of all errors."""
 
     def __init__(

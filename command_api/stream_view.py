@@ -41,7 +41,7 @@ class Unseen(msgspec.Struct, frozen=True):
     begins: Mapping[int, int]
 
 
-class Lookups:
+class StreamView:
     def __init__(
         self,
         read_model: ReadModel,

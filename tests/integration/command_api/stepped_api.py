@@ -12,12 +12,12 @@ from starlette.requests import HTTPConnection
 
 from command_api.app import Api, make_app
 from command_api.commands import UseTempKeyHandler
-from command_api.credentials import Doorkeeper, Principal
-from command_api.lookups import Lookups
+from command_api.credentials import Authenticator, Principal
+from command_api.fact_search import FactSearch
 from command_api.metrics import ApiMetrics
-from command_api.pending_facts import PendingFacts
 from command_api.rate_limits import RateLimits
 from command_api.recent_events import RecentEvents
+from command_api.stream_view import StreamView
 from eventlog.kafka import Kafka, Record
 from eventlog.publisher import FactPublisher, Published
 from eventlog.topic_setup import ensure_installation
@@ -90,7 +90,7 @@ class SteppedPublisher(FactPublisher):
         return self.last
 
 
-class TrustingDoorkeeper(Doorkeeper):
+class TrustingAuthenticator(Authenticator):
     """Believes the organisation and the key that are named."""
 
     def __init__(self) -> None:
@@ -103,7 +103,7 @@ class TrustingDoorkeeper(Doorkeeper):
         return Principal(org_id, actor)
 
 
-class Asked:
+class SteppedApi:
     """``caught_up`` and ``readiness``: as the role keeps them; ``begin``: the tail's, of the
     partition of lock 7."""
 
@@ -130,11 +130,11 @@ class Asked:
         )
         self.caught_up = asyncio.Event()
         self.caught_up.set()
-        self.lookups = Lookups(
+        self.stream = StreamView(
             self.model, self.recent, settings.partitions, self.caught_up, self.readiness
         )
         self.handler = UseTempKeyHandler(
-            self.lookups,
+            self.stream,
             self.recent,
             publisher,
             self.readiness,
@@ -142,12 +142,12 @@ class Asked:
             settings.answer_timeout,
         )
         api = Api(
-            TrustingDoorkeeper(),
+            TrustingAuthenticator(),
             rate_limits,
             self.handler,
-            self.lookups,
+            self.stream,
             self.model,
-            PendingFacts(kafka, settings.topics.lock_facts, settings.partitions, 10.0),
+            FactSearch(kafka, settings.topics.lock_facts, settings.partitions, 10.0),
             settings.partitions,
             settings.answer_timeout,
         )
@@ -216,7 +216,7 @@ class Asked:
 
 
 @asynccontextmanager
-async def asking(
+async def stepped_api(
     settings: Settings,
     kafka: Kafka,
     model: ReadModel,
@@ -224,7 +224,7 @@ async def asking(
     begin: int = 0,
     answer_timeout: float = 10.0,
     rate_limits: RateLimits | None = None,
-) -> AsyncIterator[Asked]:
+) -> AsyncIterator[SteppedApi]:
     chosen = msgspec.structs.replace(settings, answer_timeout=answer_timeout)
     publisher = SteppedPublisher(
         kafka, settings.topics.lock_facts, settings.partitions, 10.0, NoTracing()
@@ -235,9 +235,9 @@ async def asking(
 
     publisher.install = install
     limits = RateLimits(0, 0, 60) if rate_limits is None else rate_limits
-    asked = Asked(chosen, kafka, model, publisher, begin, limits)
+    api = SteppedApi(chosen, kafka, model, publisher, begin, limits)
     try:
-        yield asked
+        yield api
     finally:
-        await asked.client.aclose()
+        await api.client.aclose()
         await publisher.close()

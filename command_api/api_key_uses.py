@@ -19,7 +19,7 @@ WRITE_TIMEOUT_S = 3.0
 SHOWN_TO = timedelta(minutes=1)
 
 
-class KeyUses:
+class ApiKeyUses:
     """Remembers one time for each valid key, until it is written or no news."""
 
     def __init__(self, kafka: Kafka, topic: str, registry: Registry) -> None:
