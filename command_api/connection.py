@@ -21,8 +21,8 @@ from uvicorn.protocols.http.httptools_impl import (
 )
 
 from command_api.errors import (
-    Asked,
     BadField,
+    ErrorContext,
     HeadTooLarge,
     InvalidRequest,
     NotReceivedInTime,
@@ -263,7 +263,7 @@ class GuardedConnection(HttpToolsProtocol):
             self.transport.close()
             return
         accept = dict(self.headers or ()).get(b"accept", b"").decode("latin-1")
-        self.transport.write(self._written(error_response(Asked(accept), refusal)))
+        self.transport.write(self._written(error_response(ErrorContext(accept), refusal)))
         if self.transport.can_write_eof():
             self.transport.write_eof()
         self.flow.resume_reading()

@@ -1,4 +1,4 @@
-"""The API's own listener and door before an application of three routes, and raw sockets to it."""
+"""The API's own listener and admission before a few routes, and raw sockets to it."""
 
 import asyncio
 import ssl
@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from command_api.admission import Admission
+from command_api.admission import Admission, InFlight
 from command_api.app import make_app
 from command_api.listening import listen, names
 from command_api.metrics import ApiMetrics
@@ -50,15 +50,14 @@ class Listener:
             Route("/broken", self._broken, methods=["GET"]),
         ]
         routes += health_routes(Readiness(), dict)
-        self.admission = Admission(
+        self.in_flight = InFlight(settings.max_in_flight)
+        admission = Admission(
             make_app([*routes]),
-            settings.max_in_flight,
+            self.in_flight,
             settings.receipt_timeout,
             names(settings.trusted_hosts),
         )
-        self.served = Observation(
-            self.admission, routes, ApiMetrics(Readiness()), NoTracing(), None
-        )
+        self.served = Observation(admission, routes, ApiMetrics(Readiness()), NoTracing(), None)
 
     async def _body(self, request: Request) -> Response:
         body = await request.body()

@@ -15,6 +15,7 @@ from command_api.commands import UseTempKeyHandler
 from command_api.credentials import Authenticator, Principal
 from command_api.fact_search import FactSearch
 from command_api.metrics import ApiMetrics
+from command_api.observation import Observation
 from command_api.rate_limits import RateLimits
 from command_api.recent_events import RecentEvents
 from command_api.stream_view import StreamView
@@ -30,7 +31,7 @@ from runtime.tracing import NoTracing
 from schemas.lock_events import Event, EventHeaders, encode_event, event_type
 from schemas.lock_facts import Actor, Fact
 from schemas.parked_facts import ParkedHeaders
-from schemas.topics import lock_key, partition_of
+from schemas.topics import lock_key
 from schemas.trace_context import NO_TRACE, TraceContext
 from tests.examples_of import TIME
 
@@ -96,7 +97,7 @@ class TrustingAuthenticator(Authenticator):
     def __init__(self) -> None:
         pass
 
-    async def admit(self, request: HTTPConnection) -> Principal:
+    async def authenticate(self, request: HTTPConnection) -> Principal:
         org_id = request.headers.get("x-org", "acme")
         key_id = request.headers.get("x-key")
         actor = Actor(kind="service", subject="open-flow", org_id=org_id, key_id=key_id)
@@ -122,16 +123,18 @@ class SteppedApi:
         self.readiness = Readiness()
         self.recent = RecentEvents(
             settings.topics,
-            {
-                **dict.fromkeys(range(settings.partitions), 0),
-                partition_of(7, settings.partitions): begin,
-            },
+            {**dict.fromkeys(settings.topics.numbers, 0), settings.topics.partition_of(7): begin},
             self.readiness,
         )
         self.caught_up = asyncio.Event()
         self.caught_up.set()
         self.stream = StreamView(
-            self.model, self.recent, settings.partitions, self.caught_up, self.readiness
+            self.model,
+            self.recent,
+            settings.topics,
+            self.caught_up,
+            self.readiness,
+            settings.answer_timeout,
         )
         self.handler = UseTempKeyHandler(
             self.stream,
@@ -146,16 +149,17 @@ class SteppedApi:
             rate_limits,
             self.handler,
             self.stream,
-            self.model,
-            FactSearch(kafka, settings.topics.lock_facts, settings.partitions, 10.0),
-            settings.partitions,
-            settings.answer_timeout,
+            FactSearch(kafka, settings.topics, 10.0),
         )
-        transport = httpx.ASGITransport(make_app(api.routes()))
+        routes = api.routes()
+        app = Observation(
+            make_app(routes), routes, ApiMetrics(self.readiness), NoTracing(), access_log=None
+        )
+        transport = httpx.ASGITransport(app)
         self.client = httpx.AsyncClient(transport=transport, base_url="http://api")
 
     def _partition(self, event: Event) -> int:
-        return partition_of(event.lock_id, self.settings.partitions)
+        return self.settings.topics.partition_of(event.lock_id)
 
     def see(self, event: Event, offset: int, source_offset: int | None = None) -> None:
         """The tail reads an event."""
@@ -180,7 +184,7 @@ class SteppedApi:
             lock_id=lock_id,
             org_id="acme",
         )
-        partition = partition_of(lock_id, self.settings.partitions)
+        partition = self.settings.topics.partition_of(lock_id)
         record = Record(partition, source_offset, 0, b"", b"", headers.to_kafka())
         self._take(self.settings.topics.parked_facts, record)
 

@@ -298,7 +298,7 @@ async def test_a_client_that_hangs_up_in_its_body_disturbs_nobody(listener: List
     await connection.send(POST + b"Content-Length: 10\r\n\r\n12345")
     await connection.close()
     async with asyncio.timeout(10):
-        while listener.admission.in_flight:  # noqa: ASYNC110
+        while listener.in_flight.count:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
     assert (await listener.ask(GET)).status == 200
     assert len(listener.seen) == 1

@@ -18,10 +18,14 @@ from command_api.api_key_uses import ApiKeyUses
 from command_api.app import make_app
 from command_api.credentials import Authenticator
 from command_api.issuer_keys import open_issuer_keys
+from command_api.metrics import ApiMetrics
+from command_api.observation import Observation
 from command_api.tokens import Caller, TokenChecker
 from eventlog.kafka import Kafka
 from runtime.issuers import Issuer
+from runtime.readiness import Readiness
 from runtime.settings import Settings
+from runtime.tracing import NoTracing
 from schemas.api_keys import generate_key, hash_key
 from schemas.registry import ApiKey
 from tests.examples_of import TIME, registry_of
@@ -67,10 +71,12 @@ async def client(tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
         authenticator = Authenticator(TokenChecker(keys, 86400.0), registry, uses)
 
         async def admit(request: Request) -> Response:
-            principal = await authenticator.admit(request)
+            principal = await authenticator.authenticate(request)
             return JSONResponse(msgspec.to_builtins(principal))
 
-        app = make_app([Route("/", admit)])
+        routes = [Route("/", admit)]
+        metrics = ApiMetrics(Readiness())
+        app = Observation(make_app([*routes]), routes, metrics, NoTracing(), None)
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url="http://api") as client:
             stop = asyncio.Event()

@@ -17,8 +17,8 @@ from command_api.errors import (
     PROBLEM,
     STATUS_OF,
     TOKEN_MISSING,
-    Asked,
     BadField,
+    ErrorContext,
     Forbidden,
     HeadTooLarge,
     IdempotencyKeyReused,
@@ -129,7 +129,7 @@ def test_examples_are_of_their_schemas() -> None:
 @pytest.mark.parametrize("error", ERRORS, ids=lambda e: str(status_of(e)))
 @pytest.mark.parametrize("media_type", ["application/json", PROBLEM])
 def test_a_refusal_is_described_as_it_is_sent(error: Exception, media_type: str) -> None:
-    sent = error_response(Asked(media_type), error)
+    sent = error_response(ErrorContext(media_type), error)
     described = resolved(DOCUMENT["components"]["responses"][f"Refusal{sent.status_code}"])
     assert sent.headers["content-type"] == media_type
     content = described["content"][media_type]

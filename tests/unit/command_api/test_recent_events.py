@@ -134,7 +134,7 @@ async def test_a_lock_is_not_said_to_be_missing_unless_that_is_known(
     seen = asyncio.Event()
     if caught_up:
         seen.set()
-    stream = StreamView(model, recent_from(begin), 1, seen, Readiness())
+    stream = StreamView(model, recent_from(begin), settings.topics, seen, Readiness(), 0.1)
     with pytest.raises(error):
         await stream.lock_of(7, "acme")
     await model.close()
@@ -154,7 +154,7 @@ async def test_another_organisations_lock_costs_as_much_work_as_none(
     seen.set()
     if remembered:
         recent.take(TOPICS.lock_events, [record(event, 0)])
-    stream = StreamView(model, recent, 1, seen, Readiness())
+    stream = StreamView(model, recent, settings.topics, seen, Readiness(), 0.1)
     asked: list[str] = []
 
     def watch(_: object, __: object, statement: str, *___: object) -> None:
