@@ -1,4 +1,4 @@
-"""The ASGI layer before the application: trusted hosts, limits of bodies, how many at once."""
+"""Decides which requests reach the application: by host, by size, by how many are in flight."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -57,7 +57,7 @@ class Admission:
             await send(message)
 
         if scope["path"] in PROBES:
-            # Whoever probes comes by address, and must get through when nobody else does.
+            # Probes come by address, and must get through when nothing else does.
             await self._app(scope, receive, send_with_headers)
             return
         refusal = self._refuse(scope)
@@ -92,7 +92,7 @@ class Admission:
 
 
 def host_without_port(host: str) -> str:
-    """``example.org:443`` → ``example.org``; ``[::1]:443`` → ``[::1]``."""
+    """Makes ``example.org`` of ``example.org:443``, and ``[::1]`` of ``[::1]:443``."""
     name, colon, port = host.rpartition(":")
     return name if colon and port.isdigit() else host
 

@@ -1,4 +1,4 @@
-"""When API keys were last used: noted by requests, and written to the registry later."""
+"""Keeps when API keys were last used: requests note that, and a task writes it later."""
 
 import asyncio
 import logging

@@ -1,4 +1,4 @@
-"""The routes. Handlers have no ``try``: ``errors`` has the response to whatever is raised."""
+"""Handles each route. There is no ``try``: ``errors`` has the response to whatever is raised."""
 
 import asyncio
 from collections.abc import Callable, Mapping

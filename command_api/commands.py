@@ -1,4 +1,4 @@
-"""The command: publishes the fact, waits for its event, answers with its version."""
+"""Records a command: publishes its fact, waits for the event, answers with the version."""
 
 import asyncio
 from collections import OrderedDict
@@ -57,7 +57,7 @@ class Accepted(msgspec.Struct, frozen=True):
 
 
 class PendingFact(msgspec.Struct, frozen=True):
-    """A fact that this replica published and whose event it has not seen in time."""
+    """This replica published the fact and has not seen its event in time."""
 
     org_id: str
     lock_id: int

@@ -1,4 +1,4 @@
-"""The credentials of a request: who asks, and for which organisation."""
+"""Finds out from a request's credentials who asks, and for which organisation."""
 
 from datetime import UTC, datetime
 
@@ -22,7 +22,7 @@ from schemas.registry import ApiKey
 
 
 class Principal(msgspec.Struct, frozen=True):
-    """A caller whose credentials are good. It may see only what belongs to ``org_id``, the API
+    """Names a caller with good credentials, who may see only what belongs to ``org_id``, the API
     key's organisation."""
 
     org_id: str
@@ -30,7 +30,7 @@ class Principal(msgspec.Struct, frozen=True):
 
 
 class Authenticator:
-    """Finds out who asks, from the API key and the token together."""
+    """Checks the API key and the token of a request, each also against the other."""
 
     def __init__(self, tokens: TokenChecker, registry: Registry, uses: ApiKeyUses) -> None:
         self._tokens = tokens

@@ -1,4 +1,4 @@
-"""What the API refuses, and the one table from errors to responses.
+"""Defines what the API refuses, and the one table from errors to responses.
 
 CommandRefused
 ├── InvalidRequest          400, every bad field in `details`
@@ -180,8 +180,8 @@ def phrase_of(status: int) -> str:
 
 
 class ErrorContext(msgspec.Struct, frozen=True):
-    """What form and words of an error's answer depend on. ``reads``: the request records nothing;
-    ``has_key``: it had an ``Idempotency-Key``."""
+    """Says what form and words of an error's answer depend on. ``reads``: the request records
+    nothing; ``has_key``: it had an ``Idempotency-Key``."""
 
     accept: str = ""
     reads: bool = False

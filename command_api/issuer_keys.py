@@ -1,4 +1,4 @@
-"""The public keys of one issuer, kept fresh without ever holding up a token whose key is known.
+"""Keeps the public keys of an issuer fresh, and never holds up a token whose key is known.
 
 One task reads, so there is one fetch at a time. What may happen:
 
@@ -71,7 +71,7 @@ class IssuerKeys:
         """Returns the key, or None if the issuer has none of this name.
 
         Raises:
-            IssuerUnavailable: it can't be known now.
+            IssuerUnavailable: the answer can't be known now.
         """
         key = self._usable_keys().get(key_id)
         if key is None and self._failures:
@@ -109,7 +109,7 @@ class IssuerKeys:
         """Reads the keys for the first time.
 
         Raises:
-            IssuerUnavailable: it failed; ``follow`` will try again.
+            IssuerUnavailable: this reading failed; ``follow`` will try again.
         """
         try:
             self._take(await self._source.read())
@@ -118,7 +118,7 @@ class IssuerKeys:
             raise
 
     async def follow(self, stop: asyncio.Event) -> None:
-        """Keeps the keys fresh until ``stop`` is set; breaks a reading off then."""
+        """Keeps the keys fresh until ``stop`` is set, then cancels a reading under way."""
         await until_stopped(stop, self._keep_reading())
 
     async def _keep_reading(self) -> None:
@@ -134,7 +134,7 @@ class IssuerKeys:
         waiting, self._waiting = self._waiting, []
         self._wanted.clear()
         before = self.generation
-        answer: IssuerUnavailable | None = IssuerUnavailable("the reading was broken off")
+        answer: IssuerUnavailable | None = IssuerUnavailable("the reading was cancelled")
         try:
             self._take(await self._source.read())
         except IssuerUnavailable as error:

@@ -1,4 +1,4 @@
-"""What the command API counts and times."""
+"""Counts and times what the command API does."""
 
 from collections.abc import Callable
 
@@ -9,8 +9,8 @@ from runtime.readiness import Readiness
 
 
 class ApiMetrics(RoleMetrics):
-    """The command API's. Of a command, the time is in three parts: until Kafka has taken its fact,
-    until its version has come back, and the rest."""
+    """Holds the metrics of the command API. A command's time has three parts: until Kafka has taken
+    its fact, until its version has come back, and the rest."""
 
     def __init__(self, readiness: Readiness) -> None:
         super().__init__(readiness)
@@ -67,7 +67,7 @@ class ApiMetrics(RoleMetrics):
         self._jwks_age.labels(issuer).set_function(age_s)
 
     def answered(self, method: str, route: str, status: int, seconds: float) -> None:
-        """``route``: a template, never a path."""
+        """Counts one answer. ``route``: a template, never a path."""
         labels = (method, route, status)
         child = self._request_children.get(labels)
         if child is None:

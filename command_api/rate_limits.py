@@ -1,4 +1,4 @@
-"""Rate limits per organisation and per API key. Pure: the clock is an argument.
+"""Limits the requests per organisation and per API key. Pure: the clock is an argument.
 
 What is left is reported in the fields of draft-ietf-httpapi-ratelimit-headers-11.
 """

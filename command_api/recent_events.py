@@ -1,4 +1,4 @@
-"""The end of ``lock-events`` in memory, where commands find their answers.
+"""Keeps the end of ``lock-events`` in memory, where commands find their answers.
 
 Together with the read model this memory covers the whole stream: the tail begins where the read
 model ends, and what is forgotten here is found there. Where that does not hold (the model is

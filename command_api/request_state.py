@@ -1,4 +1,4 @@
-"""What the layers of one request tell each other, as one typed value in the ASGI scope."""
+"""Keeps what the layers of one request tell each other: one typed value in the ASGI scope."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ class RequestState:
     """The outermost layer makes the state, the inner ones fill it in.
 
     ``api_key``: set once a good one was presented, whatever else is wrong with the request.
-    ``answer_headers``: what whoever lets the caller in wants in the answer.
+    ``answer_headers``: headers that the answer shall have whatever it is.
     """
 
     ids: RequestIds

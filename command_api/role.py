@@ -1,4 +1,4 @@
-"""The composition root of the command API: one function for each part of it."""
+"""Puts the command API together: one function for each part of it."""
 
 import asyncio
 import logging
@@ -73,7 +73,7 @@ async def run_api(settings: Settings, stop: asyncio.Event) -> None:
 
 @dataclass(frozen=True)
 class _Shared:
-    """What the parts of the API have in common, open for as long as the role runs."""
+    """Holds what the parts of the API have in common, open for as long as the role runs."""
 
     settings: Settings
     tracing: Tracing
@@ -117,7 +117,7 @@ async def _open(settings: Settings) -> AsyncIterator[_Shared]:
 
 @dataclass(frozen=True)
 class _FollowedLog:
-    """What the API follows of the log, and what it remembers of that."""
+    """Holds the tails that the API follows, and what it remembers of them."""
 
     events: Tail
     parked: Tail

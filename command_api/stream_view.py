@@ -1,4 +1,4 @@
-"""One view of the event stream, joined from recent events in memory and the read model.
+"""Joins recent events in memory and the read model into one view of the event stream.
 
 Each question takes rows and positions from one transaction of the read model, then looks into
 memory once more: what was recorded meanwhile is in one of the two. Where there is a gap between
@@ -30,7 +30,7 @@ LONGEST_POLL_S = 0.1
 
 
 class History(msgspec.Struct, frozen=True):
-    """One page of a lock's events, by version. ``more``: later ones follow."""
+    """Holds one page of a lock's events, by version. ``more``: later ones follow."""
 
     lock_uuid: UUID
     events: list[Event]
@@ -122,8 +122,8 @@ class StreamView:
             pause = min(LONGEST_POLL_S, pause * 1.5)
 
     async def _shown_lock(self, lock_id: int, org_id: str) -> tuple[LockRow | None, bool]:
-        """Returns the lock's row, or None while it is older than what memory knows, and whether the
-        read model holds all that this replica has seen of the lock's partition.
+        """Returns the lock's row, or None while memory knows a later state; and whether the row is
+        current: the read model holds all that this replica has seen of the partition.
 
         Raises:
             NotFound: no such lock, or another organisation's.

@@ -1,4 +1,4 @@
-"""A token bucket: a quota that is filled evenly over its window. The clock is an argument."""
+"""Limits how often something is done, with a token bucket. Pure: the clock is an argument."""
 
 import math
 
@@ -6,7 +6,7 @@ import msgspec
 
 
 class Quota(msgspec.Struct, frozen=True):
-    """``size`` requests in ``window_s`` seconds; ``name`` is what callers see."""
+    """Allows ``size`` requests in ``window_s`` seconds; ``name`` is what callers see."""
 
     name: str
     size: int
@@ -14,7 +14,7 @@ class Quota(msgspec.Struct, frozen=True):
 
 
 class TokenBucket(msgspec.Struct, frozen=True, gc=False):
-    """``tokens`` were left at ``at``, in seconds of any clock that never goes back."""
+    """Had ``tokens`` left at ``at``, in seconds of a monotonic clock. Is filled evenly."""
 
     quota: Quota
     tokens: float

@@ -1,4 +1,4 @@
-"""JWTs, each checked against the keys of the issuer that it names (RFC 7519, RFC 8725)."""
+"""Checks JWTs against the keys of the issuers that they name (RFC 7519, RFC 8725)."""
 
 import re
 import time
@@ -40,7 +40,7 @@ class _Found(msgspec.Struct, frozen=True):
 
 
 class TokenChecker:
-    """Checks tokens; remembers for a minute those that it has found good."""
+    """Checks tokens, and remembers good ones for a minute."""
 
     def __init__(self, issuers: Sequence[IssuerKeys], max_lifetime_s: float) -> None:
         self._issuers = {keys.issuer.issuer: keys for keys in issuers}
