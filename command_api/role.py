@@ -56,6 +56,7 @@ log = logging.getLogger(__name__)
 CATCHING_UP = "catching up"
 """An obstacle of its own: the one that names a record that can't be read is never cleared."""
 SEARCH_S = 2.0
+HEALTH_PORT_VARIABLE = "LOCKSTREAM_API_HEALTH_PORT"
 
 
 async def run_api(settings: Settings, stop: asyncio.Event) -> None:
@@ -92,6 +93,10 @@ async def _open(settings: Settings) -> AsyncIterator[_Shared]:
         tracing_of(settings, "lockstream-api") as tracing,
         open_issuer_keys(issuers, settings) as keys,
     ):
+        readiness = Readiness()
+        metrics = ApiMetrics(readiness)
+        for one in keys:
+            metrics.watch_issuer(one.issuer.issuer, one.age_s)
         kafka = Kafka(settings, "lockstream-api")
         await ensure_installation(kafka, settings)
         read_model = ReadModel(
@@ -106,8 +111,6 @@ async def _open(settings: Settings) -> AsyncIterator[_Shared]:
             tracing,
         )
         await publisher.start()
-        readiness = Readiness()
-        metrics = ApiMetrics(readiness)
         try:
             yield _Shared(settings, tracing, keys, kafka, read_model, publisher, readiness, metrics)
         finally:
@@ -170,7 +173,7 @@ async def _serve(shared: _Shared, stop: asyncio.Event) -> None:
     routes = [*api.routes(), *_pages(shared, details), *docs]
     access_log = AccessLog(_write_to_stderr) if settings.access_log else None
     app = _layers(shared, routes, in_flight, access_log)
-    _show_gauges(shared, in_flight, log.recent)
+    shared.metrics.watch(in_flight=lambda: in_flight.count, waiting=lambda: log.recent.waiting)
     ended = asyncio.Event()
 
     async def serve() -> None:
@@ -197,14 +200,8 @@ def _api(shared: _Shared, log: _FollowedLog, stream: StreamView, uses: ApiKeyUse
     limits = RateLimits(
         settings.organization_rate_limit, settings.key_rate_limit, settings.rate_limit_window
     )
-    handler = UseTempKeyHandler(
-        stream,
-        log.recent,
-        shared.publisher,
-        shared.readiness,
-        shared.metrics,
-        settings.answer_timeout,
-    )
+    readiness, metrics, timeout_s = shared.readiness, shared.metrics, settings.answer_timeout
+    handler = UseTempKeyHandler(stream, log.recent, shared.publisher, readiness, metrics, timeout_s)
     search = FactSearch(shared.kafka, settings.topics, SEARCH_S)
     return Api(Authenticator(tokens, log.registry, uses), limits, handler, stream, search)
 
@@ -223,20 +220,9 @@ def _layers(
 ) -> ASGIApp:
     """Puts the ASGI layers around the routes. A request meets the last one first."""
     settings = shared.settings
-    app = make_app(routes)
-    admission = Admission(
-        app,
-        in_flight,
-        settings.receipt_timeout,
-        names(settings.trusted_hosts),
-    )
+    hosts = names(settings.trusted_hosts)
+    admission = Admission(make_app(routes), in_flight, settings.receipt_timeout, hosts)
     return Observation(admission, routes, shared.metrics, shared.tracing, access_log)
-
-
-def _show_gauges(shared: _Shared, in_flight: InFlight, recent: RecentEvents) -> None:
-    shared.metrics.watch(in_flight=lambda: in_flight.count, waiting=lambda: recent.waiting)
-    for keys in shared.issuer_keys:
-        shared.metrics.watch_issuer(keys.issuer.issuer, keys.age_s)
 
 
 def _background(
@@ -252,15 +238,8 @@ def _background(
     watched = (settings.topics.lock_facts, settings.topics.lock_events)
     yield watch_kafka(shared.kafka, watched, readiness, ended)
     if settings.api_health_port:
-        yield serve_health(
-            settings.health_host,
-            settings.api_health_port,
-            readiness,
-            details,
-            shared.metrics,
-            ended,
-            "LOCKSTREAM_API_HEALTH_PORT",
-        )
+        host, port, metrics = settings.health_host, settings.api_health_port, shared.metrics
+        yield serve_health(host, port, readiness, details, metrics, ended, HEALTH_PORT_VARIABLE)
 
 
 async def _announce(log: _FollowedLog, readiness: Readiness) -> None:
