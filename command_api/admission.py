@@ -137,5 +137,5 @@ def _completed(headers: Pairs, extra: Mapping[str, str]) -> Pairs:
     wanted += [(name.lower().encode(), value.encode()) for name, value in extra.items()]
     # An answer is one caller's own, unless it says that it may be kept.
     wanted.append((b"cache-control", b"no-store"))
-    there = {name for name, _ in headers}
-    return [*headers, *(header for header in wanted if header[0] not in there)]
+    present = {name for name, _ in headers}
+    return [*headers, *(header for header in wanted if header[0] not in present)]

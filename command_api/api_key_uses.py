@@ -64,7 +64,7 @@ def news_of(latest: Mapping[str, datetime], registry: Registry) -> list[ApiKeyUs
     Times are compared as they are written: all in one form, in UTC."""
     news = []
     for key_id, used_at in sorted(latest.items()):
-        known = registry.api_key_use(key_id)
-        if known is None or known.last_used_at <= write_time(used_at - SHOWN_TO):
+        before = registry.api_key_use(key_id)
+        if before is None or before.last_used_at <= write_time(used_at - SHOWN_TO):
             news.append(ApiKeyUse(key_id=key_id, last_used_at=write_time(used_at)))
     return news

@@ -169,12 +169,12 @@ class RecentEvents:
 
     def remember_lock(self, lock_id: int, lock: LockView) -> None:
         """Remembers what is known of a lock, unless a later version is known already."""
-        known = self._locks.get(lock_id)
-        if known is not None:
-            if known.version >= lock.version:
+        before = self._locks.get(lock_id)
+        if before is not None:
+            if before.version >= lock.version:
                 return
             if lock.seen_at is None:
-                lock = msgspec.structs.replace(lock, seen_at=known.seen_at)
+                lock = msgspec.structs.replace(lock, seen_at=before.seen_at)
         self._locks[lock_id] = lock
         self._locks.move_to_end(lock_id)
         if len(self._locks) > LOCKS_KEPT:

@@ -265,10 +265,10 @@ def _event_id(text: str) -> UUID | BadField:
     return BadField("eventId", "must be a UUID in lower case, with its hyphens")
 
 
-def _read_names(bad: list[BadField], query: Pairs, known: tuple[str, ...]) -> dict[str, str]:
+def _read_names(bad: list[BadField], query: Pairs, allowed: tuple[str, ...]) -> dict[str, str]:
     given = _grouped(query)
     for name, values in given.items():
-        if name not in known:
+        if name not in allowed:
             bad.append(BadField(name[:100] or "query", "is not a known query parameter"))
         elif len(values) > 1:
             bad.append(BadField(name, GIVEN_TWICE))

@@ -1,4 +1,4 @@
-"""A command is answered in time, and told the truth, whatever is away, late or api too often."""
+"""A command is answered in time, and truthfully, whatever is away, late or asked too often."""
 
 import asyncio
 import gc
@@ -67,20 +67,20 @@ def raising(error: Exception) -> Callable[[], Awaitable[object]]:
 
 
 @pytest.mark.parametrize(
-    ("obstacle", "retry_after", "told"),
+    ("obstacle", "retry_after", "text"),
     [
         (OBSTACLE, "1", "this attempt recorded nothing. Try again"),
         (REFUSAL, "30", "recorded nothing, and none will until an operator has mended it"),
     ],
 )
 async def test_while_kafka_takes_nothing_a_command_is_not_even_sent(
-    hasty: SteppedApi, obstacle: str, retry_after: str, told: str
+    hasty: SteppedApi, obstacle: str, retry_after: str, text: str
 ) -> None:
     await record(hasty, CREATED)
     hasty.readiness.block(obstacle, "user api may not write to lock-facts")
     refused = await hasty.use(key="k")
     assert (refused.status_code, refused.headers["retry-after"]) == (503, retry_after)
-    assert told in refused.json()["message"]
+    assert text in refused.json()["message"]
     assert "user api" not in refused.text
     assert hasty.publisher.last.offset == -1, "nothing was published"
     hasty.readiness.clear(obstacle)
@@ -88,11 +88,11 @@ async def test_while_kafka_takes_nothing_a_command_is_not_even_sent(
 
 
 @pytest.mark.parametrize(
-    ("key", "told"),
+    ("key", "text"),
     [("k", "Repeat it with the same Idempotency-Key"), (None, "a repeat may record it twice")],
 )
 async def test_a_command_that_was_not_confirmed_may_be_recorded_and_its_caller_is_told(
-    hasty: SteppedApi, key: str | None, told: str
+    hasty: SteppedApi, key: str | None, text: str
 ) -> None:
     await record(hasty, CREATED)
     hasty.steps.at("published", raising(OutcomeUnknown("Kafka did not confirm the fact")))
@@ -100,7 +100,7 @@ async def test_a_command_that_was_not_confirmed_may_be_recorded_and_its_caller_i
     assert (unknown.status_code, unknown.headers["retry-after"]) == (503, "1")
     message = unknown.json()["message"]
     assert "may have been recorded" in message
-    assert told in message
+    assert text in message
     assert hasty.recent.waiting == 0
     hasty.see(used_event(event_id=KEYED), 1, source_offset=0)
     again = await hasty.use(key="k")
@@ -217,7 +217,7 @@ async def test_an_error_that_nobody_waits_for_any_more_is_no_news(
     async with asyncio.timeout(5):
         while api.handler._under_way:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
-    gc.collect()  # a task says what nobody api it for only when it goes
+    gc.collect()  # a task says what nobody asked it for only when it goes
     assert [line for line in caplog.records if line.name == "asyncio"] == []
 
 

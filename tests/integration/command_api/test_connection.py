@@ -45,14 +45,14 @@ async def test_half_a_head_is_answered_with_408_and_closed(listener: Listener) -
 
 async def test_a_head_that_drips_in_has_the_same_deadline(listener: Listener) -> None:
     connection = await listener.connect()
-    begun = time.monotonic()
+    started_at = time.monotonic()
     await connection.send(POST)
     answering = asyncio.create_task(connection.answer())
     while not answering.done():
         await connection.send(b"A: b\r\n")
         await asyncio.wait([answering], timeout=PATIENCE_S / 8)
     assert_refused(await answering, 408)
-    assert time.monotonic() - begun >= PATIENCE_S * 0.9
+    assert time.monotonic() - started_at >= PATIENCE_S * 0.9
 
 
 async def test_half_a_body_is_answered_with_408_and_closed(listener: Listener) -> None:

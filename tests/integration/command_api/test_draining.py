@@ -88,7 +88,7 @@ async def test_a_head_that_is_half_there_when_the_idle_are_closed_is_answered(
 async def test_what_the_kernel_has_connected_before_the_stop_is_answered(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Nothing is awaited between the two: the listener has not been api for it yet."""
+    """Nothing is awaited between the two: the listener has not been asked for it yet."""
     callers: list[socket.socket] = []
 
     class LateStop(DrainingServer):

@@ -247,7 +247,7 @@ async def test_without_a_good_api_key_a_token_costs_us_no_signature_check(
 
 async def test_a_refusal_says_which_credential_is_wrong_and_how(client: httpx.AsyncClient) -> None:
     key, token = ("X-API-Key", KEY), ("Authorization", f"Bearer {signed()}")
-    for headers, told in (
+    for headers, message in (
         ([key], "The Authorization header is missing"),
         ([key, token, token], "The authorization header came more than once"),
         ([key, ("Authorization", "Bearer  ")], "Send Authorization: Bearer <token>"),
@@ -257,10 +257,10 @@ async def test_a_refusal_says_which_credential_is_wrong_and_how(client: httpx.As
         ([token, ("X-API-Key", KEY[:-1])], "The API key is not valid"),
     ):
         answer = await client.get("/", headers=headers)
-        assert (answer.status_code, answer.json()["message"]) == (401, told)
+        assert (answer.status_code, answer.json()["message"]) == (401, message)
     answer = await ask(client, signed(org_id="other"))
-    told = "The token and the API key are of different organisations"
-    assert (answer.status_code, answer.json()["message"]) == (403, told)
+    message = "The token and the API key are of different organisations"
+    assert (answer.status_code, answer.json()["message"]) == (403, message)
 
 
 async def test_the_scheme_has_any_case_and_blanks_around_a_token_do_not_count(
@@ -279,8 +279,8 @@ async def test_only_who_is_admitted_counts_as_a_use_of_the_key(
     await ask(client, signed(org_id="other"))
     await ask(client, "no token")
     assert noted == []
-    begun = datetime.now(UTC)
+    started_at = datetime.now(UTC)
     await ask(client, signed())
     ((key_id, at),) = noted
     assert key_id == KEY_ID
-    assert begun <= at <= datetime.now(UTC)
+    assert started_at <= at <= datetime.now(UTC)

@@ -154,8 +154,8 @@ def test_a_403_names_the_scope() -> None:
 def test_a_refusal_says_in_its_headers_how_to_go_on(
     error: Exception, headers: dict[str, str]
 ) -> None:
-    told = error_response(ErrorContext(), error).headers
-    assert {name: told.get(name) for name in headers} == headers
+    sent = error_response(ErrorContext(), error).headers
+    assert {name: sent.get(name) for name in headers} == headers
 
 
 def test_what_kafka_refuses_is_told_as_what_lasts_and_has_recorded_nothing() -> None:

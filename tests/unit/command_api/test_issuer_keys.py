@@ -164,12 +164,12 @@ async def test_many_tokens_with_an_unknown_key_make_few_fetches(server: JwksServ
 async def test_one_fetch_at_a_time_and_so_many_tokens_wait_for_it(server: JwksServer) -> None:
     async with followed(server.url, jwt_jwks_refresh=0.01) as keys:
         server.delay_s = 0.2
-        asked = [keys.find("unknown") for _ in range(2 * MAX_WAITING + 50)]
-        answers = await asyncio.gather(*asked, return_exceptions=True)
+        lookups = [keys.find("unknown") for _ in range(2 * MAX_WAITING + 50)]
+        answers = await asyncio.gather(*lookups, return_exceptions=True)
         refused = [a for a in answers if isinstance(a, IssuerUnavailable)]
         assert len(refused) >= 50
-        assert [a for a in answers if a not in refused] == [None] * (len(asked) - len(refused))
-        assert len(refused) < len(asked)
+        assert [a for a in answers if a not in refused] == [None] * (len(lookups) - len(refused))
+        assert len(refused) < len(lookups)
         assert len(server.fetched) <= 4
 
 
@@ -229,8 +229,8 @@ async def test_a_stop_breaks_a_fetch_off(server: JwksServer) -> None:
         server.delay_s = 30.0
         waiting = asyncio.create_task(keys.find("unknown"))
         await eventually(lambda: len(server.fetched) == 2)
-        begun = time.monotonic()
-    assert time.monotonic() - begun < 2
+        started_at = time.monotonic()
+    assert time.monotonic() - started_at < 2
     with pytest.raises(IssuerUnavailable):
         await waiting
 
@@ -277,11 +277,11 @@ async def test_whatever_the_issuer_answers_the_keys_stay_and_attempts_are_few(
 async def test_a_failing_issuer_is_asked_after_growing_pauses(server: JwksServer) -> None:
     async with followed(server.url) as keys:
         server.status = 500
-        begun = time.monotonic()
+        started_at = time.monotonic()
         with pytest.raises(IssuerUnavailable):
             await keys.find("unknown")
         await eventually(lambda: len(server.fetched) == 4)
-        assert time.monotonic() - begun > 1 + 2 - 0.1
+        assert time.monotonic() - started_at > 1 + 2 - 0.1
 
 
 class FailingSource:

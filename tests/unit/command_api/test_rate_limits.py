@@ -61,8 +61,8 @@ def test_what_one_bucket_refuses_costs_nothing_in_the_other() -> None:
 
 def test_an_answer_says_what_is_left_and_when_there_will_be_more() -> None:
     limits = RateLimits(100, 6, 60)
-    told = limits.take("o", "k", 0.0)
-    assert told == {
+    headers = limits.take("o", "k", 0.0)
+    assert headers == {
         "RateLimit-Policy": '"organization";q=100;w=60, "key";q=6;w=60',
         "RateLimit": '"organization";r=99;t=1, "key";r=5;t=10',
     }
@@ -137,6 +137,6 @@ def test_waiting_as_told_brings_a_token(tokens: float, at: float, later: float) 
 
 @given(st.integers(1, 10**6), st.integers(1, 10**6), st.integers(1, 86400))
 def test_the_fields_are_lists_of_strings_with_integers(org: int, key: int, window: int) -> None:
-    told = RateLimits(org, key, window).take("o", "k", 0.0)
-    assert re.fullmatch(rf"{ITEM};q=\d+;w=\d+, {ITEM};q=\d+;w=\d+", told["RateLimit-Policy"])
-    assert re.fullmatch(rf"{ITEM};r=\d+;t=\d+, {ITEM};r=\d+;t=\d+", told["RateLimit"])
+    headers = RateLimits(org, key, window).take("o", "k", 0.0)
+    assert re.fullmatch(rf"{ITEM};q=\d+;w=\d+, {ITEM};q=\d+;w=\d+", headers["RateLimit-Policy"])
+    assert re.fullmatch(rf"{ITEM};r=\d+;t=\d+, {ITEM};r=\d+;t=\d+", headers["RateLimit"])

@@ -155,10 +155,10 @@ async def test_another_organisations_lock_costs_as_much_work_as_none(
     if remembered:
         recent.take(TOPICS.lock_events, [record(event, 0)])
     stream = StreamView(model, recent, settings.topics, seen, Readiness(), 0.1)
-    asked: list[str] = []
+    statements: list[str] = []
 
     def watch(_: object, __: object, statement: str, *___: object) -> None:
-        asked.append(statement)
+        statements.append(statement)
 
     listen(Engine, "before_cursor_execute", watch)
     try:
@@ -166,8 +166,8 @@ async def test_another_organisations_lock_costs_as_much_work_as_none(
         for lock_id in (8, 7, 8, 7, 7):
             with pytest.raises(NotFound):
                 await stream.lock_of(lock_id, "acme")
-            questions.append(tuple(asked))
-            asked.clear()
+            questions.append(tuple(statements))
+            statements.clear()
     finally:
         remove(Engine, "before_cursor_execute", watch)
     assert questions[0]
@@ -224,12 +224,12 @@ def test_a_bad_record_is_named_with_its_place_and_what_is_wrong() -> None:
     readiness = Readiness()
     recent = RecentEvents(TOPICS, {0: 0}, readiness)
     recent.take(TOPICS.lock_events, [Record(0, 5, 0, b"7", b"x", ())])
-    told = "lock-events[0] offset 5 can't be read: the header 'event-id' is missing"
-    assert readiness.obstacles["lock-events"] == told
+    text = "lock-events[0] offset 5 can't be read: the header 'event-id' is missing"
+    assert readiness.obstacles["lock-events"] == text
     created = msgspec.structs.replace(record(created_event(), 6), value=None)
     recent.take(TOPICS.lock_events, [created])
-    told = readiness.obstacles["lock-events"]
-    assert told.startswith(
+    text = readiness.obstacles["lock-events"]
+    assert text.startswith(
         "lock-events[0] offset 6 can't be read: lock-events partition 0 offset 6 can't be read: "
     )
 
