@@ -1,1 +1,1 @@
-"""HTTP → ``lock-facts``, and the answers from ``lock-events``."""
+"""Turns HTTP requests into ``lock-facts``, and ``lock-events`` into answers."""

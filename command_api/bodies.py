@@ -1,4 +1,4 @@
-"""The bodies of the answers: what the application sends and what ``/openapi.json`` describes."""
+"""Defines the bodies of the answers, as they are sent and as ``/openapi.json`` describes them."""
 
 from typing import Literal
 from uuid import UUID

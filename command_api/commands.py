@@ -1,4 +1,4 @@
-"""The command: publish the fact, wait for its event, answer with its version."""
+"""Records a command: publishes its fact, waits for the event, answers with the version."""
 
 import asyncio
 from collections import OrderedDict
@@ -11,17 +11,17 @@ import msgspec
 import uuid_utils
 
 from command_api.credentials import Principal
-from command_api.errors import KeyReused, NotFound
-from command_api.lookups import Lookups
+from command_api.errors import IdempotencyKeyReused, NotFound
 from command_api.metrics import ApiMetrics
 from command_api.recent_events import (
-    Expected,
     LockView,
     Outcome,
+    OutcomeQueue,
     RecentEvents,
     SeenEvent,
 )
 from command_api.requests import UseTempKey
+from command_api.stream_view import StreamView
 from eventlog.publisher import FactPublisher, Published
 from eventlog.watch import OBSTACLE, REFUSAL
 from runtime.errors import (
@@ -39,7 +39,7 @@ T = TypeVar("T")
 
 PENDING_KEPT = 20_000
 LOOK_UP_S = 2.0
-"""Seconds for all that a command asks of the read model; then 503."""
+"""Seconds for all that a command asks of the read model; after that 503."""
 
 
 class Recorded(msgspec.Struct, frozen=True):
@@ -49,49 +49,52 @@ class Recorded(msgspec.Struct, frozen=True):
     replayed: bool
 
 
-class Pending(msgspec.Struct, frozen=True):
-    """The fact is durable; its version isn't known yet."""
+class Accepted(msgspec.Struct, frozen=True):
+    """The fact is durable; its version is not known yet."""
 
     event_id: UUID
     lock_uuid: UUID
 
 
 class PendingFact(msgspec.Struct, frozen=True):
+    """This replica published the fact and has not seen its event in time."""
+
     org_id: str
     lock_id: int
 
 
 class UseTempKeyHandler:
-    """``deadline``: a command waits ``answer_timeout_s`` for its version."""
+    """Records uses of temp keys. A command waits ``answer_timeout_s`` seconds for its version."""
 
     def __init__(
         self,
-        lookups: Lookups,
+        stream: StreamView,
         recent: RecentEvents,
         publisher: FactPublisher,
         readiness: Readiness,
         metrics: ApiMetrics,
         answer_timeout_s: float,
     ) -> None:
-        self._lookups = lookups
+        self._stream = stream
         self._recent = recent
         self._publisher = publisher
         self._readiness = readiness
         self._metrics = metrics
         self._answer_timeout_s = answer_timeout_s
-        self._under_way: dict[UUID, tuple[UseTempKey, asyncio.Task[Recorded | Pending]]] = {}
+        self._under_way: dict[UUID, tuple[UseTempKey, asyncio.Task[Recorded | Accepted]]] = {}
         self._pending: OrderedDict[UUID, PendingFact] = OrderedDict()
 
-    async def handle(self, command: UseTempKey, principal: Principal) -> Recorded | Pending:
-        """
+    async def handle(self, command: UseTempKey, principal: Principal) -> Recorded | Accepted:
+        """Records the command, or finds what its idempotency key recorded before.
+
         Raises:
             NotFound: no such lock, or another organisation's.
-            KeyReused: the key was used for another lock or payload.
+            IdempotencyKeyReused: the key was used for another lock or payload.
             Unavailable: Kafka or the read model can't be asked now.
-            KafkaRefused: Kafka does not take facts from us.
+            KafkaRefused: Kafka refuses facts of this service for good.
         """
-        # Looking up shares one deadline, so that no command takes longer than this, the
-        # publishing and the answer together.
+        # All look-ups share one deadline, so that no command takes longer than this deadline, the
+        # publishing and the wait for the answer together.
         deadline = asyncio.get_running_loop().time() + LOOK_UP_S
         if command.idempotency_key is not None:
             return await self._once(command, command.idempotency_key, principal, deadline)
@@ -101,9 +104,9 @@ class UseTempKeyHandler:
 
     async def _once(
         self, command: UseTempKey, key: str, principal: Principal, deadline: float
-    ) -> Recorded | Pending:
-        """Concurrent repeats of one key wait for the same answer. Whether it is an answer to
-        their own payload is for the log to say, not for who came first."""
+    ) -> Recorded | Accepted:
+        """Makes concurrent repeats of one key wait for one answer. Whether that answers their own
+        payload is decided by what the log holds, not by which of them came first."""
         event_id = event_id_of_idempotency_key(principal.org_id, key)
         while (under_way := self._under_way.get(event_id)) is not None:
             before, task = under_way
@@ -115,40 +118,40 @@ class UseTempKeyHandler:
                 if isinstance(answer, Recorded):
                     return _judged(answer, command, principal, repeated=True)
                 raise _undecided()
-            # What was refused, or went wrong, was the other's. Now it is our turn.
+            # The other command was refused or failed, which decides nothing for this one.
             if asyncio.get_running_loop().time() > deadline:
                 raise _undecided()
         task = asyncio.create_task(self._find_or_record(event_id, command, principal, deadline))
         self._under_way[event_id] = (command, task)
-        task.add_done_callback(lambda done: self._landed(event_id, done))
+        task.add_done_callback(lambda done: self._finish(event_id, done))
         # The first caller may hang up; the others still want the answer.
         return _judged(await asyncio.shield(task), command, principal)
 
-    def _landed(self, event_id: UUID, task: "asyncio.Task[Recorded | Pending]") -> None:
+    def _finish(self, event_id: UUID, task: "asyncio.Task[Recorded | Accepted]") -> None:
         del self._under_way[event_id]
         if not task.cancelled():
             task.exception()
 
     async def _find_or_record(
         self, event_id: UUID, command: UseTempKey, principal: Principal, deadline: float
-    ) -> Recorded | Pending:
-        """The key comes before the lock: what was answered once is answered so again, even if the
+    ) -> Recorded | Accepted:
+        """Looks for the key's event before the lock: a repeat gets its first answer even if the
         lock is another organisation's by now."""
-        found = await _in_time(self._lookups.event(event_id), deadline)
+        found = await _in_time(self._stream.event(event_id), deadline)
         if found is not None:
             return Recorded(found, replayed=True)
         lock = await self._lock(command, principal, deadline)
         return await self._record(event_id, command, principal, lock)
 
     async def _lock(self, command: UseTempKey, principal: Principal, deadline: float) -> LockView:
-        lock = self._lookups.remembered(command.lock_id, principal.org_id)
+        lock = self._stream.remembered(command.lock_id, principal.org_id)
         if lock is not None:
             return lock
-        return await _in_time(self._lookups.lock_of(command.lock_id, principal.org_id), deadline)
+        return await _in_time(self._stream.lock_of(command.lock_id, principal.org_id), deadline)
 
     async def _record(
         self, event_id: UUID, command: UseTempKey, principal: Principal, lock: LockView
-    ) -> Recorded | Pending:
+    ) -> Recorded | Accepted:
         obstacles = self._readiness.obstacles
         if (refusal := obstacles.get(REFUSAL)) is not None:
             raise KafkaRefused(refusal)
@@ -161,23 +164,23 @@ class UseTempKeyHandler:
             actor=principal.actor,
             data=command.use,
         )
-        expected = self._recent.expect(str(event_id))
+        outcomes = self._recent.expect(str(event_id))
         try:
             with self._metrics.publish_wait.time():
                 published = await self._publisher.publish(fact, command.trace)
             self._metrics.published(fact_type(fact))
             with self._metrics.version_wait.time():
                 async with asyncio.timeout(self._answer_timeout_s):
-                    return await _outcome(expected, published)
+                    return await _outcome(outcomes, published)
         except TimeoutError:
-            # It may have been seen while nobody waited, or in the last moment.
+            # The event may have come before anybody waited, or in the last moment.
             seen = self._recent.event(str(event_id))
             if seen is not None:
                 return _recorded(seen, published)
             self._remember_pending(event_id, PendingFact(principal.org_id, command.lock_id))
-            return Pending(event_id, lock.lock_uuid)
+            return Accepted(event_id, lock.lock_uuid)
         finally:
-            self._recent.give_up(str(event_id), expected)
+            self._recent.give_up(str(event_id), outcomes)
 
     def _remember_pending(self, event_id: UUID, fact: PendingFact) -> None:
         self._pending[event_id] = fact
@@ -185,14 +188,15 @@ class UseTempKeyHandler:
             self._pending.popitem(last=False)
 
     def pending(self, event_id: UUID) -> PendingFact | None:
-        """A fact that this replica published and whose event it had not seen in time."""
+        """Returns the fact with this id, if this replica published it and saw no event in time."""
         return self._pending.get(event_id)
 
 
 async def _in_time(answer: Awaitable[T], deadline: float) -> T:
-    """
+    """Waits for an answer until a deadline of the loop's clock.
+
     Raises:
-        ReadModelUnavailable: it did not come before the deadline, of the loop's clock.
+        ReadModelUnavailable: it did not come in time.
     """
     try:
         async with asyncio.timeout_at(deadline):
@@ -201,19 +205,20 @@ async def _in_time(answer: Awaitable[T], deadline: float) -> T:
         raise ReadModelUnavailable("the read model is too slow") from error
 
 
-async def _outcome(expected: Expected, published: Published) -> Recorded:
-    """
+async def _outcome(outcomes: OutcomeQueue, published: Published) -> Recorded:
+    """Waits for what becomes of the published fact.
+
     Raises:
-        NotFound: our fact was parked: between our look and the projector's, the lock went to
-            another organisation.
+        NotFound: the fact was parked, since the lock had gone to another organisation before the
+            projector came to it.
     """
     while True:
-        outcome = await expected.get()
+        outcome = await outcomes.get()
         if isinstance(outcome, SeenEvent):
             return _recorded(outcome, published)
         if _is_of(outcome, published):
             raise NotFound
-        # Another fact with our id was parked: an earlier attempt, whose key was not used up by it.
+        # An earlier attempt with this id was parked, which does not use up its key.
 
 
 def _recorded(seen: SeenEvent, published: Published) -> Recorded:
@@ -225,14 +230,18 @@ def _is_of(outcome: Outcome, published: Published) -> bool:
 
 
 def _judged(
-    answer: Recorded | Pending, command: UseTempKey, principal: Principal, *, repeated: bool = False
-) -> Recorded | Pending:
-    """The answer for one of those that sent the key. ``repeated``: another one brought it about.
+    answer: Recorded | Accepted,
+    command: UseTempKey,
+    principal: Principal,
+    *,
+    repeated: bool = False,
+) -> Recorded | Accepted:
+    """Gives one of those that sent the key its answer. ``repeated``: another one caused it.
 
     Raises:
-        KeyReused: the log holds another lock or payload under the key.
+        IdempotencyKeyReused: the log holds another lock or payload under the key.
     """
-    if isinstance(answer, Pending):
+    if isinstance(answer, Accepted):
         return answer
     event = answer.event
     if (
@@ -242,7 +251,7 @@ def _judged(
         or event.data.temp_key_uuid != command.use.temp_key_uuid
         or event.data.user_id != command.use.user_id
     ):
-        raise KeyReused
+        raise IdempotencyKeyReused
     return Recorded(event, replayed=answer.replayed or repeated)
 
 

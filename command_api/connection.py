@@ -1,4 +1,4 @@
-"""One connection: what uvicorn's HTTP parser lets through and ours does not.
+"""Refuses what uvicorn's HTTP parser lets through and this service does not.
 
 Stock uvicorn waits for ever for a first byte, a head or a body, has no limit for heads, takes two
 ``Host`` headers, and adds trailers to the headers, so that credentials in trailers would count.
@@ -21,8 +21,8 @@ from uvicorn.protocols.http.httptools_impl import (
 )
 
 from command_api.errors import (
-    Asked,
     BadField,
+    ErrorContext,
     HeadTooLarge,
     InvalidRequest,
     NotReceivedInTime,
@@ -33,29 +33,29 @@ from runtime.errors import CommandRefused
 
 MAX_HEAD_BYTES = 16 * 1024
 LINGER_S = 2.0
-"""How long a refusal waits for its reader: closed at once, unread input would reset it away."""
+"""How long a refusal waits to be read: with unread input, a close at once would reset it away."""
 BODY_GRACE_S = 1.0
-"""The door answers a late body; only what it did not wait for is left to the connection."""
+"""Admission answers a late body first; only what it did not wait for is left to this class."""
 _OFFERS = (b"upgrade", b"http2-settings")
 _HOST = re.compile(rb"^[A-Za-z0-9._~%!$&'()*+,;=:\[\]-]*\Z")
 
 
 class GuardedConnection(HttpToolsProtocol):
-    """Has the deadline ``receipt_timeout_s`` for a head, and again for a body."""
+    """Gives a head ``receipt_timeout_s`` seconds to come, and a body the same again."""
 
     receipt_timeout_s = 10.0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         if self.client is not None:
-            # Else no proxy with an IPv4 address would be trusted where we listen on `::`.
+            # Without this no proxy with an IPv4 address would be trusted where we listen on `::`.
             self.client = (unmapped(self.client[0]), self.client[1])
         self._deadline: asyncio.TimerHandle | None = None
         self._served: RequestResponseCycle | None = None
         self._refusal: CommandRefused | None = None
         self._refused = False
         self._draining = False
-        self._begin_message(begun=False)
+        self._begin_message(started=False)
         self._set_deadline(self.receipt_timeout_s)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -69,19 +69,19 @@ class GuardedConnection(HttpToolsProtocol):
             self.drain()
 
     def drain(self) -> None:
-        """From now on, every answer is the last one on its connection, and says so."""
+        """Makes every answer from now on the last one on its connection, and say so."""
         self._draining = True
         if self.cycle is not None and not self.cycle.response_started:
             self.cycle.keep_alive = False
 
     @property
     def idle(self) -> bool:
-        """Whether nobody waits for an answer, as far as has been read."""
-        return not self._begun and (self.cycle is None or self.cycle.response_complete)
+        """Tells whether nobody waits for an answer, as far as has been read."""
+        return not self._started and (self.cycle is None or self.cycle.response_complete)
 
     @property
     def unread(self) -> bool:
-        """Whether something has come that was not read yet, be it the other side's end."""
+        """Tells whether something has come that was not read yet, an end of the input included."""
         arrived = select.poll()
         arrived.register(self.transport.get_extra_info("socket").fileno(), select.POLLIN)
         return bool(arrived.poll(0))
@@ -106,15 +106,16 @@ class GuardedConnection(HttpToolsProtocol):
                 self._refuse(_head_too_large())
 
     def _parse(self, data: bytes) -> None:
-        """
+        """Feeds the parser, which calls back.
+
         Raises:
-            httptools.HttpParserError: it is not HTTP, or a call-back has refused it.
+            httptools.HttpParserError: the data is not HTTP, or a call-back has refused it.
         """
         while True:
             try:
                 self.parser.feed_data(data)
             except httptools.HttpParserUpgrade as stopped:
-                # The parser takes what follows an offer for another protocol. It is the body.
+                # The parser takes what follows an offer for the other protocol: it is the body.
                 version = self.parser.get_http_version()
                 head = head_without_offer(self.scope["method"], self.url, version, self.headers)
                 self.parser = httptools.HttpRequestParser(self)
@@ -123,9 +124,9 @@ class GuardedConnection(HttpToolsProtocol):
             else:
                 return
 
-    def _begin_message(self, *, begun: bool) -> None:
+    def _begin_message(self, *, started: bool) -> None:
         self._offered = False
-        self._begun = begun
+        self._started = started
         self._in_head = True
         self._understood = True
         self._head_bytes = 0
@@ -133,7 +134,7 @@ class GuardedConnection(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self._begin_message(begun=True)
+        self._begin_message(started=True)
         self._set_deadline(self.receipt_timeout_s)
 
     def on_url(self, url: bytes) -> None:
@@ -144,7 +145,7 @@ class GuardedConnection(HttpToolsProtocol):
         self._count(len(name) + len(value) + 4)
         if self._in_head:
             super().on_header(name, value)
-        # Else it is a trailer: nothing here has a use for one, and no credential may hide in it.
+        # Anything else is a trailer: none has a use here, and no credential may hide in one.
 
     def _count(self, size: int) -> None:
         self._understood = True
@@ -184,7 +185,7 @@ class GuardedConnection(HttpToolsProtocol):
             self._stop_parsing(_malformed("Transfer-Encoding", "can be chunked only"))
 
     def _stop_parsing(self, refusal: CommandRefused) -> None:
-        """From a call-back of the parser, only an exception ends the parsing."""
+        """Ends the parsing, for which a call-back of the parser has to raise."""
         self._refusal = refusal
         raise refusal
 
@@ -196,12 +197,12 @@ class GuardedConnection(HttpToolsProtocol):
         self._understood = True
         if self._offered:
             return
-        self._begun = False
+        self._started = False
         self._in_head = True
         self._clear_deadline()
         super().on_message_complete()
         if self.cycle.response_complete and not self.transport.is_closing():
-            # The answer came before the end of the request: nobody else begins this time-out.
+            # The answer came before the end of the request: nothing else begins this time-out.
             self._unset_keepalive_if_required()
             self.timeout_keep_alive_task = self.loop.call_later(
                 self.timeout_keep_alive, self.timeout_keep_alive_handler
@@ -224,7 +225,7 @@ class GuardedConnection(HttpToolsProtocol):
             return
         if self._answers_an_earlier_request():
             self._set_deadline(self.receipt_timeout_s)
-        elif self._begun:
+        elif self._started:
             self._refuse(NotReceivedInTime())
         else:
             self.transport.close()
@@ -236,7 +237,7 @@ class GuardedConnection(HttpToolsProtocol):
         super()._start_asgi_task(cycle, app)  # type: ignore[arg-type]
 
     def _answers_an_earlier_request(self) -> bool:
-        """Whether an answer is owed to a request that came whole."""
+        """Tells whether a request that came whole has no complete answer yet."""
         served = self._served
         if served is None or served.response_complete:
             return False
@@ -250,7 +251,7 @@ class GuardedConnection(HttpToolsProtocol):
         self._clear_deadline()
         if self._answers_an_earlier_request():
             assert self._served is not None
-            # Its answer first; what followed it is dropped, unanswered and without effect.
+            # That answer goes first; what followed is dropped, unanswered and without effect.
             self._served.keep_alive = False
             self.pipeline.clear()
             return
@@ -263,7 +264,7 @@ class GuardedConnection(HttpToolsProtocol):
             self.transport.close()
             return
         accept = dict(self.headers or ()).get(b"accept", b"").decode("latin-1")
-        self.transport.write(self._written(error_response(Asked(accept), refusal)))
+        self.transport.write(self._written(error_response(ErrorContext(accept), refusal)))
         if self.transport.can_write_eof():
             self.transport.write_eof()
         self.flow.resume_reading()
@@ -274,7 +275,7 @@ class GuardedConnection(HttpToolsProtocol):
         self.cycle.message_event.set()
 
     def _written(self, response: Response) -> bytes:
-        """The whole answer in bytes, with the headers that the door would have added."""
+        """Writes an answer out, with the headers that the application's layers would have added."""
         headers = [
             *self.server_state.default_headers,
             *((name, value) for name, value in response.raw_headers if name != b"connection"),
@@ -288,14 +289,14 @@ class GuardedConnection(HttpToolsProtocol):
 
 
 def connection_class(receipt_timeout_s: float) -> type[GuardedConnection]:
-    """The class with its deadline, as uvicorn wants it."""
+    """Makes a class with this deadline, since uvicorn makes the connections."""
     return type("Connection", (GuardedConnection,), {"receipt_timeout_s": receipt_timeout_s})
 
 
 def head_without_offer(
     method: str, target: bytes, version: str, headers: Sequence[tuple[bytes, bytes]]
 ) -> bytes:
-    """The head of a request as it would be if its sender had not offered another protocol."""
+    """Writes a request's head as if its sender had not offered another protocol."""
     lines = [b"%s %s HTTP/%s" % (method.encode(), target, version.encode())]
     for name, value in headers:
         if name == b"connection":

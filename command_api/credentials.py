@@ -1,4 +1,4 @@
-"""Both credentials together: who asks, and for which organisation."""
+"""Finds out from a request's credentials who asks, and for which organisation."""
 
 from datetime import UTC, datetime
 
@@ -6,38 +6,40 @@ import msgspec
 from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection
 
+from command_api.api_key_uses import ApiKeyUses
 from command_api.errors import (
     API_KEY_WANTED,
     TOKEN_MISSING,
     Forbidden,
     Unauthenticated,
 )
-from command_api.key_uses import KeyUses
+from command_api.request_state import request_state
 from command_api.tokens import TokenChecker
 from eventlog.registry import Registry
 from schemas.api_keys import is_valid, key_id_of
 from schemas.lock_facts import Actor
 from schemas.registry import ApiKey
 
-API_KEY = "lockstream.api_key"
-"""Where the ASGI scope of a request with a good API key holds its ``ApiKey``."""
-
 
 class Principal(msgspec.Struct, frozen=True):
-    """``org_id``: the API key's organisation; all that it may see is this organisation's."""
+    """Names a caller with good credentials, who may see only what belongs to ``org_id``, the API
+    key's organisation."""
 
     org_id: str
     actor: Actor
 
 
-class Doorkeeper:
-    def __init__(self, tokens: TokenChecker, registry: Registry, uses: KeyUses) -> None:
+class Authenticator:
+    """Checks the API key and the token of a request, each also against the other."""
+
+    def __init__(self, tokens: TokenChecker, registry: Registry, uses: ApiKeyUses) -> None:
         self._tokens = tokens
         self._registry = registry
         self._uses = uses
 
-    async def admit(self, request: HTTPConnection) -> Principal:
-        """
+    async def authenticate(self, request: HTTPConnection) -> Principal:
+        """Checks the API key first, then the token.
+
         Raises:
             Unauthenticated: a credential is missing, given twice, wrong or expired.
             Forbidden: the token is another organisation's, or lacks the scope.
@@ -46,7 +48,8 @@ class Doorkeeper:
         token = _bearer(request.headers)
         # The cheap check first: nobody without a key can make us verify signatures or fetch keys.
         now = datetime.now(UTC)
-        entry = request.scope[API_KEY] = self._api_key(request.headers, now)
+        entry = self._api_key(request.headers, now)
+        request_state(request.scope).api_key = entry
         caller = await self._tokens.check(token)
         if caller.org_id is not None and caller.org_id != entry.org_id:
             raise Forbidden("The token and the API key are of different organisations")

@@ -1,4 +1,4 @@
-"""``/openapi.json``, ``/asyncapi.json``, and ``/docs``, which shows both without the internet."""
+"""Serves ``/openapi.json``, ``/asyncapi.json``, and ``/docs``, which shows both offline."""
 
 from importlib.metadata import version
 from importlib.resources import files
@@ -33,7 +33,7 @@ _PAGE_HEADERS = {
 
 
 def docs_routes(settings: Settings) -> list[BaseRoute]:
-    """Reads the page's files once, when the routes are made."""
+    """Makes the routes, and reads the page's files once for all requests."""
     product = version("lockstream")
     openapi_json = msgspec.json.encode(openapi_document(product))
     asyncapi_json = msgspec.json.encode(

@@ -1,8 +1,8 @@
-"""How the API stops: no request that has come is left without an answer.
+"""Stops the API so that no request that has come is left without an answer.
 
-What has connected before is still accepted, what comes on kept-alive connections is still answered,
-each time with ``Connection: close``. Only then, last of all, the idle connections are closed:
-whoever sends into one of those in that moment gets no answer, so nobody may just be about to.
+Connections that were made before are still accepted, and requests on kept-alive ones are still
+answered, with ``Connection: close``. Idle connections are closed last: a request that is sent into
+one of them in that moment gets no answer, so nothing may just be arriving there.
 """
 
 import asyncio
@@ -15,11 +15,13 @@ from command_api.connection import GuardedConnection
 from runtime.health import QuietServer
 
 IDLE_S = 1.0
-"""For so long an idle connection may still bring a request after the stop."""
+"""How long an idle connection may still bring a request after the stop."""
 LOOK_EVERY_S = 0.02
 
 
 class DrainingServer(QuietServer):
+    """Answers what has come when it is told to stop, and closes idle connections last."""
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         await self._stop_listening(sockets or [])
         loop = asyncio.get_running_loop()
@@ -35,8 +37,8 @@ class DrainingServer(QuietServer):
         return [c for c in self.server_state.connections if isinstance(c, GuardedConnection)]
 
     async def _close_idle(self, end: float) -> None:
-        """Those for which nothing has arrived until this very moment; until ``end`` of the loop's
-        clock, the others first get what they came for."""
+        """Closes the connections for which nothing has arrived until this very moment. The others
+        get their answers first, until ``end`` of the loop's clock."""
         while True:
             idle = [c for c in self._connections() if c.idle and not c.transport.is_closing()]
             for connection in idle:
@@ -47,8 +49,8 @@ class DrainingServer(QuietServer):
             await asyncio.sleep(0)
 
     async def _stop_listening(self, sockets: list[socket.socket]) -> None:
-        """Closes the sockets, but takes those in that the kernel has connected already: it would
-        reset them, with what they have sent."""
+        """Closes the sockets, but first accepts what the kernel has connected already: it would
+        reset those connections, with what they have sent."""
         accepting = [
             socket.socket(fileno=os.dup(listener.fileno()))
             for server in self.servers
@@ -59,7 +61,7 @@ class DrainingServer(QuietServer):
         for bound in sockets:
             bound.close()
         for _ in range(3):
-            await asyncio.sleep(0)  # the loop lets go of them in its own time
+            await asyncio.sleep(0)  # the loop releases them some turns later
         connected: list[socket.socket] = []
         for listener in accepting:
             listener.setblocking(False)

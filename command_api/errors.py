@@ -1,4 +1,4 @@
-"""What the door refuses, and the one table from errors to responses.
+"""Defines what the API refuses, and the one table from errors to responses.
 
 CommandRefused
 ├── InvalidRequest          400, every bad field in `details`
@@ -9,7 +9,7 @@ CommandRefused
 ├── VersionNotReached       412, ETag: the version that the lock has
 ├── TooLarge                413, the connection is closed
 ├── UnsupportedMediaType    415, Accept
-├── KeyReused               422
+├── IdempotencyKeyReused    422
 ├── RateLimited             429, Retry-After, RateLimit, RateLimit-Policy
 ├── HeadTooLarge            431, the connection is closed
 └── (Unavailable            503, Retry-After)
@@ -34,14 +34,16 @@ REALM = "lockstream"
 TOKEN_MISSING = f'Bearer realm="{REALM}"'
 TOKEN_INVALID = f'{TOKEN_MISSING}, error="invalid_token"'
 API_KEY_WANTED = f'ApiKey realm="{REALM}"'
-"""What ``WWW-Authenticate`` asks for (RFC 9110, section 11.6.1; RFC 6750, section 3)."""
+"""Values of ``WWW-Authenticate`` (RFC 9110, section 11.6.1; RFC 6750, section 3)."""
 RETRY_AFTER_S = 1
 MENDED_AFTER_S = 30
-"""A refusal of Kafka's waits for a person."""
+"""What Kafka refuses, only an operator can mend."""
 _WEIGHT = re.compile(r"^(0(\.\d{0,3})?|1(\.0{0,3})?)\Z", re.ASCII)
 
 
 class BadField(msgspec.Struct, frozen=True):
+    """This names one bad part of the request and says what is wrong with it."""
+
     field: str
     message: str
 
@@ -50,7 +52,7 @@ HttpStatus = Annotated[int, msgspec.Meta(ge=100, le=599)]
 
 
 class ErrorBody(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The shape of every error. ``code`` is the HTTP status."""
+    """Every error has this shape. ``code`` is the HTTP status."""
 
     error: str
     message: str
@@ -59,7 +61,7 @@ class ErrorBody(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The same as RFC 9457, for those that ask for it."""
+    """This is the same error in the form of RFC 9457, for callers that ask for it."""
 
     title: str
     status: HttpStatus
@@ -69,13 +71,16 @@ class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class InvalidRequest(CommandRefused):
+    """The path, the query, a header or the body is malformed. ``details``: every bad field."""
+
     def __init__(self, details: tuple[BadField, ...]) -> None:
         super().__init__("The request contains invalid parameters or malformed data")
         self.details = details
 
 
 class Unauthenticated(CommandRefused):
-    """``challenge``: what for; a wrong API key must not have a good token renewed."""
+    """A credential is missing, given twice, wrong or expired. ``challenge``: which one, so that
+    nobody renews a good token because of a wrong API key."""
 
     def __init__(self, message: str, *, challenge: str) -> None:
         super().__init__(message)
@@ -83,7 +88,7 @@ class Unauthenticated(CommandRefused):
 
 
 class Forbidden(CommandRefused):
-    """``missing_scope``: the scope that the token would have needed."""
+    """The token is good, but does not allow this. ``missing_scope``: the scope that it lacks."""
 
     def __init__(self, message: str, *, missing_scope: str | None = None) -> None:
         super().__init__(message)
@@ -91,42 +96,48 @@ class Forbidden(CommandRefused):
 
 
 class NotFound(CommandRefused):
+    """There is no such thing, or it is another organisation's."""
+
     def __init__(self) -> None:
         super().__init__("The requested resource was not found")
 
 
 class NotReceivedInTime(CommandRefused):
+    """The head or the body was not complete at its deadline."""
+
     def __init__(self) -> None:
         super().__init__("The request did not come in time")
 
 
 class VersionNotReached(CommandRefused):
-    """``version``: which the lock has, now that all that was recorded is folded in."""
+    """The lock has only ``version``, and the read model holds all that was recorded of it."""
 
-    def __init__(self, lock_id: int, version: int, least: int) -> None:
-        super().__init__(f"Lock {lock_id} is at version {version}, not yet at {least}")
+    def __init__(self, lock_id: int, version: int, min_version: int) -> None:
+        super().__init__(f"Lock {lock_id} is at version {version}, not yet at {min_version}")
         self.version = version
 
 
 class TooLarge(CommandRefused):
-    pass
+    """The body has more bytes than a body may have."""
 
 
 class HeadTooLarge(CommandRefused):
-    pass
+    """The request line and the headers together have more bytes than they may have."""
 
 
 class UnsupportedMediaType(CommandRefused):
-    pass
+    """The body is not uncompressed ``application/json`` in UTF-8."""
 
 
-class KeyReused(CommandRefused):
+class IdempotencyKeyReused(CommandRefused):
+    """The log holds another lock or payload under this ``Idempotency-Key``."""
+
     def __init__(self) -> None:
         super().__init__("This Idempotency-Key was used for another lock or payload; use a new key")
 
 
 class RateLimited(CommandRefused):
-    """``headers``: what tells the caller when to come again."""
+    """The organisation, or its key, has used up its requests. ``headers``: when to come again."""
 
     def __init__(self, headers: Mapping[str, str]) -> None:
         super().__init__("Too many requests; nothing was recorded. Try again after Retry-After")
@@ -142,19 +153,19 @@ STATUS_OF: Mapping[type[Exception], int] = {
     VersionNotReached: 412,
     TooLarge: 413,
     UnsupportedMediaType: 415,
-    KeyReused: 422,
+    IdempotencyKeyReused: 422,
     RateLimited: 429,
     HeadTooLarge: 431,
     Unavailable: 503,
     KafkaRefused: 503,
     Exception: 500,
 }
-"""The table. An error's nearest listed ancestor counts."""
+"""The one table. An error's nearest listed ancestor counts."""
 
 _PHRASES = {413: "Content Too Large", 422: "Unprocessable Content"}
-"""RFC 9110's names, which Python has from 3.13 on."""
+"""The names of RFC 9110, which Python has from 3.13 on."""
 _CLOSING = (408, 413, 431)
-"""What was sent can't be told from what follows it: the connection ends."""
+"""Where one request ends and the next begins can't be told: the connection is closed."""
 
 
 def status_of(error: Exception) -> int:
@@ -168,24 +179,26 @@ def phrase_of(status: int) -> str:
     return _PHRASES.get(status) or HTTPStatus(status).phrase
 
 
-class Asked(msgspec.Struct, frozen=True):
-    """What a refusal's form and words depend on. ``has_key``: an ``Idempotency-Key`` came."""
+class ErrorContext(msgspec.Struct, frozen=True):
+    """Says what form and words of an error's answer depend on. ``reads``: the request records
+    nothing; ``has_key``: it had an ``Idempotency-Key``."""
 
     accept: str = ""
     reads: bool = False
     has_key: bool = True
 
 
-def asked_by(headers: Headers, method: str) -> Asked:
-    return Asked(headers.get("accept", ""), method in ("GET", "HEAD"), "idempotency-key" in headers)
+def error_context(headers: Headers, method: str) -> ErrorContext:
+    reads = method in ("GET", "HEAD")
+    return ErrorContext(headers.get("accept", ""), reads, "idempotency-key" in headers)
 
 
-def _message_of(error: Exception, status: int, asked: Asked) -> str:
+def _message_of(error: Exception, status: int, context: ErrorContext) -> str:
     if isinstance(error, CommandRefused):
         return str(error)
-    if isinstance(error, Unavailable) and asked.reads:
+    if isinstance(error, Unavailable) and context.reads:
         return "The service can't tell this now. Try again after Retry-After"
-    if isinstance(error, OutcomeUnknown) and not asked.has_key:
+    if isinstance(error, OutcomeUnknown) and not context.has_key:
         return (
             "The command was sent and not confirmed: it may have been recorded. It had no "
             "Idempotency-Key, so a repeat may record it twice: look for it in the lock's events"
@@ -196,7 +209,7 @@ def _message_of(error: Exception, status: int, asked: Asked) -> str:
             "Repeat it with the same Idempotency-Key to learn"
         )
     if isinstance(error, KafkaRefused):
-        # What exactly is for the operator: it names topics and users, and stands in the log.
+        # The details name topics and users: they are for the operator, in the log.
         return (
             "Kafka refuses what this service asks of it (its rights or its settings): this attempt "
             "recorded nothing, and none will until an operator has mended it"
@@ -231,23 +244,23 @@ def _headers_of(error: Exception, status: int) -> dict[str, str]:
     return {}
 
 
-def error_response(asked: Asked, error: Exception) -> Response:
-    """The response to any error. Nothing of an unexpected error's text gets out."""
+def error_response(context: ErrorContext, error: Exception) -> Response:
+    """Makes the response to any error. The text of an unexpected one is not shown."""
     status = status_of(error)
     details = error.details if isinstance(error, InvalidRequest) else ()
-    message = _message_of(error, status, asked)
-    return _render(asked.accept, status, message, _headers_of(error, status), details)
+    message = _message_of(error, status, context)
+    return _render(context.accept, status, message, _headers_of(error, status), details)
 
 
 def wants_problem(accept: str) -> bool:
-    """Whether ``Accept`` names the problem document, and does not like plain JSON better."""
+    """Tells whether ``Accept`` names the problem document, and does not prefer plain JSON."""
     weights = dict(_weighted(media_range) for media_range in accept.split(","))
     weight = weights.get(PROBLEM, 0.0)
     return weight > 0 and weight >= weights.get("application/json", 0.0)
 
 
 def _weighted(media_range: str) -> tuple[str, float]:
-    """A media range without its parameters, and its weight: 1 without ``q``, 0 with a bad one
+    """Splits a media range into its name and its weight: 1 without ``q``, 0 with a bad one
     (RFC 9110, section 12.4.2)."""
     name, *parameters = (part.strip().lower() for part in media_range.split(";"))
     for parameter in parameters:
@@ -279,11 +292,11 @@ def _render(
 
 
 async def on_error(request: Request, error: Exception) -> Response:
-    return error_response(asked_by(request.headers, request.method), error)
+    return error_response(error_context(request.headers, request.method), error)
 
 
 async def on_http_exception(request: Request, error: Exception) -> Response:
-    """Starlette's own: no such path (404), no such method (405, with Allow)."""
+    """Answers Starlette's own errors: no such path (404), no such method (405, with Allow)."""
     assert isinstance(error, HTTPException)
     status = error.status_code
     message = (

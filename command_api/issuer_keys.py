@@ -1,13 +1,13 @@
-"""The public keys of one issuer, kept fresh without ever holding up a token whose key is known.
+"""Keeps the public keys of an issuer fresh, and never holds up a token whose key is known.
 
 One task reads, so there is one fetch at a time. What may happen:
 
-- The issuer can't be asked, or answers nonsense: the keys stay as they were, for ``max_stale_s``
-  after the last good answer; attempts come with growing pauses.
-- A token names a key that is not known: the issuer is asked at once and the token waits for that
-  answer, so a rotation fails no request. Askings that were in vain are rationed.
-- Nothing was ever read, or too long ago, or the issuer can't be asked about an unknown key: nobody
-  can say whether a token is good, and that is ``IssuerUnavailable`` (503) and no refusal.
+- The issuer can't be reached, or its answer can't be used: the keys stay as they were, for
+  ``max_stale_s`` after the last good answer; attempts come with growing pauses.
+- A token names an unknown key: the issuer is asked at once and the token waits for that answer, so
+  a rotation fails no request. Fruitless lookups are rate-limited.
+- Nothing was ever read, or too long ago, or the issuer can't be asked about an unknown key: whether
+  a token is good can't be known, which is ``IssuerUnavailable`` (503) and no refusal.
 """
 
 import asyncio
@@ -21,6 +21,7 @@ import jwt
 import msgspec
 
 from command_api.jwks_sources import JwksSource, open_source
+from command_api.token_bucket import Quota, TokenBucket
 from runtime.errors import ConfigurationError, IssuerUnavailable
 from runtime.issuers import VARIABLE, Issuer
 from runtime.process import first_of, until_stopped, within
@@ -36,13 +37,13 @@ WAIT_S = 3.0
 MAX_WAITING = 256
 WATCH_EVERY_S = 1.0
 OBSTACLE = "token issuers"
-VAIN_BURST = 5
-VAIN_EVERY_S = 10.0
-"""Readings that unknown keys ask for in vain: 5 at once, then one every 10 s."""
+FRUITLESS_LOOKUPS = Quota("fruitless lookups", 5, 50)
+"""Readings for an unknown key that bring no new keys: 5 at once, then one every 10 s."""
 
 
 class IssuerKeys:
-    """``max_stale_s``: how long keys are good after they were last read, in seconds."""
+    """Holds the keys of one issuer. They are good for ``max_stale_s`` seconds after they were last
+    read."""
 
     def __init__(self, issuer: Issuer, source: JwksSource, max_stale_s: float) -> None:
         self.issuer = issuer
@@ -55,30 +56,34 @@ class IssuerKeys:
         self._read_at = float("-inf")
         self._failures = 0
         self._waiting: list[asyncio.Future[None]] = []
-        self._asked = asyncio.Event()
-        self._ration = Ration(VAIN_BURST, VAIN_EVERY_S)
+        self._wanted = asyncio.Event()
+        self._lookups_left = TokenBucket.full(FRUITLESS_LOOKUPS, time.monotonic())
 
     @property
     def usable(self) -> bool:
         return time.monotonic() - self._read_at <= self._max_stale_s
 
     def age_s(self) -> float:
-        """Since the last good reading; infinite before the first."""
+        """Returns the seconds since the last good reading; infinite before the first."""
         return time.monotonic() - self._read_at
 
     async def find(self, key_id: str) -> jwt.PyJWK | None:
-        """The key, or None if the issuer has none of this name.
+        """Returns the key, or None if the issuer has none of this name.
 
         Raises:
-            IssuerUnavailable: it can't be known now.
+            IssuerUnavailable: the answer can't be known now.
         """
         key = self._usable_keys().get(key_id)
         if key is None and self._failures:
             raise IssuerUnavailable(f"{self.issuer.issuer} can't be asked for a key")
-        if key is not None or not self._ration.left():
+        if key is not None or not self._may_look_up():
             return key
         await self._next_reading()
         return self._usable_keys().get(key_id)
+
+    def _may_look_up(self) -> bool:
+        self._lookups_left = self._lookups_left.refilled(time.monotonic())
+        return self._lookups_left.tokens >= 1
 
     def _usable_keys(self) -> Mapping[str, jwt.PyJWK]:
         if not self.usable:
@@ -86,12 +91,12 @@ class IssuerKeys:
         return self._keys
 
     async def _next_reading(self) -> None:
-        """Returns after a reading that began after this call."""
+        """Waits for a reading that began after this call."""
         if len(self._waiting) >= MAX_WAITING:
             raise IssuerUnavailable(f"too many tokens wait for keys of {self.issuer.issuer}")
         read = asyncio.get_running_loop().create_future()
         self._waiting.append(read)
-        self._asked.set()
+        self._wanted.set()
         try:
             await within(read, WAIT_S)
         except TimeoutError as error:
@@ -101,10 +106,10 @@ class IssuerKeys:
                 self._waiting.remove(read)
 
     async def load(self) -> None:
-        """The first reading.
+        """Reads the keys for the first time.
 
         Raises:
-            IssuerUnavailable: it failed; ``follow`` will try again.
+            IssuerUnavailable: this reading failed; ``follow`` will try again.
         """
         try:
             self._take(await self._source.read())
@@ -113,7 +118,7 @@ class IssuerKeys:
             raise
 
     async def follow(self, stop: asyncio.Event) -> None:
-        """Keeps the keys fresh until ``stop`` is set; breaks a reading off then."""
+        """Keeps the keys fresh until ``stop`` is set, then cancels a reading under way."""
         await until_stopped(stop, self._keep_reading())
 
     async def _keep_reading(self) -> None:
@@ -122,14 +127,14 @@ class IssuerKeys:
                 pause = FIRST_PAUSE_S * 2 ** min(self._failures - 1, 16)
                 await asyncio.sleep(min(pause, self._source.longest_pause_s))
             else:
-                await first_of(self._asked, timeout_s=self._source.refresh_s)
+                await first_of(self._wanted, timeout_s=self._source.refresh_s)
             await self._read()
 
     async def _read(self) -> None:
         waiting, self._waiting = self._waiting, []
-        self._asked.clear()
+        self._wanted.clear()
         before = self.generation
-        answer: IssuerUnavailable | None = IssuerUnavailable("the reading was broken off")
+        answer: IssuerUnavailable | None = IssuerUnavailable("the reading was cancelled")
         try:
             self._take(await self._source.read())
         except IssuerUnavailable as error:
@@ -140,10 +145,10 @@ class IssuerKeys:
         else:
             answer = None
             if waiting and self.generation == before:
-                self._ration.use()
+                self._lookups_left = self._lookups_left.take()
         finally:
             for read in waiting:
-                _tell(read, answer)
+                _settle(read, answer)
 
     def _take(self, document: bytes) -> None:
         if document != self._document:
@@ -161,7 +166,7 @@ class IssuerKeys:
 async def open_issuer_keys(
     issuers: Sequence[Issuer], settings: Settings
 ) -> AsyncIterator[list[IssuerKeys]]:
-    """The keys of each issuer, read once. A URL that can't be read yet will be tried again.
+    """Reads the keys of each issuer once. A URL that can't be read yet will be tried again.
 
     Raises:
         ConfigurationError: a file can't be read or holds no usable key.
@@ -191,8 +196,8 @@ async def _load(keys: IssuerKeys) -> None:
 async def watch_issuers(
     all_keys: Sequence[IssuerKeys], readiness: Readiness, stop: asyncio.Event
 ) -> None:
-    """Ready while there are keys of one issuer at least: a lost issuer must not cost the others
-    their service."""
+    """Reports to readiness whether any issuer's keys are usable, until ``stop`` is set. One lost
+    issuer must not cost the others their service."""
     while not stop.is_set():
         if any(keys.usable for keys in all_keys):
             readiness.clear(OBSTACLE)
@@ -201,7 +206,7 @@ async def watch_issuers(
         await first_of(stop, timeout_s=WATCH_EVERY_S)
 
 
-def _tell(waiter: asyncio.Future[None], error: IssuerUnavailable | None) -> None:
+def _settle(waiter: asyncio.Future[None], error: IssuerUnavailable | None) -> None:
     if waiter.done():
         return
     if error is None:
@@ -211,11 +216,11 @@ def _tell(waiter: asyncio.Future[None], error: IssuerUnavailable | None) -> None
 
 
 def read_keys(document: bytes, issuer: Issuer) -> dict[str, jwt.PyJWK]:
-    """The usable keys of a JWKS (RFC 7517): with a ``kid``, for signatures, of an algorithm that
-    the issuer may use. Each key has one algorithm. Others are passed over (section 5).
+    """Reads the usable keys of a JWKS (RFC 7517): with a ``kid``, for signatures, of an algorithm
+    that the issuer may use. Each key has one algorithm. Others are passed over (section 5).
 
     Raises:
-        IssuerUnavailable: it is no JWKS, or has no usable key.
+        IssuerUnavailable: the document is no JWKS, or has no usable key.
     """
     try:
         entries = msgspec.json.decode(document, type=_Jwks).keys
@@ -245,23 +250,3 @@ def _read_key(entry: dict[str, object]) -> jwt.PyJWK | None:
 
 class _Jwks(msgspec.Struct):
     keys: list[dict[str, object]]
-
-
-class Ration:
-    """So many at once, then one in so many seconds."""
-
-    def __init__(self, burst: int, every_s: float) -> None:
-        self._burst = burst
-        self._every_s = every_s
-        self._left = float(burst)
-        self._counted_at = time.monotonic()
-
-    def left(self) -> bool:
-        now = time.monotonic()
-        earned = (now - self._counted_at) / self._every_s
-        self._left = min(float(self._burst), self._left + earned)
-        self._counted_at = now
-        return self._left >= 1
-
-    def use(self) -> None:
-        self._left = max(0.0, self._left - 1)

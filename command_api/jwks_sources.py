@@ -1,4 +1,4 @@
-"""Where an issuer's JWKS is read from: a file, or a URL that is never trusted to behave."""
+"""Reads an issuer's JWKS from a file, or from a URL that is never trusted to behave."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -18,16 +18,17 @@ FETCH_TIMEOUT_S = 5.0
 
 
 class JwksSource(Protocol):
-    """``refresh_s``: seconds between two readings; ``longest_pause_s``: between two attempts
-    while reading fails."""
+    """Reads a JWKS document. ``refresh_s``: seconds between two readings; ``longest_pause_s``:
+    between two attempts while reading fails."""
 
     refresh_s: float
     longest_pause_s: float
 
     async def read(self) -> bytes:
-        """
+        """Reads the document.
+
         Raises:
-            IssuerUnavailable: it can't be read now; the text says why.
+            IssuerUnavailable: the document can't be read now; the text says why.
         """
 
 
@@ -76,7 +77,7 @@ class JwksUrl:
             if response.status_code != 200:
                 raise IssuerUnavailable(f"{self._name}: answered {response.status_code}")
             if response.headers.get("content-encoding", "identity") != "identity":
-                raise IssuerUnavailable(f"{self._name}: answered compressed, against our wish")
+                raise IssuerUnavailable(f"{self._name}: the answer is compressed")
             body = b""
             async for part in response.aiter_raw():
                 body = _bounded(body + part, self._name)
@@ -91,12 +92,12 @@ def _bounded(document: bytes, name: object) -> bytes:
 
 @asynccontextmanager
 async def open_source(issuer: Issuer, refresh_s: float) -> AsyncIterator[JwksSource]:
-    """``refresh_s``: of a URL; a file is looked at every second."""
+    """Opens the source of an issuer. ``refresh_s``: a URL's; a file is read every second."""
     url = issuer.jwks_url
     if url is None:
         yield JwksFile(Path(issuer.jwks))
         return
-    # In a thread: it reads the CA bundle. A proxy of the environment is for the world outside.
+    # In a thread: it reads the CA bundle. A proxy of the environment is not for this machine.
     client = await asyncio.to_thread(
         httpx.AsyncClient,
         follow_redirects=False,

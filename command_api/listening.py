@@ -1,4 +1,4 @@
-"""How the API listens: uvicorn with our connections, TLS, and the proxies whose word counts."""
+"""Listens with uvicorn: connections of our own, TLS, and the proxies that are trusted."""
 
 import ipaddress
 import logging
@@ -55,7 +55,8 @@ async def listen(app: ASGIApp, settings: Settings, stop: Event) -> None:
 
 
 async def check_listening(settings: Settings) -> None:
-    """
+    """Checks before anything is opened what ``listen`` needs.
+
     Raises:
         ConfigurationError: ``listen`` would raise it later.
     """
@@ -66,7 +67,7 @@ async def check_listening(settings: Settings) -> None:
 
 
 def tls_context(settings: Settings) -> ssl.SSLContext | None:
-    """TLS 1.2 or later with the configured certificate, or None without one. Reads both files.
+    """Reads the configured certificate and key for TLS 1.2 or later; None if there are none.
 
     Raises:
         ConfigurationError: one of the two is missing, can't be read, or does not fit the other.
@@ -88,7 +89,7 @@ def tls_context(settings: Settings) -> ssl.SSLContext | None:
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.set_alpn_protocols(["http/1.1"])
     try:
-        # The password is for nobody to be asked on the terminal.
+        # With a password given, OpenSSL does not ask for one on the terminal.
         context.load_cert_chain(cert, key, password="")
     except (ssl.SSLError, ValueError) as error:
         raise ConfigurationError(
@@ -99,7 +100,8 @@ def tls_context(settings: Settings) -> ssl.SSLContext | None:
 
 
 def trusted_proxies(settings: Settings) -> list[str]:
-    """
+    """Reads whose ``X-Forwarded-*`` headers count.
+
     Raises:
         ConfigurationError: not an address or a network; `*` is neither.
     """
@@ -113,5 +115,5 @@ def trusted_proxies(settings: Settings) -> list[str]:
 
 
 def names(commas: str) -> list[str]:
-    """The names of a comma-separated list."""
+    """Splits a comma-separated list."""
     return [name.strip() for name in commas.split(",") if name.strip()]

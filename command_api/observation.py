@@ -1,4 +1,4 @@
-"""The outermost ASGI layer: gives every request its id, and tells logs and metrics its outcome."""
+"""The outermost ASGI layer: gives each request its state, and logs and counts its outcome."""
 
 import re
 import time
@@ -8,13 +8,12 @@ import uuid_utils
 from starlette.routing import BaseRoute, Match, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from command_api.admission import PROBES
 from command_api.app import USE_TEMP_KEY
-from command_api.credentials import API_KEY
-from command_api.door import PROBES
 from command_api.metrics import ApiMetrics
+from command_api.request_state import RequestState, begin_request
 from runtime.logs import AccessLine, AccessLog, RequestIds, request_ids
 from runtime.tracing import Span, Tracing
-from schemas.registry import ApiKey
 from schemas.trace_context import read_traceparent
 
 REQUEST_ID = b"x-request-id"
@@ -47,8 +46,9 @@ OUTCOMES = {
 }
 
 
-class Observed:
-    """``routes``: the application's, for the templates of their paths."""
+class Observation:
+    """Gives each request its id, span, access line and metrics. ``routes``: the application's, for
+    the templates of their paths."""
 
     def __init__(
         self,
@@ -68,7 +68,7 @@ class Observed:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        begun = time.perf_counter()
+        started_at = time.perf_counter()
         request_id, traceparent = _read_headers(scope)
         span = None
         if self._tracing.on and scope["path"] not in PROBES:
@@ -76,6 +76,7 @@ class Observed:
             traceparent = span.traceparent
         ids = RequestIds(request_id, _trace_id(traceparent))
         request_ids.set(ids)
+        state = begin_request(scope, ids)
         header = (REQUEST_ID, ids.request_id.encode())
         # What the server answers if the application fails before it does.
         status, replayed = 500, False
@@ -91,12 +92,13 @@ class Observed:
         try:
             await self._app(scope, receive, send_with_id)
         finally:
-            self._ended(scope, ids, status, replayed, time.perf_counter() - begun)
+            seconds = time.perf_counter() - started_at
+            self._ended(scope, state, status, replayed, seconds)
             if span is not None:
                 self._end_span(span, scope, status)
 
     def _begin_span(self, scope: Scope, parent: bytes | None) -> Span:
-        """Everything behind this layer sees the span as the caller's ``traceparent``."""
+        """Begins a span, which all layers behind this one see as the caller's ``traceparent``."""
         method = _method(scope)
         attributes = {
             "http.request.method": method,
@@ -121,7 +123,7 @@ class Observed:
         span.end(attributes, name=name, error=str(status) if status >= 500 else None)
 
     def _ended(
-        self, scope: Scope, ids: RequestIds, status: int, replayed: bool, seconds: float
+        self, scope: Scope, state: RequestState, status: int, replayed: bool, seconds: float
     ) -> None:
         method = _method(scope)
         route = self._template(scope)
@@ -130,7 +132,7 @@ class Observed:
             self._metrics.commanded("replayed" if replayed else OUTCOMES.get(status, "failed"))
         if self._access_log is None or scope["path"] in PROBES:
             return
-        api_key: ApiKey | None = scope.get(API_KEY)
+        api_key = state.api_key
         self._access_log.add(
             AccessLine(
                 time=self._access_log.now(),
@@ -141,16 +143,17 @@ class Observed:
                 route=route,
                 status=status,
                 duration_ms=round(seconds * 1000, 2),
-                request_id=ids.request_id,
+                request_id=state.ids.request_id,
                 client=scope["client"][0] if scope.get("client") else None,
-                trace_id=ids.trace_id,
+                trace_id=state.ids.trace_id,
                 key_id=api_key.key_id if api_key is not None else None,
                 org_id=api_key.org_id if api_key is not None else None,
             )
         )
 
     def _template(self, scope: Scope) -> str:
-        """The route's; what was refused before it reached the routes is looked up."""
+        """Returns the path template of the route. A request that was refused before it reached the
+        routes is matched here."""
         route = scope.get("route")
         if isinstance(route, Route):
             return route.path
@@ -165,8 +168,8 @@ def _method(scope: Scope) -> str:
 
 
 def _read_headers(scope: Scope) -> tuple[str, bytes | None]:
-    """The request's id, the caller's own if it is harmless, else a new one; and the caller's
-    ``traceparent`` if it is well-formed."""
+    """Returns the request's id (the caller's own if it is harmless, else a new one) and the
+    caller's ``traceparent`` if it is well-formed."""
     request_id = traceparent = None
     for name, value in scope["headers"]:
         if name == REQUEST_ID and request_id is None:

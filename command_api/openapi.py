@@ -1,4 +1,4 @@
-"""``/openapi.json``: OpenAPI 3.1, from the same types that read requests and write answers."""
+"""Describes the API as OpenAPI 3.1, from the types that read requests and write answers."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -29,12 +29,12 @@ _BODIES = (
 
 
 def _schemas() -> dict[str, Json]:
-    """The bodies' schemas, said so that generated clients understand them. Where a discriminator
-    tells types apart it is ``oneOf``: of ``anyOf`` TypeScript's make one type that has all fields.
+    """Makes the schemas of the bodies in a form that generated clients understand.
 
-    Go's try each of these types in turn, and look at nothing but required fields, values of enums
-    that are types of their own, and patterns, most of which they can't read: so a tag is a type,
-    and what is only ever an answer has no patterns.
+    Types that a discriminator tells apart are ``oneOf``: of ``anyOf``, clients in TypeScript make
+    one type with all fields. Clients in Go try each type in turn, and look at nothing but required
+    fields, enums that are types of their own, and patterns, most of which they can't read: so a tag
+    is a type, and what is only ever an answer has no patterns.
     """
     plain = schema_components(_BODIES)
     schemas: dict[str, Json] = _with_one_of(plain)
@@ -67,7 +67,7 @@ def _without_pattern(field: Json) -> Json:
 
 
 def _tagged(schema: Any) -> Iterator[str]:
-    """The names of the types that discriminators tell apart."""
+    """Yields the names of the types that discriminators tell apart."""
     if isinstance(schema, list):
         for part in schema:
             yield from _tagged(part)
@@ -79,7 +79,7 @@ def _tagged(schema: Any) -> Iterator[str]:
 
 
 def openapi_document(version: str) -> Json:
-    """The whole document; ``version`` is the product's."""
+    """Makes the whole document; ``version`` is the product's."""
     return {
         "openapi": "3.1.0",
         "info": {

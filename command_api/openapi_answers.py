@@ -1,4 +1,4 @@
-"""The answers that ``/openapi.json`` describes: one table of refusals, and how answers are written.
+"""Describes the answers for ``/openapi.json``: one table of refusals, and how they are written.
 
 A refusal's example is made as ``errors`` makes the real one, and the tests compare the two.
 """
@@ -15,7 +15,7 @@ from schemas.json_schemas import Json
 
 
 class Header(msgspec.Struct, frozen=True):
-    """``always``: every answer of that status has it."""
+    """Describes a header of an answer. ``always``: every answer of that status has it."""
 
     means: str
     example: str
@@ -23,7 +23,7 @@ class Header(msgspec.Struct, frozen=True):
 
 
 class Refusal(msgspec.Struct, frozen=True):
-    """``message``: the example's."""
+    """Describes an answer that refuses a request. ``message``: the example's."""
 
     means: str
     message: str
@@ -128,7 +128,7 @@ def ref(name: str, kind: str = "schemas") -> Json:
 def answer(
     means: str, schema: str, examples: Mapping[str, Json], headers: Mapping[str, Header]
 ) -> Json:
-    """``examples``: by the name that they are shown under."""
+    """Describes a good answer. ``examples``: by the name that they are shown under."""
     return {
         "description": means,
         "headers": _headers(headers),
@@ -142,12 +142,12 @@ def answer(
 
 
 def refusals(statuses: tuple[int, ...]) -> Json:
-    """References to the shared answers."""
+    """Makes references to the shared answers."""
     return {str(status): ref(_name(status), "responses") for status in sorted(statuses)}
 
 
 def refusal_components() -> Json:
-    """What ``refusals`` refers to."""
+    """Makes what ``refusals`` refers to."""
     return {_name(status): _refusal(status, refusal) for status, refusal in REFUSALS.items()}
 
 

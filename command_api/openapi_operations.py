@@ -1,4 +1,4 @@
-"""The operations that ``/openapi.json`` describes, one function each."""
+"""Describes the operations for ``/openapi.json``, one function each."""
 
 from uuid import UUID
 

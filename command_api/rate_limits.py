@@ -1,59 +1,27 @@
-"""Rate limits per organisation and per API key: token buckets. Pure: the clock is an argument.
+"""Limits the requests per organisation and per API key. Pure: the clock is an argument.
 
-A bucket holds as many requests as its quota allows in one window, and is filled evenly. What is
-left is told in the fields of draft-ietf-httpapi-ratelimit-headers-11.
+What is left is reported in the fields of draft-ietf-httpapi-ratelimit-headers-11.
 """
 
 import math
 from collections import OrderedDict
-
-import msgspec
+from collections.abc import Sequence
 
 from command_api.errors import RateLimited
+from command_api.token_bucket import Quota, TokenBucket
 
 BUCKETS_KEPT = 20_000
 
 
-class Quota(msgspec.Struct, frozen=True):
-    """``size`` requests in ``window_s`` seconds; ``name`` is what callers see."""
-
-    name: str
-    size: int
-    window_s: int
-
-
-class Bucket(msgspec.Struct, frozen=True, gc=False):
-    """``tokens`` were left at ``at``, in seconds of any clock that only goes on."""
-
-    tokens: float
-    at: float
-
-
-def refill(bucket: Bucket | None, quota: Quota, now: float) -> Bucket:
-    """What the bucket holds ``now``; one that isn't known is full."""
-    if bucket is None:
-        return Bucket(float(quota.size), now)
-    gained = max(0.0, now - bucket.at) * quota.size / quota.window_s
-    return Bucket(min(float(quota.size), bucket.tokens + gained), now)
-
-
-def wait_s(bucket: Bucket, quota: Quota) -> int:
-    """Whole seconds until the bucket holds a whole token more than now; 0 for a full one."""
-    if bucket.tokens >= quota.size:
-        return 0
-    missing = math.floor(bucket.tokens) + 1 - bucket.tokens
-    return max(1, math.ceil(missing * quota.window_s / quota.size))
-
-
 class RateLimits:
-    """The buckets of all callers. Only callers whose credentials hold get one, and the one that
-    was idle for longest is forgotten first, so memory is bounded."""
+    """Keeps the buckets of all callers with good credentials. The one that was idle for longest is
+    forgotten first, so memory is bounded."""
 
     def __init__(self, organization_limit: int, key_limit: int, window_s: int) -> None:
         """A limit of 0 is none."""
         self._organization = Quota("organization", organization_limit, window_s)
         self._key = Quota("key", key_limit, window_s)
-        self._buckets: OrderedDict[tuple[str, str], Bucket] = OrderedDict()
+        self._buckets: OrderedDict[tuple[str, str], TokenBucket] = OrderedDict()
 
     def take(self, org_id: str, key_id: str, now: float) -> dict[str, str]:
         """Takes one request from both buckets, or from neither. Returns the headers of its answer,
@@ -62,29 +30,32 @@ class RateLimits:
         Raises:
             RateLimited: a bucket is empty.
         """
-        asked = [(q, name) for q, name in ((self._organization, org_id), (self._key, key_id))]
-        states = [
-            (quota, (quota.name, name), refill(self._buckets.get((quota.name, name)), quota, now))
-            for quota, name in asked
+        quotas = ((self._organization, org_id), (self._key, key_id))
+        buckets = {
+            (quota.name, name): self._bucket(quota, name, now)
+            for quota, name in quotas
             if quota.size
-        ]
-        empty = [(quota, bucket) for quota, _, bucket in states if bucket.tokens < 1]
+        }
+        empty = [bucket for bucket in buckets.values() if bucket.tokens < 1]
         if empty:
-            # Whoever asks in vain is not idle.
-            for _, place, _ in states:
-                if place in self._buckets:
-                    self._buckets.move_to_end(place)
-            headers = _fields([(quota, bucket) for quota, _, bucket in states])
-            longest = max(wait_s(bucket, quota) for quota, bucket in empty)
-            raise RateLimited({"Retry-After": str(longest), **headers})
-        left = [(quota, place, Bucket(b.tokens - 1, now)) for quota, place, b in states]
-        for _, place, bucket in left:
-            self._keep(place, bucket)
-        return _fields([(quota, bucket) for quota, _, bucket in left])
+            # A caller that is refused is not idle.
+            for owner in buckets:
+                if owner in self._buckets:
+                    self._buckets.move_to_end(owner)
+            longest = max(bucket.wait_s() for bucket in empty)
+            raise RateLimited({"Retry-After": str(longest), **_fields([*buckets.values()])})
+        left = {owner: bucket.take() for owner, bucket in buckets.items()}
+        for owner, bucket in left.items():
+            self._keep(owner, bucket)
+        return _fields([*left.values()])
 
-    def _keep(self, place: tuple[str, str], bucket: Bucket) -> None:
-        self._buckets[place] = bucket
-        self._buckets.move_to_end(place)
+    def _bucket(self, quota: Quota, name: str, now: float) -> TokenBucket:
+        kept = self._buckets.get((quota.name, name))
+        return TokenBucket.full(quota, now) if kept is None else kept.refilled(now)
+
+    def _keep(self, owner: tuple[str, str], bucket: TokenBucket) -> None:
+        self._buckets[owner] = bucket
+        self._buckets.move_to_end(owner)
         if len(self._buckets) > BUCKETS_KEPT:
             self._buckets.popitem(last=False)
 
@@ -92,9 +63,10 @@ class RateLimits:
         return len(self._buckets)
 
 
-def _fields(states: list[tuple[Quota, Bucket]]) -> dict[str, str]:
-    if not states:
+def _fields(buckets: Sequence[TokenBucket]) -> dict[str, str]:
+    if not buckets:
         return {}
-    policy = ", ".join(f'"{q.name}";q={q.size};w={q.window_s}' for q, _ in states)
-    limits = ", ".join(f'"{q.name}";r={math.floor(b.tokens)};t={wait_s(b, q)}' for q, b in states)
+    quotas = [bucket.quota for bucket in buckets]
+    policy = ", ".join(f'"{q.name}";q={q.size};w={q.window_s}' for q in quotas)
+    limits = ", ".join(f'"{b.quota.name}";r={math.floor(b.tokens)};t={b.wait_s()}' for b in buckets)
     return {"RateLimit-Policy": policy, "RateLimit": limits}

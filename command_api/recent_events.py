@@ -1,8 +1,8 @@
-"""The end of ``lock-events`` in memory: where commands find their answers.
+"""Keeps the end of ``lock-events`` in memory, where commands find their answers.
 
-Together with the read model it covers the whole stream: the tail begins where the read model ends,
-and what is forgotten here is to be found there. Where that does not hold (the model is behind, or
-was emptied), a look-up says so instead of saying that something does not exist.
+Together with the read model this memory covers the whole stream: the tail begins where the read
+model ends, and what is forgotten here is found there. Where that does not hold (the model is
+behind, or was emptied), a look-up says so instead of saying that something does not exist.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ LOCKS_KEPT = 100_000
 
 
 class SeenEvent(msgspec.Struct, frozen=True, gc=False):
-    """One record of ``lock-events`` as the tail saw it; ``value`` is decoded on demand."""
+    """Holds one record of ``lock-events`` as the tail saw it; ``value`` is decoded on demand."""
 
     partition: int
     offset: int
@@ -38,7 +38,8 @@ class SeenEvent(msgspec.Struct, frozen=True, gc=False):
     value: bytes
 
     def event(self) -> Event:
-        """
+        """Decodes the event.
+
         Raises:
             KafkaUnavailable: a foreign record, whose headers only look like an event's.
         """
@@ -50,7 +51,7 @@ class SeenEvent(msgspec.Struct, frozen=True, gc=False):
 
 
 class SeenParked(msgspec.Struct, frozen=True, gc=False):
-    """A fact that can't become an event. ``source_offset``: of the fact, in this partition."""
+    """Says that a fact can't become an event. ``source_offset``: the fact's, in this partition."""
 
     partition: int
     source_offset: int
@@ -61,8 +62,8 @@ Outcome = SeenEvent | SeenParked
 
 
 class LockView(msgspec.Struct, frozen=True, gc=False):
-    """``version``: at which the lock was this organisation's. ``seen_at``: partition and offset
-    where the tail saw that; None if only the read model said so."""
+    """Says what is known of a lock: at ``version`` it was this organisation's. ``seen_at``: the
+    partition and offset where the tail saw that; None if only the read model said so."""
 
     lock_uuid: UUID
     org_id: str
@@ -70,11 +71,13 @@ class LockView(msgspec.Struct, frozen=True, gc=False):
     seen_at: tuple[int, int] | None = None
 
 
-Expected = asyncio.Queue[Outcome]
-"""The outcomes of the facts with one event id, as they come: not all need be of the same fact."""
+OutcomeQueue = asyncio.Queue[Outcome]
+"""The outcomes of the facts with one event id, as they come; there may be several such facts."""
 
 
 class RecentEvents:
+    """Remembers the latest events and locks, and wakes the commands that wait for an event."""
+
     def __init__(self, topics: LockTopics, begin: Mapping[int, int], readiness: Readiness) -> None:
         self._topics = topics
         self._readiness = readiness
@@ -82,15 +85,15 @@ class RecentEvents:
         self._events: OrderedDict[str, SeenEvent] = OrderedDict()
         self._event_bytes = 0
         self._locks: OrderedDict[int, LockView] = OrderedDict()
-        self._waiting: dict[str, list[Expected]] = {}
+        self._waiting: dict[str, list[OutcomeQueue]] = {}
         self._covered_from = dict(begin)
         self._seen_to = dict(begin)
 
     # -- fed by the tail -----------------------------------------------------------------------
 
     def take(self, topic: str, records: Sequence[Record]) -> None:
-        """Takes records of ``lock-events`` or ``lock-facts.parked`` in. A record that can't be
-        read holds up nothing but its own answer, and is reported."""
+        """Takes in records of ``lock-events`` or ``lock-facts.parked``, and wakes whoever waits for
+        them. A record that can't be read is reported, and holds up nothing but its own answer."""
         read = self._take_event if topic == self._topics.lock_events else self._take_parked
         for record in records:
             try:
@@ -122,7 +125,7 @@ class RecentEvents:
             self._answer(headers.event_id, seen)
 
     def _take_lock(self, seen: SeenEvent) -> None:
-        """Remembered or not: the read model may still say what was before."""
+        """Remembers a change of any lock, since the read model may still hold the old state."""
         event = seen.event()
         at = (seen.partition, seen.offset)
         view = LockView(event.aggregate_id, event.org_id, event.version, at)
@@ -141,20 +144,20 @@ class RecentEvents:
         self._covered_from[partition] = max(self._covered_from[partition], offset + 1)
 
     def _answer(self, event_id: str, outcome: Outcome) -> None:
-        for expected in self._waiting.get(event_id, ()):
-            expected.put_nowait(outcome)
+        for outcomes in self._waiting.get(event_id, ()):
+            outcomes.put_nowait(outcome)
 
-    # -- asked by commands -----------------------------------------------------------------------
+    # -- read by commands ----------------------------------------------------------------------
 
-    def expect(self, event_id: str) -> Expected:
-        """Gets every outcome under this id from now on. Give it back with ``give_up``."""
-        expected: Expected = asyncio.Queue()
-        self._waiting.setdefault(event_id, []).append(expected)
-        return expected
+    def expect(self, event_id: str) -> OutcomeQueue:
+        """Returns a queue that gets every outcome under this id from now on, until ``give_up``."""
+        outcomes: OutcomeQueue = asyncio.Queue()
+        self._waiting.setdefault(event_id, []).append(outcomes)
+        return outcomes
 
-    def give_up(self, event_id: str, expected: Expected) -> None:
+    def give_up(self, event_id: str, outcomes: OutcomeQueue) -> None:
         waiting = self._waiting[event_id]
-        waiting.remove(expected)
+        waiting.remove(outcomes)
         if not waiting:
             del self._waiting[event_id]
 
@@ -165,13 +168,13 @@ class RecentEvents:
         return self._locks.get(lock_id)
 
     def remember_lock(self, lock_id: int, lock: LockView) -> None:
-        """What is known of a later version stays."""
-        known = self._locks.get(lock_id)
-        if known is not None:
-            if known.version >= lock.version:
+        """Remembers what is known of a lock, unless a later version is known already."""
+        before = self._locks.get(lock_id)
+        if before is not None:
+            if before.version >= lock.version:
                 return
             if lock.seen_at is None:
-                lock = msgspec.structs.replace(lock, seen_at=known.seen_at)
+                lock = msgspec.structs.replace(lock, seen_at=before.seen_at)
         self._locks[lock_id] = lock
         self._locks.move_to_end(lock_id)
         if len(self._locks) > LOCKS_KEPT:
@@ -180,12 +183,12 @@ class RecentEvents:
                 self._forget_up_to(*forgotten.seen_at)
 
     def covered_from(self, partition: int) -> int:
-        """From this offset on, nothing of the partition has been forgotten: all that the tail has
-        seen is in memory."""
+        """Returns the offset from which on nothing of the partition has been forgotten: all that
+        the tail has seen is in memory."""
         return self._covered_from[partition]
 
     def seen_to(self, partition: int) -> int:
-        """The tail has seen all of the partition before this offset."""
+        """Returns the offset before which the tail has seen all of the partition."""
         return self._seen_to[partition]
 
     @property

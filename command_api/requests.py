@@ -1,4 +1,4 @@
-"""Reading requests: path, headers and body together, so that every bad field is named. Pure."""
+"""Reads path, headers and body of a request together, to name every bad field. Pure."""
 
 import json
 import re
@@ -39,7 +39,7 @@ _UUID = re.compile(r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
 
 
 class UseTempKey(msgspec.Struct, frozen=True):
-    """The command, read and valid. ``trace``: W3C Trace Context, if it came with one."""
+    """Holds the command, read and valid. ``trace``: W3C Trace Context, if it came with one."""
 
     lock_id: int
     use: TempKeyUse
@@ -56,7 +56,8 @@ Pairs = Iterable[tuple[str, str]]
 
 
 def read_use_temp_key(raw_lock_id: str, query: Pairs, headers: Pairs, body: bytes) -> UseTempKey:
-    """
+    """Reads the command.
+
     Raises:
         UnsupportedMediaType: the body isn't uncompressed ``application/json``.
         InvalidRequest: with every bad field of path, query, headers and body.
@@ -93,9 +94,10 @@ def _collect(bad: list[BadField], read: Any, text: Any) -> Any:
 
 
 def check_media_type(headers: Mapping[str, str]) -> None:
-    """
+    """Checks that the body is uncompressed ``application/json`` in UTF-8.
+
     Raises:
-        UnsupportedMediaType: see there.
+        UnsupportedMediaType: the body is something else.
     """
     encoding = headers.get("content-encoding", "identity").strip().lower()
     if encoding not in ("", "identity"):
@@ -117,7 +119,7 @@ def read_lock_id(text: str) -> int | BadField:
 
 
 def read_idempotency_key(text: str | None) -> str | BadField | None:
-    """Takes a quoted string (RFC 8941 section 3.3.3) and its bare spelling as one key. What is
+    """Reads a quoted string (RFC 8941 section 3.3.3) and its bare spelling as one key. What is
     quoted in another way is a bare key, with its quotes."""
     if text is None:
         return None
@@ -130,7 +132,7 @@ def read_idempotency_key(text: str | None) -> str | BadField | None:
 
 
 def read_trace(traceparents: Sequence[str], tracestates: Sequence[str]) -> TraceContext:
-    """What is malformed is ignored, as W3C Trace Context asks (section 4.3). ``tracestate`` may
+    """Reads the W3C Trace Context; what is malformed is ignored (section 4.3). ``tracestate`` may
     come in several lines, which are one list (section 3.3.1.1)."""
     parent = traceparents[0].encode() if len(traceparents) == 1 else None
     return TraceContext.read(parent, ",".join(tracestates).encode() or None)
@@ -150,8 +152,8 @@ def _read_body(bad: list[BadField], body: bytes) -> TempKeyUse | None:
 
 
 def repeated_names(document: bytes) -> list[str]:
-    """The names that one object of a JSON document has more than once, at whatever depth. Of those
-    a reader would take the last, or the first. Nothing if it is no JSON."""
+    """Finds the names that one object of a JSON document has more than once, at any depth: readers
+    differ in which of the values they take. Returns nothing if the document is no JSON."""
     repeated: dict[str, None] = {}
 
     def note(pairs: list[tuple[str, object]]) -> None:
@@ -167,7 +169,7 @@ def repeated_names(document: bytes) -> list[str]:
 
 
 def _bad_fields(body: bytes) -> list[BadField]:
-    """msgspec stops at the first bad field; this names them all."""
+    """Names all bad fields, where msgspec stops at the first."""
     try:
         document = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -198,20 +200,23 @@ def _bad_fields(body: bytes) -> list[BadField]:
 
 
 class ShowLock(msgspec.Struct, frozen=True):
-    """``min_version``: 0 if none is asked for."""
+    """Asks for a lock. ``min_version``: 0 if none is wanted."""
 
     lock_id: int
     min_version: int
 
 
 class ListEvents(msgspec.Struct, frozen=True):
+    """Asks for a page of a lock's events after a version (0: from the first)."""
+
     lock_id: int
     after_version: int
     limit: int
 
 
 def read_show_lock(raw_lock_id: str, query: Pairs) -> ShowLock:
-    """
+    """Reads the question for a lock.
+
     Raises:
         InvalidRequest: with every bad field of path and query.
     """
@@ -225,7 +230,8 @@ def read_show_lock(raw_lock_id: str, query: Pairs) -> ShowLock:
 
 
 def read_list_events(raw_lock_id: str, query: Pairs) -> ListEvents:
-    """
+    """Reads the question for a lock's events.
+
     Raises:
         InvalidRequest: with every bad field of path and query.
     """
@@ -240,9 +246,10 @@ def read_list_events(raw_lock_id: str, query: Pairs) -> ListEvents:
 
 
 def read_event_id(text: str, query: Pairs) -> UUID:
-    """
+    """Reads the id of an event, which has one spelling.
+
     Raises:
-        InvalidRequest: not a UUID as we write it, or there is a query.
+        InvalidRequest: not a UUID in lower case with hyphens, or there is a query.
     """
     bad: list[BadField] = []
     event_id: UUID | None = _collect(bad, _event_id, text)
@@ -258,10 +265,10 @@ def _event_id(text: str) -> UUID | BadField:
     return BadField("eventId", "must be a UUID in lower case, with its hyphens")
 
 
-def _read_names(bad: list[BadField], query: Pairs, known: tuple[str, ...]) -> dict[str, str]:
+def _read_names(bad: list[BadField], query: Pairs, allowed: tuple[str, ...]) -> dict[str, str]:
     given = _grouped(query)
     for name, values in given.items():
-        if name not in known:
+        if name not in allowed:
             bad.append(BadField(name[:100] or "query", "is not a known query parameter"))
         elif len(values) > 1:
             bad.append(BadField(name, GIVEN_TWICE))

@@ -1,24 +1,29 @@
-"""The command API's composition root."""
+"""Puts the command API together: one function for each part of it."""
 
 import asyncio
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
+from starlette.routing import BaseRoute
+from starlette.types import ASGIApp
+
+from command_api.admission import Admission, InFlight
+from command_api.api_key_uses import ApiKeyUses
 from command_api.app import Api, make_app
 from command_api.commands import UseTempKeyHandler
-from command_api.credentials import Doorkeeper
+from command_api.credentials import Authenticator
 from command_api.docs_page import docs_routes
-from command_api.door import Door
+from command_api.fact_search import FactSearch
 from command_api.issuer_keys import IssuerKeys, open_issuer_keys, watch_issuers
-from command_api.key_uses import KeyUses
 from command_api.listening import check_listening, listen, names
-from command_api.lookups import Lookups
 from command_api.metrics import ApiMetrics
-from command_api.observation import Observed
-from command_api.pending_facts import PendingFacts
+from command_api.observation import Observation
 from command_api.rate_limits import RateLimits
 from command_api.recent_events import RecentEvents
+from command_api.stream_view import StreamView
 from command_api.tokens import TokenChecker
 from eventlog.kafka import Kafka, beginnings, connected
 from eventlog.publisher import FactPublisher
@@ -31,6 +36,7 @@ from read_model.rows import Position
 from read_model.store import ReadModel
 from read_model.tables import LOCK_EVENTS, PARKED_FACTS
 from runtime.health import (
+    Details,
     everybody,
     health_routes,
     metrics_route,
@@ -43,12 +49,14 @@ from runtime.process import first_of
 from runtime.readiness import Readiness
 from runtime.settings import Settings
 from runtime.tracing import Tracing, tracing_of
+from schemas.topics import LockTopics
 
 log = logging.getLogger(__name__)
 
 CATCHING_UP = "catching up"
-"""Not the name under which a record that can't be read stays: that is never cleared."""
+"""An obstacle of its own: the one that names a record that can't be read is never cleared."""
 SEARCH_S = 2.0
+HEALTH_PORT_VARIABLE = "LOCKSTREAM_API_HEALTH_PORT"
 
 
 async def run_api(settings: Settings, stop: asyncio.Event) -> None:
@@ -60,11 +68,35 @@ async def run_api(settings: Settings, stop: asyncio.Event) -> None:
         Unavailable: Kafka or the database can't be reached at the start.
     """
     await check_listening(settings)
+    async with _open(settings) as shared:
+        await _serve(shared, stop)
+
+
+@dataclass(frozen=True)
+class _Shared:
+    """Holds what the parts of the API have in common, open for as long as the role runs."""
+
+    settings: Settings
+    tracing: Tracing
+    issuer_keys: Sequence[IssuerKeys]
+    kafka: Kafka
+    read_model: ReadModel
+    publisher: FactPublisher
+    readiness: Readiness
+    metrics: ApiMetrics
+
+
+@asynccontextmanager
+async def _open(settings: Settings) -> AsyncIterator[_Shared]:
     issuers = await asyncio.to_thread(read_issuers, settings.jwt_issuers)
     async with (
         tracing_of(settings, "lockstream-api") as tracing,
-        open_issuer_keys(issuers, settings) as issuer_keys,
+        open_issuer_keys(issuers, settings) as keys,
     ):
+        readiness = Readiness()
+        metrics = ApiMetrics(readiness)
+        for one in keys:
+            metrics.watch_issuer(one.issuer.issuer, one.age_s)
         kafka = Kafka(settings, "lockstream-api")
         await ensure_installation(kafka, settings)
         read_model = ReadModel(
@@ -80,120 +112,141 @@ async def run_api(settings: Settings, stop: asyncio.Event) -> None:
         )
         await publisher.start()
         try:
-            await _serve(settings, stop, kafka, issuer_keys, read_model, publisher, tracing)
+            yield _Shared(settings, tracing, keys, kafka, read_model, publisher, readiness, metrics)
         finally:
             await publisher.close()
             await read_model.close()
 
 
-async def _serve(
-    settings: Settings,
-    stop: asyncio.Event,
-    kafka: Kafka,
-    issuer_keys: Sequence[IssuerKeys],
-    read_model: ReadModel,
-    publisher: FactPublisher,
-    tracing: Tracing,
-) -> None:
-    readiness = Readiness()
-    readiness.block(CATCHING_UP, "catching up")
-    metrics = ApiMetrics(readiness)
-    topics = settings.topics
-    folded = await read_model.positions(LOCK_EVENTS)
-    parked = await read_model.positions(PARKED_FACTS)
-    begin = _next_offsets(folded, settings.partitions)
-    recent = RecentEvents(topics, begin, readiness)
-    parked_begin = await _retained(
-        kafka, topics.parked_facts, _next_offsets(parked, settings.partitions)
-    )
-    tail = Tail(kafka, {topics.lock_events: begin}, recent.take)
-    # By a connection of its own: each fetch costs by the partitions that it asks for, and most
-    # answers are events.
-    parked_tail = Tail(kafka, {topics.parked_facts: parked_begin}, recent.take)
+@dataclass(frozen=True)
+class _FollowedLog:
+    """Holds the tails that the API follows, and what it remembers of them."""
+
+    events: Tail
+    parked: Tail
+    registry_records: Tail
+    recent: RecentEvents
+    registry: Registry
+
+
+async def _follow_log(shared: _Shared) -> _FollowedLog:
+    """Makes the tails, which begin where the read model ends.
+
+    Events and parked facts go to ``RecentEvents.take``, which wakes the commands that wait for
+    them.
+    """
+    kafka, topics = shared.kafka, shared.settings.topics
+    folded = await shared.read_model.positions(LOCK_EVENTS)
+    parked = await shared.read_model.positions(PARKED_FACTS)
+    begin = _next_offsets(folded, topics)
+    parked_begin = await _retained(kafka, topics.parked_facts, _next_offsets(parked, topics))
+    recent = RecentEvents(topics, begin, shared.readiness)
     registry = Registry()
-    followed = registry_tail(kafka, topics.registry, registry)
-    lookups = Lookups(read_model, recent, settings.partitions, tail.caught_up, readiness)
-    handler = UseTempKeyHandler(
-        lookups, recent, publisher, readiness, metrics, settings.answer_timeout
+    return _FollowedLog(
+        Tail(kafka, {topics.lock_events: begin}, recent.take),
+        # By a connection of its own: each fetch costs by the partitions that it asks for, and most
+        # answers are events.
+        Tail(kafka, {topics.parked_facts: parked_begin}, recent.take),
+        registry_tail(kafka, topics.registry, registry),
+        recent,
+        registry,
     )
-    uses = KeyUses(kafka, topics.registry, registry)
-    tokens = TokenChecker(issuer_keys, settings.jwt_max_lifetime)
-    api = Api(
-        Doorkeeper(tokens, registry, uses),
-        RateLimits(
-            settings.organization_rate_limit, settings.key_rate_limit, settings.rate_limit_window
-        ),
-        handler,
-        lookups,
-        read_model,
-        PendingFacts(kafka, topics.lock_facts, settings.partitions, SEARCH_S),
-        settings.partitions,
-        settings.answer_timeout,
+
+
+async def _serve(shared: _Shared, stop: asyncio.Event) -> None:
+    settings, readiness = shared.settings, shared.readiness
+    readiness.block(CATCHING_UP, "catching up")
+    log = await _follow_log(shared)
+    caught_up, timeout_s = log.events.caught_up, settings.answer_timeout
+    stream = StreamView(
+        shared.read_model, log.recent, settings.topics, caught_up, readiness, timeout_s
     )
+    uses = ApiKeyUses(shared.kafka, settings.topics.registry, log.registry)
+    in_flight = InFlight(settings.max_in_flight)
 
     def details() -> dict[str, object]:
-        return {"inFlight": door.in_flight, "waiting": recent.waiting}
+        return {"inFlight": in_flight.count, "waiting": log.recent.waiting}
 
+    api = _api(shared, log, stream, uses)
     # In a thread: it reads our own version and the page's files.
     docs = await asyncio.to_thread(docs_routes, settings)
-    routes = [*api.routes(), *health_routes(readiness, details), *docs]
-    if settings.api_metrics != "off":
-        admits = this_machine if settings.api_metrics == "local" else everybody
-        routes.append(metrics_route(metrics, admits))
-    door = Door(
-        make_app(routes),
-        settings.max_in_flight,
-        settings.receipt_timeout,
-        names(settings.trusted_hosts),
-    )
-    metrics.watch(in_flight=lambda: door.in_flight, waiting=lambda: recent.waiting)
-    for keys in issuer_keys:
-        metrics.watch_issuer(keys.issuer.issuer, keys.age_s)
+    routes = [*api.routes(), *_pages(shared, details), *docs]
     access_log = AccessLog(_write_to_stderr) if settings.access_log else None
-    served = Observed(door, routes, metrics, tracing, access_log)
+    app = _layers(shared, routes, in_flight, access_log)
+    shared.metrics.watch(in_flight=lambda: in_flight.count, waiting=lambda: log.recent.waiting)
     ended = asyncio.Event()
 
     async def serve() -> None:
         # Before the registry is read, every key would be refused as unknown.
-        await first_of(followed.caught_up, stop)
-        await listen(served, settings, stop)
+        await first_of(log.registry_records.caught_up, stop)
+        await listen(app, settings, stop)
         if access_log is not None:
             access_log.flush()
         ended.set()
 
-    async def announce() -> None:
-        await tail.caught_up.wait()
-        await parked_tail.caught_up.wait()
-        await followed.caught_up.wait()
-        readiness.clear(CATCHING_UP)
-
-    watched = (topics.lock_facts, topics.lock_events)
     async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(tail.run(ended))
-        tasks.create_task(parked_tail.run(ended))
-        tasks.create_task(followed.run(ended))
+        for work in _background(shared, log, details, ended):
+            tasks.create_task(work)
+        tasks.create_task(stream.watch(ended))
         tasks.create_task(uses.run(ended))
-        for keys in issuer_keys:
-            tasks.create_task(keys.follow(ended))
-        tasks.create_task(watch_issuers(issuer_keys, readiness, ended))
-        tasks.create_task(lookups.watch(ended))
-        tasks.create_task(watch_kafka(kafka, watched, readiness, ended))
-        if settings.api_health_port:
-            tasks.create_task(
-                serve_health(
-                    settings.health_host,
-                    settings.api_health_port,
-                    readiness,
-                    details,
-                    metrics,
-                    ended,
-                    "LOCKSTREAM_API_HEALTH_PORT",
-                )
-            )
-        announcing = tasks.create_task(announce())
-        serving = tasks.create_task(serve())
-        await serving
+        announcing = tasks.create_task(_announce(log, readiness))
+        await tasks.create_task(serve())
         announcing.cancel()
+
+
+def _api(shared: _Shared, log: _FollowedLog, stream: StreamView, uses: ApiKeyUses) -> Api:
+    settings = shared.settings
+    tokens = TokenChecker(shared.issuer_keys, settings.jwt_max_lifetime)
+    limits = RateLimits(
+        settings.organization_rate_limit, settings.key_rate_limit, settings.rate_limit_window
+    )
+    readiness, metrics, timeout_s = shared.readiness, shared.metrics, settings.answer_timeout
+    handler = UseTempKeyHandler(stream, log.recent, shared.publisher, readiness, metrics, timeout_s)
+    search = FactSearch(shared.kafka, settings.topics, SEARCH_S)
+    return Api(Authenticator(tokens, log.registry, uses), limits, handler, stream, search)
+
+
+def _pages(shared: _Shared, details: Details) -> list[BaseRoute]:
+    """Makes the routes that need no credentials: ``/livez``, ``/readyz``, ``/metrics``."""
+    pages: list[BaseRoute] = [*health_routes(shared.readiness, details)]
+    if shared.settings.api_metrics != "off":
+        admits = this_machine if shared.settings.api_metrics == "local" else everybody
+        pages.append(metrics_route(shared.metrics, admits))
+    return pages
+
+
+def _layers(
+    shared: _Shared, routes: list[BaseRoute], in_flight: InFlight, access_log: AccessLog | None
+) -> ASGIApp:
+    """Puts the ASGI layers around the routes. A request meets the last one first."""
+    settings = shared.settings
+    hosts = names(settings.trusted_hosts)
+    admission = Admission(make_app(routes), in_flight, settings.receipt_timeout, hosts)
+    return Observation(admission, routes, shared.metrics, shared.tracing, access_log)
+
+
+def _background(
+    shared: _Shared, log: _FollowedLog, details: Details, ended: asyncio.Event
+) -> Iterator[Coroutine[None, None, None]]:
+    """Yields what runs beside the requests, until ``ended`` is set."""
+    settings, readiness = shared.settings, shared.readiness
+    for tail in (log.events, log.parked, log.registry_records):
+        yield tail.run(ended)
+    for keys in shared.issuer_keys:
+        yield keys.follow(ended)
+    yield watch_issuers(shared.issuer_keys, readiness, ended)
+    watched = (settings.topics.lock_facts, settings.topics.lock_events)
+    yield watch_kafka(shared.kafka, watched, readiness, ended)
+    if settings.api_health_port:
+        host, port, metrics = settings.health_host, settings.api_health_port, shared.metrics
+        yield serve_health(host, port, readiness, details, metrics, ended, HEALTH_PORT_VARIABLE)
+
+
+async def _announce(log: _FollowedLog, readiness: Readiness) -> None:
+    """Clears the obstacle of the start once all tails have read what was there then."""
+    for tail in (log.events, log.parked, log.registry_records):
+        await tail.caught_up.wait()
+    readiness.clear(CATCHING_UP)
 
 
 def _write_to_stderr(lines: bytes) -> None:
@@ -203,11 +256,11 @@ def _write_to_stderr(lines: bytes) -> None:
 
 
 async def _retained(kafka: Kafka, topic: str, offsets: dict[int, int]) -> dict[int, int]:
-    """The offsets, or later ones where retention has deleted what stood there."""
+    """Returns the offsets, or later ones where retention has deleted what stood there."""
     async with connected(kafka.offsets_client()) as client:
         first = await beginnings(client, topic, list(offsets))
     return {p: max(offset, first[p]) for p, offset in offsets.items()}
 
 
-def _next_offsets(positions: dict[int, Position], partitions: int) -> dict[int, int]:
-    return {p: positions.get(p, Position()).next_offset for p in range(partitions)}
+def _next_offsets(positions: dict[int, Position], topics: LockTopics) -> dict[int, int]:
+    return {p: positions.get(p, Position()).next_offset for p in topics.numbers}

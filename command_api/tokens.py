@@ -1,4 +1,4 @@
-"""JWT: each checked against the keys of the issuer that it names (RFC 7519, RFC 8725)."""
+"""Checks JWTs against the keys of the issuers that they name (RFC 7519, RFC 8725)."""
 
 import re
 import time
@@ -21,14 +21,14 @@ _UNREADABLE = (jwt.PyJWTError, ValueError, TypeError, RecursionError, OverflowEr
 
 
 class Caller(msgspec.Struct, frozen=True):
-    """Who presents a token. ``org_id``: of a B2B service; a B2C user has none."""
+    """Names who presents a token. ``org_id``: a B2B service's; a B2C user has none."""
 
     subject: str
     org_id: str | None
 
 
 class _Found(msgspec.Struct, frozen=True):
-    """A token that was found good: until when, and with which of its issuer's keys."""
+    """Remembers a token that was found good: until when, and with which of its issuer's keys."""
 
     caller: Caller
     until: float
@@ -40,7 +40,7 @@ class _Found(msgspec.Struct, frozen=True):
 
 
 class TokenChecker:
-    """Checks tokens; remembers for a minute those that it has found good."""
+    """Checks tokens, and remembers good ones for a minute."""
 
     def __init__(self, issuers: Sequence[IssuerKeys], max_lifetime_s: float) -> None:
         self._issuers = {keys.issuer.issuer: keys for keys in issuers}
@@ -48,11 +48,12 @@ class TokenChecker:
         self._remembered: dict[str, _Found] = {}
 
     async def check(self, token: str, now: float | None = None) -> Caller:
-        """
+        """Returns who presents the token. ``now``: seconds since 1970; None: the clock's.
+
         Raises:
-            Unauthenticated: the token is of no issuer of ours, not for us, or not valid now.
+            Unauthenticated: the issuer or the audience is none of ours, or it is not valid now.
             Forbidden: it has scopes, and not the one needed.
-            IssuerUnavailable: it can't be known now.
+            IssuerUnavailable: the issuer's keys can't be known now.
         """
         now = time.time() if now is None else now
         before = self._remembered.get(token)
@@ -96,7 +97,7 @@ class TokenChecker:
 
 
 def _parse(token: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Header and claims, neither of them proven."""
+    """Returns header and claims, without any check of the signature."""
     if len(token) > MAX_TOKEN_CHARS:
         raise _invalid("The token is too long")
     try:
@@ -143,7 +144,7 @@ def _verify(token: str, header: dict[str, Any], key: jwt.PyJWK, keys: IssuerKeys
 
 
 def _scopes(claim: object) -> Sequence[object]:
-    """RFC 8693, section 4.2: a text with spaces. Some issuers send a list."""
+    """Splits a text with spaces (RFC 8693, section 4.2). Some issuers send a list."""
     return claim.split() if isinstance(claim, str) else claim if isinstance(claim, list) else ()
 
 

@@ -1,11 +1,11 @@
-"""The error tree. An error's type decides the fate of the record or request it stopped.
+"""Draws the error tree: an error's type decides the fate of the record or request it stopped.
 
 LockstreamError
 ├── ConfigurationError       a setting or an argument is missing or bad: say so, exit 2
 ├── Unavailable              it may work later: retry, or 503 with Retry-After
 │   ├── KafkaUnavailable     the broker can't be reached or can't take this now
 │   ├── OutcomeUnknown       it was sent, but no answer came: it may or may not be recorded
-│   ├── OutputUncertain      a transaction went wrong: throw the producer away, fence, restore
+│   ├── OutputUncertain      a transaction went wrong: discard the producer, fence, restore
 │   ├── ReadModelUnavailable the database can't be reached, or is behind what was asked for
 │   ├── IssuerUnavailable    the keys that a token must be checked against can't be had
 │   └── BrokerUnavailable    the local broker can't be fetched or started
@@ -19,60 +19,60 @@ LockstreamError
 
 
 class LockstreamError(Exception):
-    """The root. Its text is one sentence for a person."""
+    """Stands for all errors below. The text is one sentence for a person."""
 
 
 class ConfigurationError(LockstreamError):
-    pass
+    """A setting or an argument is missing or bad; the text names it."""
 
 
 class Unavailable(LockstreamError):
-    pass
+    """What was asked for may work later."""
 
 
 class KafkaUnavailable(Unavailable):
-    pass
+    """The broker can't be reached, or can't take or tell this now."""
 
 
 class OutcomeUnknown(Unavailable):
-    pass
+    """A record was sent and no answer came: it may or may not be in the log."""
 
 
 class OutputUncertain(Unavailable):
-    pass
+    """A transaction went wrong: its producer must be discarded and the partition restored."""
 
 
 class ReadModelUnavailable(Unavailable):
-    pass
+    """The database can't be reached, or does not hold yet what was asked for."""
 
 
 class IssuerUnavailable(Unavailable):
-    pass
+    """The keys that a token must be checked against can't be had now."""
 
 
 class BrokerUnavailable(Unavailable):
-    pass
+    """The local broker can't be fetched or started."""
 
 
 class KafkaRefused(LockstreamError):
-    pass
+    """Kafka refuses a request for good: a right, a name, a size or a version is wrong."""
 
 
 class StageStopped(LockstreamError):
-    pass
+    """A partition can't go on without breaking a promise, and stays stopped."""
 
 
 class PartitionsChanged(StageStopped):
-    pass
+    """A topic has another number of partitions than the installation."""
 
 
 class PositionLost(StageStopped):
-    pass
+    """Retention has deleted records that were not processed yet."""
 
 
 class StreamViolation(StageStopped):
-    pass
+    """The log or the read model is not what its rules say."""
 
 
 class CommandRefused(LockstreamError):
-    pass
+    """The caller's request is at fault, and gets a 4xx answer."""

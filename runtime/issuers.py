@@ -1,4 +1,4 @@
-"""Whose tokens are accepted: the list in ``LOCKSTREAM_JWT_ISSUERS``."""
+"""Reads whose tokens are accepted: the list in ``LOCKSTREAM_JWT_ISSUERS``."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,13 +16,13 @@ MAX_ISSUERS = 32
 Algorithm = Literal[
     "EdDSA", "ES256", "ES384", "ES512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512"
 ]
-"""Asymmetric ones only: what checks a token must not be able to make one (RFC 8725, 3.1)."""
+"""Only asymmetric ones: who can check a token must not be able to make one (RFC 8725, 3.1)."""
 
 _Text = Annotated[str, msgspec.Meta(min_length=1, max_length=2048)]
 
 
 class Issuer(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """One entry of the list.
+    """Describes one issuer of the list.
 
     ``issuer`` and ``audience``: what ``iss`` must be and ``aud`` must be or name. ``jwks``: the URL
     or the file of the issuer's public keys. ``scope``: what a token must grant if it carries
@@ -43,7 +43,7 @@ class Issuer(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
 
     @property
     def jwks_url(self) -> httpx.URL | None:
-        """None if the keys are in a file."""
+        """Returns the URL of the keys, or None if they are in a file."""
         return httpx.URL(self.jwks) if "://" in self.jwks else None
 
 
@@ -51,7 +51,7 @@ def read_issuers(setting: str) -> tuple[Issuer, ...]:
     """Reads the setting: a JSON list, or the name of a file that holds one.
 
     Raises:
-        ConfigurationError: it is empty, unreadable, or an entry is not what it has to be.
+        ConfigurationError: the setting is empty or unreadable, or an entry is invalid.
     """
     if not setting:
         raise ConfigurationError(f"{VARIABLE} is not set: list whose tokens are accepted")
@@ -63,16 +63,16 @@ def read_issuers(setting: str) -> tuple[Issuer, ...]:
     except (ValueError, msgspec.DecodeError) as error:
         raise ConfigurationError(f"{VARIABLE}: {error}") from error
     if not 1 <= len(issuers) <= MAX_ISSUERS:
-        raise ConfigurationError(f"{VARIABLE}: between 1 and {MAX_ISSUERS} issuers, please")
+        raise ConfigurationError(f"{VARIABLE}: list 1 to {MAX_ISSUERS} issuers")
     if len({entry.issuer for entry in issuers}) < len(issuers):
-        raise ConfigurationError(f"{VARIABLE}: an issuer stands in the list twice")
+        raise ConfigurationError(f"{VARIABLE}: an issuer is listed twice")
     for entry in issuers:
         _check_url(entry)
     return issuers
 
 
 def write_issuers(issuers: Sequence[Issuer]) -> str:
-    """The setting's value for these issuers."""
+    """Writes the setting's value for these issuers."""
     return msgspec.json.encode(issuers).decode()
 
 

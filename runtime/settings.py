@@ -1,6 +1,5 @@
 """Configuration: environment variables, listed here and nowhere else."""
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
@@ -256,10 +255,6 @@ def _checked(settings: Settings) -> Settings:
     Raises:
         ConfigurationError: see ``read_settings``.
     """
-    for field in msgspec.structs.fields(Settings):
-        value = getattr(settings, field.name)
-        if isinstance(value, float) and not math.isfinite(value):
-            raise ConfigurationError(f"{field.encode_name}: {value} is not a number of seconds")
     if settings.min_insync_replicas > settings.replication_factor:
         raise ConfigurationError(
             f"LOCKSTREAM_MIN_INSYNC_REPLICAS: {settings.min_insync_replicas} is more than "

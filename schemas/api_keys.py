@@ -1,9 +1,9 @@
-"""API keys: ``lk_live_<keyId>_<secret><checksum>``.
+"""Makes and checks API keys: ``lk_live_<keyId>_<secret><checksum>``.
 
 ``keyId``: 12 base62 characters; ``secret``: 43, which is 256 bits; ``checksum``: the CRC-32 of all
 before it, 6 base62 digits, so that typos and secret scanners need no look-up. Only the SHA-256 of
-the whole key is kept: the secret has full entropy, so a slow hash would only be a lever for
-exhausting our CPU.
+the whole key is kept: the secret has full entropy, so a slow hash would protect nothing more and
+let callers exhaust our CPU.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ _NOBODYS_HASH = hashlib.sha256(b"nobody's").hexdigest()
 
 
 def generate_key() -> tuple[str, str]:
-    """A new key: ``(keyId, key)``."""
+    """Makes a new key: ``(keyId, key)``."""
     key_id = _random(12)
     body = f"lk_live_{key_id}_{_random(43)}"
     return key_id, body + _checksum(body)
@@ -47,7 +47,7 @@ def hash_key(key: str) -> str:
 
 
 def key_id_of(key: str) -> str | None:
-    """The key's id, or None if it isn't of our format or its checksum is wrong."""
+    """Returns the key's id, or None if its format or its checksum is wrong."""
     if not key.isascii():
         return None
     match = _FORMAT.match(key)
@@ -57,7 +57,7 @@ def key_id_of(key: str) -> str | None:
 
 
 def is_valid(key: str, entry: ApiKey | None, now: datetime) -> bool:
-    """Compares in the same time whether or not there is such a key."""
+    """Checks a key against its entry, in the same time whether or not there is one."""
     expected = entry.sha256 if entry is not None else _NOBODYS_HASH
     matches = hmac.compare_digest(hash_key(key), expected)
     return matches and entry is not None and is_live(entry, now)

@@ -15,7 +15,7 @@ import atheris
 
 with atheris.instrument_imports(include=["lockstream", "uvicorn.protocols"]):
     from command_api.connection import MAX_HEAD_BYTES, connection_class
-    from command_api.errors import Asked, InvalidRequest, error_response
+    from command_api.errors import ErrorContext, InvalidRequest, error_response
     from command_api.requests import UseTempKey, read_use_temp_key
 
 import msgspec
@@ -38,7 +38,7 @@ def read_command(data: bytes) -> None:
     if isinstance(command, CommandRefused):
         accept = dict(headers).get("accept", "")
         assert not isinstance(command, InvalidRequest) or command.details
-        assert 400 <= error_response(Asked(accept), command).status_code < 500
+        assert 400 <= error_response(ErrorContext(accept), command).status_code < 500
         return
     again = [JSON_TYPE]
     if command.idempotency_key is not None:

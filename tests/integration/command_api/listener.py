@@ -1,4 +1,4 @@
-"""The API's own listener and door before an application of three routes, and raw sockets to it."""
+"""The API's own listener and admission before a few routes, and raw sockets to it."""
 
 import asyncio
 import ssl
@@ -10,11 +10,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from command_api.admission import Admission, InFlight
 from command_api.app import make_app
-from command_api.door import Door
 from command_api.listening import listen, names
 from command_api.metrics import ApiMetrics
-from command_api.observation import Observed
+from command_api.observation import Observation
 from runtime.health import health_routes
 from runtime.ports import free_port
 from runtime.readiness import Readiness
@@ -50,13 +50,14 @@ class Listener:
             Route("/broken", self._broken, methods=["GET"]),
         ]
         routes += health_routes(Readiness(), dict)
-        self.door = Door(
+        self.in_flight = InFlight(settings.max_in_flight)
+        admission = Admission(
             make_app([*routes]),
-            settings.max_in_flight,
+            self.in_flight,
             settings.receipt_timeout,
             names(settings.trusted_hosts),
         )
-        self.served = Observed(self.door, routes, ApiMetrics(Readiness()), NoTracing(), None)
+        self.served = Observation(admission, routes, ApiMetrics(Readiness()), NoTracing(), None)
 
     async def _body(self, request: Request) -> Response:
         body = await request.body()

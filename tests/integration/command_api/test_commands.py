@@ -1,4 +1,4 @@
-"""A command is answered in time, and told the truth, whatever is away, late or asked too often."""
+"""A command is answered in time, and truthfully, whatever is away, late or asked too often."""
 
 import asyncio
 import gc
@@ -25,7 +25,7 @@ from schemas.primitives import event_id_of_idempotency_key
 from schemas.topics import partition_of
 from schemas.trace_context import NO_TRACE
 from tests.examples_of import LOCK_UUID, created_event, temp_key_used, used_event
-from tests.integration.command_api.asked import Asked, asking
+from tests.integration.command_api.stepped_api import SteppedApi, stepped_api
 from tests.integration.kafka_tools import write_facts, write_raw
 
 CREATED = created_event()
@@ -33,23 +33,23 @@ KEYED = event_id_of_idempotency_key("acme", "k")
 
 
 @pytest.fixture
-async def asked(settings: Settings, kafka: Kafka, model: ReadModel) -> AsyncIterator[Asked]:
-    async with asking(settings, kafka, model) as asked:
-        yield asked
+async def api(settings: Settings, kafka: Kafka, model: ReadModel) -> AsyncIterator[SteppedApi]:
+    async with stepped_api(settings, kafka, model) as api:
+        yield api
 
 
 @pytest.fixture
-async def hasty(settings: Settings, kafka: Kafka, model: ReadModel) -> AsyncIterator[Asked]:
+async def hasty(settings: Settings, kafka: Kafka, model: ReadModel) -> AsyncIterator[SteppedApi]:
     """Does not wait long for a version."""
-    async with asking(settings, kafka, model, answer_timeout=0.1) as asked:
-        yield asked
+    async with stepped_api(settings, kafka, model, answer_timeout=0.1) as api:
+        yield api
 
 
-async def record(asked: Asked, *events: Event) -> None:
+async def record(api: SteppedApi, *events: Event) -> None:
     """The events are the stream so far: all seen, all folded in."""
     for offset, event in enumerate(events):
-        asked.see(event, offset)
-        await asked.fold(event, offset)
+        api.see(event, offset)
+        await api.fold(event, offset)
 
 
 async def for_ever() -> None:
@@ -67,20 +67,20 @@ def raising(error: Exception) -> Callable[[], Awaitable[object]]:
 
 
 @pytest.mark.parametrize(
-    ("obstacle", "retry_after", "told"),
+    ("obstacle", "retry_after", "text"),
     [
         (OBSTACLE, "1", "this attempt recorded nothing. Try again"),
         (REFUSAL, "30", "recorded nothing, and none will until an operator has mended it"),
     ],
 )
 async def test_while_kafka_takes_nothing_a_command_is_not_even_sent(
-    hasty: Asked, obstacle: str, retry_after: str, told: str
+    hasty: SteppedApi, obstacle: str, retry_after: str, text: str
 ) -> None:
     await record(hasty, CREATED)
     hasty.readiness.block(obstacle, "user api may not write to lock-facts")
     refused = await hasty.use(key="k")
     assert (refused.status_code, refused.headers["retry-after"]) == (503, retry_after)
-    assert told in refused.json()["message"]
+    assert text in refused.json()["message"]
     assert "user api" not in refused.text
     assert hasty.publisher.last.offset == -1, "nothing was published"
     hasty.readiness.clear(obstacle)
@@ -88,11 +88,11 @@ async def test_while_kafka_takes_nothing_a_command_is_not_even_sent(
 
 
 @pytest.mark.parametrize(
-    ("key", "told"),
+    ("key", "text"),
     [("k", "Repeat it with the same Idempotency-Key"), (None, "a repeat may record it twice")],
 )
 async def test_a_command_that_was_not_confirmed_may_be_recorded_and_its_caller_is_told(
-    hasty: Asked, key: str | None, told: str
+    hasty: SteppedApi, key: str | None, text: str
 ) -> None:
     await record(hasty, CREATED)
     hasty.steps.at("published", raising(OutcomeUnknown("Kafka did not confirm the fact")))
@@ -100,7 +100,7 @@ async def test_a_command_that_was_not_confirmed_may_be_recorded_and_its_caller_i
     assert (unknown.status_code, unknown.headers["retry-after"]) == (503, "1")
     message = unknown.json()["message"]
     assert "may have been recorded" in message
-    assert told in message
+    assert text in message
     assert hasty.recent.waiting == 0
     hasty.see(used_event(event_id=KEYED), 1, source_offset=0)
     again = await hasty.use(key="k")
@@ -110,7 +110,7 @@ async def test_a_command_that_was_not_confirmed_may_be_recorded_and_its_caller_i
 # -- versions that come late or early -------------------------------------------------------------
 
 
-async def test_a_fact_whose_version_does_not_come_in_time_is_pending(hasty: Asked) -> None:
+async def test_a_fact_whose_version_does_not_come_in_time_is_pending(hasty: SteppedApi) -> None:
     await record(hasty, CREATED)
     pending = await hasty.use(key="k")
     assert (pending.status_code, pending.headers["retry-after"]) == (202, "1")
@@ -130,7 +130,7 @@ async def test_a_fact_whose_version_does_not_come_in_time_is_pending(hasty: Aske
 
 
 async def test_the_pending_facts_that_are_remembered_are_bounded(
-    hasty: Asked, monkeypatch: pytest.MonkeyPatch
+    hasty: SteppedApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(commands, "PENDING_KEPT", 2)
     await record(hasty, CREATED)
@@ -139,21 +139,21 @@ async def test_the_pending_facts_that_are_remembered_are_bounded(
 
 
 async def test_an_event_that_is_seen_before_its_fact_is_confirmed_is_not_waited_for(
-    asked: Asked,
+    api: SteppedApi,
 ) -> None:
-    await record(asked, CREATED)
+    await record(api, CREATED)
 
     async def project() -> None:
-        asked.see(used_event(event_id=KEYED), 1, source_offset=asked.publisher.last.offset)
+        api.see(used_event(event_id=KEYED), 1, source_offset=api.publisher.last.offset)
 
-    asked.steps.at("published", project)
+    api.steps.at("published", project)
     async with asyncio.timeout(5):
-        answer = await asked.use(key="k")
+        answer = await api.use(key="k")
     assert (answer.status_code, answer.headers["etag"]) == (200, '"2"')
     assert "idempotent-replayed" not in answer.headers
 
 
-async def test_what_was_seen_before_anybody_waited_is_the_answer_at_last(hasty: Asked) -> None:
+async def test_what_was_seen_before_anybody_waited_is_the_answer_at_last(hasty: SteppedApi) -> None:
     """Another replica's fact becomes an event between the look for it and the publishing."""
     await hasty.fold(CREATED, 0)
 
@@ -166,22 +166,24 @@ async def test_what_was_seen_before_anybody_waited_is_the_answer_at_last(hasty: 
     assert answer.headers["idempotent-replayed"] == "true"
 
 
-async def test_a_first_caller_that_hangs_up_takes_no_answer_from_the_others(asked: Asked) -> None:
-    await record(asked, CREATED)
+async def test_a_first_caller_that_hangs_up_takes_no_answer_from_the_others(
+    api: SteppedApi,
+) -> None:
+    await record(api, CREATED)
     reached, go_on = asyncio.Event(), asyncio.Event()
 
     async def hold() -> None:
         reached.set()
         await go_on.wait()
-        asked.see(used_event(event_id=KEYED), 1, source_offset=asked.publisher.last.offset)
+        api.see(used_event(event_id=KEYED), 1, source_offset=api.publisher.last.offset)
 
-    asked.steps.at("published", hold)
+    api.steps.at("published", hold)
     command = UseTempKey(7, TempKeyUse("key-1", "user-1"), "k", NO_TRACE)
     principal = Principal("acme", Actor(kind="service", subject="open-flow", org_id="acme"))
-    first = asyncio.create_task(asked.handler.handle(command, principal))
+    first = asyncio.create_task(api.handler.handle(command, principal))
     await reached.wait()
-    second = asyncio.create_task(asked.handler.handle(command, principal))
-    third = asyncio.create_task(asked.handler.handle(command, principal))
+    second = asyncio.create_task(api.handler.handle(command, principal))
+    third = asyncio.create_task(api.handler.handle(command, principal))
     await asyncio.sleep(0)
     for gone in (first, second):
         gone.cancel()
@@ -195,9 +197,9 @@ async def test_a_first_caller_that_hangs_up_takes_no_answer_from_the_others(aske
 
 
 async def test_an_error_that_nobody_waits_for_any_more_is_no_news(
-    asked: Asked, caplog: pytest.LogCaptureFixture
+    api: SteppedApi, caplog: pytest.LogCaptureFixture
 ) -> None:
-    await record(asked, CREATED)
+    await record(api, CREATED)
     reached, go_on = asyncio.Event(), asyncio.Event()
 
     async def fail() -> None:
@@ -205,21 +207,21 @@ async def test_an_error_that_nobody_waits_for_any_more_is_no_news(
         await go_on.wait()
         raise OutcomeUnknown("Kafka did not confirm the fact")
 
-    asked.steps.at("published", fail)
-    caller = asyncio.create_task(asked.use(key="k"))
+    api.steps.at("published", fail)
+    caller = asyncio.create_task(api.use(key="k"))
     await reached.wait()
     caller.cancel()
     with suppress(asyncio.CancelledError):
         await caller
     go_on.set()
     async with asyncio.timeout(5):
-        while asked.handler._under_way:  # noqa: ASYNC110
+        while api.handler._under_way:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
     gc.collect()  # a task says what nobody asked it for only when it goes
     assert [line for line in caplog.records if line.name == "asyncio"] == []
 
 
-async def test_a_key_is_for_one_payload_on_one_lock(hasty: Asked) -> None:
+async def test_a_key_is_for_one_payload_on_one_lock(hasty: SteppedApi) -> None:
     await record(hasty, CREATED, used_event(event_id=KEYED))
     other = used_event(lock_id=8, version=2, event_id=event_id_of_idempotency_key("acme", "k8"))
     hasty.see(created_event(lock_id=8), 2)
@@ -242,18 +244,20 @@ async def test_a_key_is_for_one_payload_on_one_lock(hasty: Asked) -> None:
 
 @pytest.mark.parametrize(("place", "key"), [("event", "k"), ("lock", "k"), ("lock", None)])
 async def test_a_look_up_that_takes_too_long_is_503_and_nothing_is_recorded(
-    asked: Asked, monkeypatch: pytest.MonkeyPatch, place: str, key: str | None
+    api: SteppedApi, monkeypatch: pytest.MonkeyPatch, place: str, key: str | None
 ) -> None:
     monkeypatch.setattr(commands, "LOOK_UP_S", 0.1)
-    await asked.fold(CREATED, 0)
-    asked.steps.at(place, for_ever)
+    await api.fold(CREATED, 0)
+    api.steps.at(place, for_ever)
     async with asyncio.timeout(5):
-        refused = await asked.use(key=key)
+        refused = await api.use(key=key)
     assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
-    assert asked.publisher.last.offset == -1, "nothing was published"
+    assert api.publisher.last.offset == -1, "nothing was published"
 
 
-async def test_what_memory_holds_is_answered_while_the_read_model_is_away(hasty: Asked) -> None:
+async def test_what_memory_holds_is_answered_while_the_read_model_is_away(
+    hasty: SteppedApi,
+) -> None:
     used = used_event(event_id=KEYED)
     hasty.see(CREATED, 0)
     hasty.see(used, 1)
@@ -269,22 +273,22 @@ async def test_what_memory_holds_is_answered_while_the_read_model_is_away(hasty:
     assert (await hasty.use(key="new")).status_code == 503
 
 
-async def test_whether_the_read_model_can_be_asked_is_said_in_readiness(asked: Asked) -> None:
+async def test_whether_the_read_model_can_be_asked_is_said_in_readiness(api: SteppedApi) -> None:
     stop = asyncio.Event()
-    positions = asked.model.positions
+    positions = api.model.positions
 
     async def away(stream: str) -> dict[int, Position]:
         raise ReadModelUnavailable("the database does not answer")
 
     async def until(obstacles: dict[str, str]) -> None:
         async with asyncio.timeout(10):
-            while asked.readiness.obstacles != obstacles:  # noqa: ASYNC110
+            while api.readiness.obstacles != obstacles:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
 
-    vars(asked.model)["positions"] = away
-    watching = asyncio.create_task(asked.lookups.watch(stop))
+    vars(api.model)["positions"] = away
+    watching = asyncio.create_task(api.stream.watch(stop))
     await until({"read model": "the database does not answer"})
-    vars(asked.model)["positions"] = positions
+    vars(api.model)["positions"] = positions
     await until({})
     stop.set()
     await watching
@@ -293,32 +297,32 @@ async def test_whether_the_read_model_can_be_asked_is_said_in_readiness(asked: A
 # -- reading ---------------------------------------------------------------------------------------
 
 
-async def test_a_reader_gets_the_version_that_is_folded_in_while_it_waits(asked: Asked) -> None:
-    await record(asked, CREATED)
+async def test_a_reader_gets_the_version_that_is_folded_in_while_it_waits(api: SteppedApi) -> None:
+    await record(api, CREATED)
     used = used_event()
 
     async def project() -> None:
-        asked.see(used, 1)
-        await asked.fold(used, 1)
+        api.see(used, 1)
+        await api.fold(used, 1)
 
-    asked.steps.at("lock", project)
+    api.steps.at("lock", project)
     async with asyncio.timeout(5):
-        shown = await asked.get("/locks/7?minVersion=2")
+        shown = await api.get("/locks/7?minVersion=2")
     assert (shown.status_code, shown.headers["etag"]) == (200, '"2"')
 
 
 async def test_a_reader_of_a_version_that_does_not_come_is_answered_in_time(
     settings: Settings, kafka: Kafka, model: ReadModel
 ) -> None:
-    async with asking(settings, kafka, model, answer_timeout=0.5) as asked:
-        await record(asked, CREATED)
+    async with stepped_api(settings, kafka, model, answer_timeout=0.5) as api:
+        await record(api, CREATED)
         async with asyncio.timeout(5):
-            assert (await asked.get("/locks/7?minVersion=2")).status_code == 412
+            assert (await api.get("/locks/7?minVersion=2")).status_code == 412
 
 
-async def test_events_are_listed_page_by_page_and_the_last_page_says_so(asked: Asked) -> None:
+async def test_events_are_listed_page_by_page_and_the_last_page_says_so(api: SteppedApi) -> None:
     used = [used_event(version=version, used_count=version - 1) for version in (2, 3, 4, 5)]
-    await record(asked, CREATED, *used)
+    await record(api, CREATED, *used)
     pages = {
         "limit=2": ([1, 2], 2),
         "limit=2&afterVersion=2": ([3, 4], 4),
@@ -330,12 +334,12 @@ async def test_events_are_listed_page_by_page_and_the_last_page_says_so(asked: A
         "": ([1, 2, 3, 4, 5], None),
     }
     for query, (versions, following) in pages.items():
-        page = (await asked.get(f"/locks/7/events?{query}")).json()
+        page = (await api.get(f"/locks/7/events?{query}")).json()
         assert [event["version"] for event in page["events"]] == versions, query
         assert page["nextAfterVersion"] == following, query
 
 
-async def test_a_fact_is_found_by_its_own_id_and_past_what_is_none(hasty: Asked) -> None:
+async def test_a_fact_is_found_by_its_own_id_and_past_what_is_none(hasty: SteppedApi) -> None:
     await hasty.publisher.install()
     topic, partitions = hasty.settings.topics.lock_facts, hasty.settings.partitions
     wanted = temp_key_used()
@@ -358,20 +362,20 @@ async def test_a_caller_above_its_limit_is_told_when_to_come_again_and_records_n
     settings: Settings, kafka: Kafka, model: ReadModel
 ) -> None:
     limits = RateLimits(3, 2, 3600)
-    async with asking(settings, kafka, model, answer_timeout=0.1, rate_limits=limits) as asked:
-        await record(asked, CREATED)
+    async with stepped_api(settings, kafka, model, answer_timeout=0.1, rate_limits=limits) as api:
+        await record(api, CREATED)
 
         async def statuses(key_id: str, org_id: str = "acme") -> list[int]:
             headers = {"X-Key": key_id, "X-Org": org_id}
-            return [(await asked.use(headers=headers)).status_code for _ in range(3)]
+            return [(await api.use(headers=headers)).status_code for _ in range(3)]
 
         assert await statuses("a") == [202, 202, 429]
         assert await statuses("b") == [202, 429, 429]
-        published = asked.publisher.last.offset
-        refused = await asked.use(headers={"X-Key": "c"}, key="k")
+        published = api.publisher.last.offset
+        refused = await api.use(headers={"X-Key": "c"}, key="k")
         assert refused.status_code == 429
         assert 1100 < int(refused.headers["retry-after"]) <= 1200
         assert refused.headers["ratelimit"].startswith('"organization";r=0;t=1')
-        assert (await asked.get("/locks/7")).status_code == 429
-        assert asked.publisher.last.offset == published
+        assert (await api.get("/locks/7")).status_code == 429
+        assert api.publisher.last.offset == published
         assert await statuses("d", "bolt") == [404, 404, 429]

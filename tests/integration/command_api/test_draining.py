@@ -57,7 +57,7 @@ async def test_what_is_under_way_at_the_stop_is_answered(listener: Listener) -> 
     await connection.send(HELD)
     await half.send(b"POST /body HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\na")
     async with asyncio.timeout(10):
-        while listener.door.in_flight < 2:  # noqa: ASYNC110
+        while listener.in_flight.count < 2:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
     listener.stop.set()
     await refused(listener)

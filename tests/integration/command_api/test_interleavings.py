@@ -14,7 +14,7 @@ from schemas.lock_events import Event, OrganizationSetEvent
 from schemas.lock_facts import OrganizationChange
 from schemas.primitives import event_id_of_idempotency_key
 from tests.examples_of import LOCK_UUID, TIME, created_event, temp_key_used, used_event
-from tests.integration.command_api.asked import Asked, asking
+from tests.integration.command_api.stepped_api import SteppedApi, stepped_api
 from tests.integration.conftest import open_read_model
 from tests.integration.kafka_tools import write_facts
 
@@ -22,33 +22,37 @@ CREATED = created_event()
 
 
 @pytest.fixture
-async def asked(settings: Settings, kafka: Kafka, read_model: ReadModel) -> AsyncIterator[Asked]:
-    async with asking(settings, kafka, read_model) as asked:
-        yield asked
+async def api(settings: Settings, kafka: Kafka, read_model: ReadModel) -> AsyncIterator[SteppedApi]:
+    async with stepped_api(settings, kafka, read_model) as api:
+        yield api
 
 
 @pytest.fixture
-async def on_sqlite(settings: Settings, kafka: Kafka) -> AsyncIterator[Asked]:
+async def on_sqlite(settings: Settings, kafka: Kafka) -> AsyncIterator[SteppedApi]:
     """For what is no question of databases."""
     model = open_read_model(settings)
     await model.prepare()
-    async with asking(settings, kafka, model) as asked:
-        yield asked
+    async with stepped_api(settings, kafka, model) as api:
+        yield api
     await model.close()
 
 
 @pytest.fixture
-async def hasty(settings: Settings, kafka: Kafka, read_model: ReadModel) -> AsyncIterator[Asked]:
+async def hasty(
+    settings: Settings, kafka: Kafka, read_model: ReadModel
+) -> AsyncIterator[SteppedApi]:
     """Does not wait long for a version."""
-    async with asking(settings, kafka, read_model, answer_timeout=0.1) as asked:
-        yield asked
+    async with stepped_api(settings, kafka, read_model, answer_timeout=0.1) as api:
+        yield api
 
 
 @pytest.fixture
-async def late(settings: Settings, kafka: Kafka, read_model: ReadModel) -> AsyncIterator[Asked]:
+async def late(
+    settings: Settings, kafka: Kafka, read_model: ReadModel
+) -> AsyncIterator[SteppedApi]:
     """Its tail began at offset 2: what came before is in the read model alone."""
-    async with asking(settings, kafka, read_model, begin=2, answer_timeout=0.1) as asked:
-        yield asked
+    async with stepped_api(settings, kafka, read_model, begin=2, answer_timeout=0.1) as api:
+        yield api
 
 
 def moved_to(org_id: str, version: int = 2) -> OrganizationSetEvent:
@@ -68,7 +72,7 @@ def moved_to(org_id: str, version: int = 2) -> OrganizationSetEvent:
 # -- locks -----------------------------------------------------------------------------------------
 
 
-async def test_what_is_seen_of_a_lock_during_a_rebuild_is_not_remembered(late: Asked) -> None:
+async def test_what_is_seen_of_a_lock_during_a_rebuild_is_not_remembered(late: SteppedApi) -> None:
     await late.fold(CREATED, 0)  # a rebuild under way: the change at offset 1 is still to come
     for org_id in ("globex", "acme"):
         assert (await late.get("/locks/7", org_id)).status_code == 503
@@ -81,7 +85,7 @@ async def test_what_is_seen_of_a_lock_during_a_rebuild_is_not_remembered(late: A
     assert (await late.use(headers={"X-Org": "globex"})).status_code == 202
 
 
-async def test_a_rebuild_takes_no_lock_away_from_whoever_has_it(hasty: Asked) -> None:
+async def test_a_rebuild_takes_no_lock_away_from_whoever_has_it(hasty: SteppedApi) -> None:
     history: list[Event] = [CREATED, moved_to("globex")]
     for offset, event in enumerate(history):
         hasty.see(event, offset)
@@ -92,7 +96,7 @@ async def test_a_rebuild_takes_no_lock_away_from_whoever_has_it(hasty: Asked) ->
     assert (await hasty.get("/locks/7", "globex")).json()["version"] == 2
 
 
-async def test_a_newer_row_counts_more_than_what_the_tail_saw_before(hasty: Asked) -> None:
+async def test_a_newer_row_counts_more_than_what_the_tail_saw_before(hasty: SteppedApi) -> None:
     hasty.see(CREATED, 0)
     await hasty.fold(CREATED, 0)
     await hasty.fold(moved_to("globex"), 1)
@@ -101,14 +105,16 @@ async def test_a_newer_row_counts_more_than_what_the_tail_saw_before(hasty: Aske
     assert (await hasty.get("/locks/7", "globex")).status_code == 200
 
 
-async def test_a_lock_is_not_listed_as_empty_when_the_model_is_emptied(late: Asked) -> None:
+async def test_a_lock_is_not_listed_as_empty_when_the_model_is_emptied(late: SteppedApi) -> None:
     await late.fold(CREATED, 0)
     await late.fold(used_event(), 1)
     late.steps.at("lock", late.model.reset)
     assert (await late.get("/locks/7/events")).status_code == 503
 
 
-async def test_a_version_that_was_not_reached_is_412_only_if_all_is_known(hasty: Asked) -> None:
+async def test_a_version_that_was_not_reached_is_412_only_if_all_is_known(
+    hasty: SteppedApi,
+) -> None:
     hasty.see(CREATED, 0)
     await hasty.fold(CREATED, 0)
     refused = await hasty.get("/locks/7?minVersion=2")
@@ -133,7 +139,9 @@ def check_unknown(answer: httpx.Response) -> None:
 # -- events ----------------------------------------------------------------------------------------
 
 
-async def test_an_event_is_not_said_to_be_missing_when_the_model_is_emptied(late: Asked) -> None:
+async def test_an_event_is_not_said_to_be_missing_when_the_model_is_emptied(
+    late: SteppedApi,
+) -> None:
     used = used_event()
     await late.fold(CREATED, 0)
     await late.fold(used, 1)
@@ -145,51 +153,49 @@ async def test_an_event_is_not_said_to_be_missing_when_the_model_is_emptied(late
     assert (await late.use(key="k")).status_code == 503
 
 
-async def test_a_fact_that_is_projected_before_its_search_begins_is_found(asked: Asked) -> None:
+async def test_a_fact_that_is_projected_before_its_search_begins_is_found(api: SteppedApi) -> None:
     fact = temp_key_used()
-    await asked.publisher.install()
-    await write_facts(
-        asked.kafka, asked.settings.topics.lock_facts, asked.settings.partitions, [fact]
-    )
-    await asked.fold(CREATED, 0, source_offset=-1)
+    await api.publisher.install()
+    await write_facts(api.kafka, api.settings.topics.lock_facts, api.settings.partitions, [fact])
+    await api.fold(CREATED, 0, source_offset=-1)
 
     async def project() -> None:
-        await asked.fold(used_event(event_id=fact.event_id), 1, source_offset=0)
+        await api.fold(used_event(event_id=fact.event_id), 1, source_offset=0)
 
-    asked.steps.at("fate", project)
-    answer = await asked.get(f"/events/{fact.event_id}")
+    api.steps.at("fate", project)
+    answer = await api.get(f"/events/{fact.event_id}")
     assert (answer.status_code, answer.json()["status"]) == (200, "pending")
-    again = await asked.get(f"/events/{fact.event_id}")
+    again = await api.get(f"/events/{fact.event_id}")
     assert again.json()["status"] == "recorded"
 
 
 @pytest.mark.parametrize("folded", [True, False], ids=["folded", "only seen"])
 async def test_an_event_that_comes_during_the_look_up_is_the_answer(
-    asked: Asked, folded: bool
+    api: SteppedApi, folded: bool
 ) -> None:
-    asked.see(CREATED, 0)
-    await asked.fold(CREATED, 0)
+    api.see(CREATED, 0)
+    await api.fold(CREATED, 0)
     used = used_event(event_id=event_id_of_idempotency_key("acme", "k"))
     later = used_event(version=3, used_count=2)
 
     async def come(event: Event = used, offset: int = 1) -> None:
-        asked.see(event, offset)
+        api.see(event, offset)
         if folded:
-            await asked.fold(event, offset)
+            await api.fold(event, offset)
 
-    asked.steps.at("event", come)
-    answer = await asked.use(key="k")
+    api.steps.at("event", come)
+    answer = await api.use(key="k")
     assert (answer.status_code, answer.json()["version"]) == (200, 2)
     assert answer.headers["idempotent-replayed"] == "true"
-    assert asked.publisher.last.offset == -1, "nothing was published"
-    asked.steps.at("fate", lambda: come(later, 2))
-    assert (await asked.get(f"/events/{later.event_id}")).json()["status"] == "recorded"
+    assert api.publisher.last.offset == -1, "nothing was published"
+    api.steps.at("fate", lambda: come(later, 2))
+    assert (await api.get(f"/events/{later.event_id}")).json()["status"] == "recorded"
 
 
 # -- one key ---------------------------------------------------------------------------------------
 
 
-async def test_a_repeat_after_the_lock_moved_gets_its_first_answer(hasty: Asked) -> None:
+async def test_a_repeat_after_the_lock_moved_gets_its_first_answer(hasty: SteppedApi) -> None:
     used = used_event(event_id=event_id_of_idempotency_key("acme", "k"))
     history: list[Event] = [CREATED, used, moved_to("globex", version=3)]
     for offset, event in enumerate(history):
@@ -204,7 +210,7 @@ async def test_a_repeat_after_the_lock_moved_gets_its_first_answer(hasty: Asked)
     assert theirs.status_code == 202, "the same key of another organisation is another key"
 
 
-async def test_a_key_is_answered_with_no_other_organisations_event(hasty: Asked) -> None:
+async def test_a_key_is_answered_with_no_other_organisations_event(hasty: SteppedApi) -> None:
     hasty.see(CREATED, 0)
     theirs = used_event(event_id=event_id_of_idempotency_key("acme", "k"), org_id="globex")
     hasty.see(theirs, 1)
@@ -213,7 +219,7 @@ async def test_a_key_is_answered_with_no_other_organisations_event(hasty: Asked)
 
 @pytest.mark.parametrize("place", ["event", "published"])
 async def test_whoever_sent_what_the_log_holds_gets_its_answer_and_no_other(
-    on_sqlite: Asked, place: str
+    on_sqlite: SteppedApi, place: str
 ) -> None:
     """``first`` is under way here when another replica records ``second`` under its key."""
     on_sqlite.see(CREATED, 0)
@@ -239,7 +245,9 @@ async def test_whoever_sent_what_the_log_holds_gets_its_answer_and_no_other(
     assert [(await first).status_code, (await more).status_code] == [422, 422]
 
 
-async def test_what_went_wrong_for_another_payload_is_not_ones_own_answer(on_sqlite: Asked) -> None:
+async def test_what_went_wrong_for_another_payload_is_not_ones_own_answer(
+    on_sqlite: SteppedApi,
+) -> None:
     on_sqlite.see(CREATED, 0)
     await on_sqlite.fold(CREATED, 0)
     reached, go_on = asyncio.Event(), asyncio.Event()
@@ -263,7 +271,9 @@ async def test_what_went_wrong_for_another_payload_is_not_ones_own_answer(on_sql
     assert (await mine).status_code == 200
 
 
-async def test_nobody_is_refused_for_a_key_whose_payload_is_not_known_yet(hasty: Asked) -> None:
+async def test_nobody_is_refused_for_a_key_whose_payload_is_not_known_yet(
+    hasty: SteppedApi,
+) -> None:
     hasty.see(CREATED, 0)
     await hasty.fold(CREATED, 0)
     reached = asyncio.Event()
@@ -283,7 +293,7 @@ async def test_nobody_is_refused_for_a_key_whose_payload_is_not_known_yet(hasty:
     ("lock_id", "before"), [(7, 1), (9, 0)], ids=["on this lock", "on a lock of another partition"]
 )
 async def test_an_earlier_attempts_parked_fact_does_not_refuse_this_one(
-    on_sqlite: Asked, lock_id: int, before: int
+    on_sqlite: SteppedApi, lock_id: int, before: int
 ) -> None:
     on_sqlite.see(CREATED, 0)
     await on_sqlite.fold(CREATED, 0)
@@ -301,7 +311,7 @@ async def test_an_earlier_attempts_parked_fact_does_not_refuse_this_one(
     assert "idempotent-replayed" not in answer.headers
 
 
-async def test_a_parked_fact_of_ones_own_is_not_found(on_sqlite: Asked) -> None:
+async def test_a_parked_fact_of_ones_own_is_not_found(on_sqlite: SteppedApi) -> None:
     on_sqlite.see(CREATED, 0)
     await on_sqlite.fold(CREATED, 0)
 
@@ -314,7 +324,7 @@ async def test_a_parked_fact_of_ones_own_is_not_found(on_sqlite: Asked) -> None:
     assert on_sqlite.recent.waiting == 0
 
 
-async def test_a_lock_and_an_event_have_one_url_each(on_sqlite: Asked) -> None:
+async def test_a_lock_and_an_event_have_one_url_each(on_sqlite: SteppedApi) -> None:
     on_sqlite.see(CREATED, 0)
     await on_sqlite.fold(CREATED, 0)
     assert (await on_sqlite.get("/locks/7")).status_code == 200

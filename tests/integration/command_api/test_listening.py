@@ -1,4 +1,4 @@
-"""What the API's door and listener do with hosts, proxies, too many at once, and TLS."""
+"""What the API's listener and admission do with hosts, proxies, too many at once, and TLS."""
 
 import asyncio
 import ssl
@@ -96,7 +96,7 @@ async def test_too_many_at_once_get_503_and_probes_still_get_through() -> None:
         first = await listener.connect()
         await first.send(get("/held"))
         async with asyncio.timeout(10):
-            while not listener.door.in_flight:  # noqa: ASYNC110
+            while not listener.in_flight.count:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
         answer = await listener.ask(get())
         assert (answer.status, answer.json()["code"]) == (503, 503)
@@ -113,7 +113,7 @@ async def test_a_request_that_ends_in_an_error_makes_room_too() -> None:
         for _ in range(2):
             assert (await listener.ask(get("/broken"))).status == 500
         assert (await listener.ask(get())).status == 200
-        assert listener.door.in_flight == 0
+        assert listener.in_flight.count == 0
 
 
 POST = b"POST /body HTTP/1.1\r\nHost: a\r\n"

@@ -10,8 +10,8 @@ from aiokafka import TopicPartition
 from aiokafka.admin import RecordsToDelete
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
-from command_api import key_uses
-from command_api.key_uses import KeyUses, news_of
+from command_api import api_key_uses
+from command_api.api_key_uses import ApiKeyUses, news_of
 from eventlog.kafka import Kafka, connected
 from eventlog.registry import (
     Registry,
@@ -89,11 +89,11 @@ def test_a_use_is_news_a_minute_after_the_last_that_any_replica_wrote() -> None:
 async def test_two_replicas_note_many_uses_in_one_record_and_leave_the_key_alone(
     kafka: Kafka, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(key_uses, "WRITE_EVERY_S", 0.05)
+    monkeypatch.setattr(api_key_uses, "WRITE_EVERY_S", 0.05)
     await install(kafka, settings)
     topic, registry, stop = settings.topics.registry, Registry(), asyncio.Event()
     await write_entries(kafka, topic, [KEY])
-    replicas = [KeyUses(kafka, topic, registry) for _ in range(2)]
+    replicas = [ApiKeyUses(kafka, topic, registry) for _ in range(2)]
     tail = registry_tail(kafka, topic, registry)
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(tail.run(stop))
@@ -140,15 +140,15 @@ async def test_a_registry_whose_first_records_were_deleted_is_followed_from_what
 async def test_uses_wait_for_a_broker_that_is_away_and_the_last_are_written_at_the_stop(
     kafka: Kafka, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(key_uses, "WRITE_TIMEOUT_S", 0.5)
-    monkeypatch.setattr(key_uses, "WRITE_EVERY_S", 0.05)
+    monkeypatch.setattr(api_key_uses, "WRITE_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(api_key_uses, "WRITE_EVERY_S", 0.05)
     await install(kafka, settings)
     topic = settings.topics.registry
     away = Kafka(
         msgspec.structs.replace(settings, kafka_bootstrap_servers=f"127.0.0.1:{free_port(0)}"),
         "test",
     )
-    uses, stop = KeyUses(away, topic, Registry()), asyncio.Event()
+    uses, stop = ApiKeyUses(away, topic, Registry()), asyncio.Event()
     running = asyncio.create_task(uses.run(stop))
     uses.note("first", NOW)
 
@@ -158,7 +158,7 @@ async def test_uses_wait_for_a_broker_that_is_away_and_the_last_are_written_at_t
     await eventually(has_failed)
     uses.note("second", NOW)
     monkeypatch.setattr(uses, "_kafka", kafka)
-    monkeypatch.setattr(key_uses, "WRITE_TIMEOUT_S", 10.0)
+    monkeypatch.setattr(api_key_uses, "WRITE_TIMEOUT_S", 10.0)
     stop.set()
     async with asyncio.timeout(20):
         await running

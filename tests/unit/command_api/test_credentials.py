@@ -1,4 +1,4 @@
-"""Both credentials as the door sees them: through the application, with its error table."""
+"""Both credentials as callers send them: through the application, with its error table."""
 
 import asyncio
 import hmac
@@ -14,14 +14,18 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from command_api.api_key_uses import ApiKeyUses
 from command_api.app import make_app
-from command_api.credentials import Doorkeeper
+from command_api.credentials import Authenticator
 from command_api.issuer_keys import open_issuer_keys
-from command_api.key_uses import KeyUses
+from command_api.metrics import ApiMetrics
+from command_api.observation import Observation
 from command_api.tokens import Caller, TokenChecker
 from eventlog.kafka import Kafka
 from runtime.issuers import Issuer
+from runtime.readiness import Readiness
 from runtime.settings import Settings
+from runtime.tracing import NoTracing
 from schemas.api_keys import generate_key, hash_key
 from schemas.registry import ApiKey
 from tests.examples_of import TIME, registry_of
@@ -52,7 +56,7 @@ def api_key(**changed: Any) -> ApiKey:
 
 
 @pytest.fixture
-async def door(tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
+async def client(tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
     """Answers 200 with the principal to whoever it admits. Its key ends one day."""
     ours, theirs = tmp_path / "ours.json", tmp_path / "theirs.json"
     ours.write_bytes(ALL_JWKS)
@@ -63,16 +67,18 @@ async def door(tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
     ]
     async with open_issuer_keys(issuers, Settings()) as keys:
         registry = registry_of(api_key(not_after="2126-11-23T10:00:00.000Z"))
-        uses = KeyUses(Kafka(Settings(), "test"), "registry", registry)
-        doorkeeper = Doorkeeper(TokenChecker(keys, 86400.0), registry, uses)
+        uses = ApiKeyUses(Kafka(Settings(), "test"), "registry", registry)
+        authenticator = Authenticator(TokenChecker(keys, 86400.0), registry, uses)
 
         async def admit(request: Request) -> Response:
-            principal = await doorkeeper.admit(request)
+            principal = await authenticator.authenticate(request)
             return JSONResponse(msgspec.to_builtins(principal))
 
-        app = make_app([Route("/", admit)])
+        routes = [Route("/", admit)]
+        metrics = ApiMetrics(Readiness())
+        app = Observation(make_app([*routes]), routes, metrics, NoTracing(), None)
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-        async with httpx.AsyncClient(transport=transport, base_url="http://door") as client:
+        async with httpx.AsyncClient(transport=transport, base_url="http://api") as client:
             stop = asyncio.Event()
             following = [asyncio.create_task(known.follow(stop)) for known in keys]
             yield client
@@ -80,48 +86,48 @@ async def door(tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
             await asyncio.gather(*following)
 
 
-async def knock(door: httpx.AsyncClient, token: str, key: str = KEY) -> httpx.Response:
+async def ask(client: httpx.AsyncClient, token: str, key: str = KEY) -> httpx.Response:
     credentials = {b"Authorization": b"Bearer " + token.encode(), b"X-API-Key": key.encode()}
-    return await door.get("/", headers=credentials)
+    return await client.get("/", headers=credentials)
 
 
 @pytest.mark.parametrize(
     ("key", "algorithm", "kid"), [(ED, "EdDSA", "ed"), (EC, "ES256", "ec"), (RSA, "RS256", "rsa")]
 )
 async def test_users_and_services_are_admitted_and_named(
-    door: httpx.AsyncClient, key: Any, algorithm: str, kid: str
+    client: httpx.AsyncClient, key: Any, algorithm: str, kid: str
 ) -> None:
-    user = await knock(door, signed(key, algorithm, kid))
+    user = await ask(client, signed(key, algorithm, kid))
     actor = {"subject": "alice", "orgId": "acme", "keyId": KEY_ID}
     assert user.json() == {"org_id": "acme", "actor": {"kind": "user", **actor}}
-    service = await knock(door, signed(key, algorithm, kid, org_id="acme"))
+    service = await ask(client, signed(key, algorithm, kid, org_id="acme"))
     assert service.json() == {"org_id": "acme", "actor": {"kind": "service", **actor}}
 
 
-async def test_what_the_attackers_start_from_would_be_admitted(door: httpx.AsyncClient) -> None:
-    assert (await knock(door, truly_signed())).status_code == 200
+async def test_what_the_attackers_start_from_would_be_admitted(client: httpx.AsyncClient) -> None:
+    assert (await ask(client, truly_signed())).status_code == 200
 
 
 @pytest.mark.parametrize("attack", ATTACKS)
-async def test_a_forged_or_odd_token_is_401(door: httpx.AsyncClient, attack: str) -> None:
+async def test_a_forged_or_odd_token_is_401(client: httpx.AsyncClient, attack: str) -> None:
     for _ in range(2):  # what was refused once is not remembered as good
-        answer = await knock(door, ATTACKS[attack]())
+        answer = await ask(client, ATTACKS[attack]())
         assert (answer.status_code, answer.headers["www-authenticate"]) == (401, BAD_TOKEN)
         assert answer.json()["code"] == 401
 
 
 async def test_an_issuers_tokens_are_checked_with_its_own_keys_and_audience(
-    door: httpx.AsyncClient,
+    client: httpx.AsyncClient,
 ) -> None:
     theirs = signed(OTHER_ED, "EdDSA", "other", iss=OTHER_ISSUER, aud="theirs", scope="anything")
-    assert (await knock(door, theirs)).status_code == 200
+    assert (await ask(client, theirs)).status_code == 200
     for token in (
         signed(OTHER_ED, "EdDSA", "other", iss=ISSUER, aud=AUDIENCE),
         signed(OTHER_ED, "EdDSA", "other", iss=OTHER_ISSUER, aud=AUDIENCE),
         signed(ED, "EdDSA", "ed", iss=OTHER_ISSUER, aud="theirs"),
         signed(ED, "EdDSA", "ed", aud="theirs"),
     ):
-        assert (await knock(door, token)).status_code == 401
+        assert (await ask(client, token)).status_code == 401
 
 
 @pytest.mark.parametrize(
@@ -134,9 +140,9 @@ async def test_an_issuers_tokens_are_checked_with_its_own_keys_and_audience(
     ],
 )
 async def test_a_token_with_the_scope_or_without_any_is_admitted(
-    door: httpx.AsyncClient, granted: dict[str, Any]
+    client: httpx.AsyncClient, granted: dict[str, Any]
 ) -> None:
-    assert (await knock(door, signed(**granted))).status_code == 200
+    assert (await ask(client, signed(**granted))).status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -151,9 +157,9 @@ async def test_a_token_with_the_scope_or_without_any_is_admitted(
     ],
 )
 async def test_a_token_with_other_scopes_is_403(
-    door: httpx.AsyncClient, granted: dict[str, Any]
+    client: httpx.AsyncClient, granted: dict[str, Any]
 ) -> None:
-    answer = await knock(door, signed(**granted))
+    answer = await ask(client, signed(**granted))
     assert (answer.status_code, answer.headers["www-authenticate"]) == (
         403,
         'Bearer realm="lockstream", error="insufficient_scope", scope="locks:use-temp-key"',
@@ -162,9 +168,9 @@ async def test_a_token_with_other_scopes_is_403(
 
 @pytest.mark.parametrize("org_id", ["other", "", "Acme", "acme "])
 async def test_a_service_of_another_organisation_is_403(
-    door: httpx.AsyncClient, org_id: str
+    client: httpx.AsyncClient, org_id: str
 ) -> None:
-    assert (await knock(door, signed(org_id=org_id))).status_code == 403
+    assert (await ask(client, signed(org_id=org_id))).status_code == 403
 
 
 @pytest.mark.parametrize(
@@ -185,14 +191,14 @@ async def test_a_service_of_another_organisation_is_403(
     ],
 )
 async def test_each_credential_is_needed_exactly_once(
-    door: httpx.AsyncClient, headers: list[tuple[str, str]], challenge: str
+    client: httpx.AsyncClient, headers: list[tuple[str, str]], challenge: str
 ) -> None:
-    answer = await door.get("/", headers=headers)
+    answer = await client.get("/", headers=headers)
     assert (answer.status_code, answer.headers["www-authenticate"]) == (401, challenge)
 
 
 async def test_bad_api_keys_get_the_same_answer_after_the_same_work(
-    door: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     compared: list[tuple[int, int]] = []
     compare_digest = hmac.compare_digest
@@ -205,7 +211,7 @@ async def test_bad_api_keys_get_the_same_answer_after_the_same_work(
     unknown = generate_key()[1]
     wrong_secret = _with_id(KEY_ID)
     typo = KEY[:-1] + ("x" if KEY[-1] != "x" else "y")
-    answers = [await knock(door, signed(), key) for key in (unknown, wrong_secret, typo)]
+    answers = [await ask(client, signed(), key) for key in (unknown, wrong_secret, typo)]
     assert {answer.status_code for answer in answers} == {401}
     assert len({answer.content for answer in answers}) == 1
     assert compared == [(64, 64)] * 3
@@ -220,7 +226,7 @@ def _with_id(key_id: str) -> str:
 
 
 async def test_without_a_good_api_key_a_token_costs_us_no_signature_check(
-    door: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     checks: list[str] = []
     check = TokenChecker.check
@@ -231,17 +237,17 @@ async def test_without_a_good_api_key_a_token_costs_us_no_signature_check(
 
     monkeypatch.setattr(TokenChecker, "check", counted)
     for token in (signed(), signed(scope="locks:read"), "nonsense"):
-        answer = await knock(door, token, generate_key()[1])
+        answer = await ask(client, token, generate_key()[1])
         assert (answer.status_code, answer.headers["www-authenticate"]) == (401, BAD_API_KEY)
     assert checks == []
     token = signed()
-    assert (await knock(door, token)).status_code == 200
+    assert (await ask(client, token)).status_code == 200
     assert checks == [token]
 
 
-async def test_a_refusal_says_which_credential_is_wrong_and_how(door: httpx.AsyncClient) -> None:
+async def test_a_refusal_says_which_credential_is_wrong_and_how(client: httpx.AsyncClient) -> None:
     key, token = ("X-API-Key", KEY), ("Authorization", f"Bearer {signed()}")
-    for headers, told in (
+    for headers, message in (
         ([key], "The Authorization header is missing"),
         ([key, token, token], "The authorization header came more than once"),
         ([key, ("Authorization", "Bearer  ")], "Send Authorization: Bearer <token>"),
@@ -250,31 +256,31 @@ async def test_a_refusal_says_which_credential_is_wrong_and_how(door: httpx.Asyn
         ([token, key, key], "The x-api-key header came more than once"),
         ([token, ("X-API-Key", KEY[:-1])], "The API key is not valid"),
     ):
-        answer = await door.get("/", headers=headers)
-        assert (answer.status_code, answer.json()["message"]) == (401, told)
-    answer = await knock(door, signed(org_id="other"))
-    told = "The token and the API key are of different organisations"
-    assert (answer.status_code, answer.json()["message"]) == (403, told)
+        answer = await client.get("/", headers=headers)
+        assert (answer.status_code, answer.json()["message"]) == (401, message)
+    answer = await ask(client, signed(org_id="other"))
+    message = "The token and the API key are of different organisations"
+    assert (answer.status_code, answer.json()["message"]) == (403, message)
 
 
 async def test_the_scheme_has_any_case_and_blanks_around_a_token_do_not_count(
-    door: httpx.AsyncClient,
+    client: httpx.AsyncClient,
 ) -> None:
     for scheme in ("bearer", "BEARER", "Bearer "):
         headers = {"Authorization": f"{scheme} {signed()} ", "X-API-Key": KEY}
-        assert (await door.get("/", headers=headers)).status_code == 200
+        assert (await client.get("/", headers=headers)).status_code == 200
 
 
 async def test_only_who_is_admitted_counts_as_a_use_of_the_key(
-    door: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     noted: list[tuple[str, datetime]] = []
-    monkeypatch.setattr(KeyUses, "note", lambda _, key_id, now: noted.append((key_id, now)))
-    await knock(door, signed(org_id="other"))
-    await knock(door, "no token")
+    monkeypatch.setattr(ApiKeyUses, "note", lambda _, key_id, now: noted.append((key_id, now)))
+    await ask(client, signed(org_id="other"))
+    await ask(client, "no token")
     assert noted == []
-    begun = datetime.now(UTC)
-    await knock(door, signed())
+    started_at = datetime.now(UTC)
+    await ask(client, signed())
     ((key_id, at),) = noted
     assert key_id == KEY_ID
-    assert begun <= at <= datetime.now(UTC)
+    assert started_at <= at <= datetime.now(UTC)

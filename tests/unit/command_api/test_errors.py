@@ -14,12 +14,12 @@ from command_api.errors import (
     STATUS_OF,
     TOKEN_INVALID,
     TOKEN_MISSING,
-    Asked,
     BadField,
+    ErrorContext,
     Forbidden,
     HeadTooLarge,
+    IdempotencyKeyReused,
     InvalidRequest,
-    KeyReused,
     NotFound,
     NotReceivedInTime,
     RateLimited,
@@ -50,7 +50,7 @@ from runtime.errors import (
         (NotFound(), 404),
         (TooLarge("no"), 413),
         (UnsupportedMediaType("no"), 415),
-        (KeyReused(), 422),
+        (IdempotencyKeyReused(), 422),
         (NotReceivedInTime(), 408),
         (VersionNotReached(7, 1, 2), 412),
         (RateLimited({"Retry-After": "1"}), 429),
@@ -63,7 +63,7 @@ from runtime.errors import (
     ],
 )
 def test_every_error_has_the_seeds_shape(error: Exception, status: int) -> None:
-    response = error_response(Asked("*/*"), error)
+    response = error_response(ErrorContext("*/*"), error)
     body = json.loads(bytes(response.body))
     assert response.status_code == body["code"] == status
     assert set(body) <= {"error", "message", "code", "details"}
@@ -96,7 +96,7 @@ async def test_a_method_or_a_path_that_is_not_there_is_told_in_the_same_shape() 
 
 def test_a_problem_document_is_sent_to_those_that_ask_for_it() -> None:
     error = InvalidRequest((BadField("id", "bad"),))
-    response = error_response(Asked("application/problem+json"), error)
+    response = error_response(ErrorContext("application/problem+json"), error)
     assert response.media_type == "application/problem+json"
     body = json.loads(bytes(response.body))
     assert (body["status"], body["title"]) == (400, "Bad Request")
@@ -126,13 +126,13 @@ def test_a_problem_document_is_only_for_those_that_ask(accept: str, problem: boo
 
 @pytest.mark.parametrize("challenge", [TOKEN_MISSING, TOKEN_INVALID, API_KEY_WANTED])
 def test_a_401_says_what_was_wrong(challenge: str) -> None:
-    refused = error_response(Asked(), Unauthenticated("no", challenge=challenge))
+    refused = error_response(ErrorContext(), Unauthenticated("no", challenge=challenge))
     assert refused.headers["www-authenticate"] == challenge
     assert ("invalid_token" in challenge) == (challenge == TOKEN_INVALID)
 
 
 def test_a_403_names_the_scope() -> None:
-    scope = error_response(Asked(), Forbidden("no", missing_scope="locks:use-temp-key"))
+    scope = error_response(ErrorContext(), Forbidden("no", missing_scope="locks:use-temp-key"))
     assert 'error="insufficient_scope"' in scope.headers["www-authenticate"]
 
 
@@ -154,12 +154,12 @@ def test_a_403_names_the_scope() -> None:
 def test_a_refusal_says_in_its_headers_how_to_go_on(
     error: Exception, headers: dict[str, str]
 ) -> None:
-    told = error_response(Asked(), error).headers
-    assert {name: told.get(name) for name in headers} == headers
+    sent = error_response(ErrorContext(), error).headers
+    assert {name: sent.get(name) for name in headers} == headers
 
 
 def test_what_kafka_refuses_is_told_as_what_lasts_and_has_recorded_nothing() -> None:
-    refused = error_response(Asked(), KafkaRefused("user api may not write to lock-facts"))
+    refused = error_response(ErrorContext(), KafkaRefused("user api may not write to lock-facts"))
     body = json.loads(bytes(refused.body))
     assert (refused.status_code, refused.headers["retry-after"]) == (503, "30")
     assert "recorded nothing, and none will until an operator has mended it" in body["message"]
@@ -168,29 +168,31 @@ def test_what_kafka_refuses_is_told_as_what_lasts_and_has_recorded_nothing() -> 
 
 def test_our_own_mistakes_and_faults_leak_nothing() -> None:
     for error in (RuntimeError("/etc/secret"), KafkaUnavailable("10.0.0.7 refused")):
-        body = bytes(error_response(Asked(), error).body)
+        body = bytes(error_response(ErrorContext(), error).body)
         assert b"secret" not in body
         assert b"10.0.0.7" not in body
 
 
 def test_a_caller_learns_whether_a_refused_command_may_be_recorded() -> None:
-    unknown = json.loads(bytes(error_response(Asked(), OutcomeUnknown("x")).body))["message"]
-    refused = json.loads(bytes(error_response(Asked(), KafkaUnavailable("x")).body))["message"]
+    unknown = json.loads(bytes(error_response(ErrorContext(), OutcomeUnknown("x")).body))["message"]
+    refused = json.loads(bytes(error_response(ErrorContext(), KafkaUnavailable("x")).body))[
+        "message"
+    ]
     assert "may have been recorded" in unknown
     assert "recorded nothing" in refused
-    assert error_response(Asked(), OutcomeUnknown("x")).headers["retry-after"]
+    assert error_response(ErrorContext(), OutcomeUnknown("x")).headers["retry-after"]
 
 
 def test_a_reader_is_not_told_about_recording() -> None:
     for error in (OutcomeUnknown("x"), ReadModelUnavailable("x")):
-        refused = error_response(Asked(reads=True), error)
+        refused = error_response(ErrorContext(reads=True), error)
         message = json.loads(bytes(refused.body))["message"]
         assert message == "The service can't tell this now. Try again after Retry-After"
         assert refused.headers["retry-after"]
 
 
 def test_without_a_key_nobody_is_told_to_repeat_with_it() -> None:
-    refused = error_response(Asked(has_key=False), OutcomeUnknown("x"))
+    refused = error_response(ErrorContext(has_key=False), OutcomeUnknown("x"))
     message = json.loads(bytes(refused.body))["message"]
     assert "may have been recorded" in message
     assert "may record it twice" in message

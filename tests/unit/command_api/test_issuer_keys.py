@@ -15,16 +15,16 @@ import pytest
 from command_api import issuer_keys, jwks_sources
 from command_api.errors import Unauthenticated
 from command_api.issuer_keys import (
+    FRUITLESS_LOOKUPS,
     MAX_KEYS,
     MAX_WAITING,
-    VAIN_BURST,
     IssuerKeys,
-    Ration,
     open_issuer_keys,
     read_keys,
     watch_issuers,
 )
 from command_api.jwks_sources import MAX_JWKS_BYTES
+from command_api.token_bucket import TokenBucket
 from command_api.tokens import LEEWAY_S, TokenChecker
 from runtime.errors import ConfigurationError, IssuerUnavailable
 from runtime.issuers import Issuer
@@ -44,7 +44,7 @@ from tests.issued_tokens import (
     jwks,
     signed,
 )
-from tests.jwks_server import JwksServer, jwks_server, wait_until
+from tests.jwks_server import JwksServer, jwks_server
 
 BOTH = jwks(ED_JWK, EC_JWK)
 
@@ -157,19 +157,19 @@ async def test_many_tokens_with_an_unknown_key_make_few_fetches(server: JwksServ
         server.delay_s = 0.0
         for i in range(50):
             assert await keys.find(f"more-{i}") is None
-        assert len(server.fetched) <= 1 + VAIN_BURST
+        assert len(server.fetched) <= 1 + FRUITLESS_LOOKUPS.size
         assert await keys.find("ed") is not None
 
 
 async def test_one_fetch_at_a_time_and_so_many_tokens_wait_for_it(server: JwksServer) -> None:
     async with followed(server.url, jwt_jwks_refresh=0.01) as keys:
         server.delay_s = 0.2
-        asked = [keys.find("unknown") for _ in range(2 * MAX_WAITING + 50)]
-        answers = await asyncio.gather(*asked, return_exceptions=True)
+        lookups = [keys.find("unknown") for _ in range(2 * MAX_WAITING + 50)]
+        answers = await asyncio.gather(*lookups, return_exceptions=True)
         refused = [a for a in answers if isinstance(a, IssuerUnavailable)]
         assert len(refused) >= 50
-        assert [a for a in answers if a not in refused] == [None] * (len(asked) - len(refused))
-        assert len(refused) < len(asked)
+        assert [a for a in answers if a not in refused] == [None] * (len(lookups) - len(refused))
+        assert len(refused) < len(lookups)
         assert len(server.fetched) <= 4
 
 
@@ -229,8 +229,8 @@ async def test_a_stop_breaks_a_fetch_off(server: JwksServer) -> None:
         server.delay_s = 30.0
         waiting = asyncio.create_task(keys.find("unknown"))
         await eventually(lambda: len(server.fetched) == 2)
-        begun = time.monotonic()
-    assert time.monotonic() - begun < 2
+        started_at = time.monotonic()
+    assert time.monotonic() - started_at < 2
     with pytest.raises(IssuerUnavailable):
         await waiting
 
@@ -277,11 +277,11 @@ async def test_whatever_the_issuer_answers_the_keys_stay_and_attempts_are_few(
 async def test_a_failing_issuer_is_asked_after_growing_pauses(server: JwksServer) -> None:
     async with followed(server.url) as keys:
         server.status = 500
-        begun = time.monotonic()
+        started_at = time.monotonic()
         with pytest.raises(IssuerUnavailable):
             await keys.find("unknown")
         await eventually(lambda: len(server.fetched) == 4)
-        assert time.monotonic() - begun > 1 + 2 - 0.1
+        assert time.monotonic() - started_at > 1 + 2 - 0.1
 
 
 class FailingSource:
@@ -420,29 +420,13 @@ async def test_a_token_is_not_remembered_for_longer_than_it_is_valid(server: Jwk
         assert checker._remembered[token].until == now + 5 + LEEWAY_S
 
 
-def test_a_ration_is_a_burst_and_then_one_in_a_while() -> None:
-    ration = Ration(2, 1000.0)
-    for _ in range(2):
-        assert ration.left()
-        ration.use()
-    assert not ration.left()
-    quick = Ration(1, 0.01)
-    quick.use()
-    wait_until(quick.left)
-
-
-def test_a_ration_that_was_not_used_is_not_saved_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = 1000.0
-    monkeypatch.setattr(time, "monotonic", lambda: now)
-    ration = Ration(2, 10.0)
-    for later in (0.0, 1000.0):
-        now += later
-        used = 0
-        while ration.left():
-            ration.use()
-            used += 1
-        assert used == 2
-    now += 9.0
-    assert not ration.left()
-    now += 1.5
-    assert ration.left()
+def test_fruitless_lookups_come_in_a_burst_and_then_one_in_10_seconds() -> None:
+    bucket = TokenBucket.full(FRUITLESS_LOOKUPS, 0.0)
+    for _ in range(2):  # lookups that nobody needed are not saved up
+        bucket = bucket.refilled(bucket.at + 1000.0)
+        for _ in range(5):
+            assert bucket.tokens >= 1
+            bucket = bucket.take()
+        assert bucket.tokens == bucket.take().tokens == 0
+    assert bucket.refilled(bucket.at + 9.0).tokens < 1
+    assert bucket.refilled(bucket.at + 10.5).tokens >= 1

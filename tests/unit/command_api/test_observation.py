@@ -8,7 +8,7 @@ from starlette.routing import Route
 
 from command_api.app import USE_TEMP_KEY, make_app
 from command_api.metrics import ApiMetrics
-from command_api.observation import OUTCOMES, Observed
+from command_api.observation import OUTCOMES, Observation
 from runtime.readiness import Readiness
 from runtime.tracing import NoTracing
 
@@ -28,7 +28,7 @@ class Watched:
             Route("/locks/{id}", answer, methods=["GET"]),
         ]
         self.metrics = ApiMetrics(Readiness())
-        app = Observed(make_app([*routes]), routes, self.metrics, NoTracing(), None)
+        app = Observation(make_app([*routes]), routes, self.metrics, NoTracing(), None)
         self.client = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://api")
 
     def labels(self, name: str) -> list[dict[str, str]]:

@@ -17,12 +17,12 @@ from command_api.errors import (
     PROBLEM,
     STATUS_OF,
     TOKEN_MISSING,
-    Asked,
     BadField,
+    ErrorContext,
     Forbidden,
     HeadTooLarge,
+    IdempotencyKeyReused,
     InvalidRequest,
-    KeyReused,
     NotFound,
     NotReceivedInTime,
     RateLimited,
@@ -49,7 +49,7 @@ ERRORS: tuple[Exception, ...] = (
     NotFound(),
     TooLarge(f"The body may have {MAX_BODY_BYTES} bytes at most"),
     UnsupportedMediaType("Send the body with Content-Type: application/json"),
-    KeyReused(),
+    IdempotencyKeyReused(),
     NotReceivedInTime(),
     VersionNotReached(123, 7, 8),
     HeadTooLarge(f"The request line and headers may have {MAX_HEAD_BYTES} bytes at most"),
@@ -129,7 +129,7 @@ def test_examples_are_of_their_schemas() -> None:
 @pytest.mark.parametrize("error", ERRORS, ids=lambda e: str(status_of(e)))
 @pytest.mark.parametrize("media_type", ["application/json", PROBLEM])
 def test_a_refusal_is_described_as_it_is_sent(error: Exception, media_type: str) -> None:
-    sent = error_response(Asked(media_type), error)
+    sent = error_response(ErrorContext(media_type), error)
     described = resolved(DOCUMENT["components"]["responses"][f"Refusal{sent.status_code}"])
     assert sent.headers["content-type"] == media_type
     content = described["content"][media_type]

@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from command_api import rate_limits
 from command_api.errors import RateLimited
-from command_api.rate_limits import Bucket, Quota, RateLimits, refill, wait_s
+from command_api.rate_limits import RateLimits
+from command_api.token_bucket import Quota, TokenBucket
 
 MINUTE = Quota("key", 6, 60)
 ITEM = r'"(organization|key)"'
@@ -40,9 +41,9 @@ def test_a_full_bucket_is_the_quota_and_fills_evenly() -> None:
 
 
 def test_a_caller_that_is_not_known_has_a_full_bucket_and_waits_for_nothing() -> None:
-    full = refill(None, MINUTE, 7.0)
-    assert full == Bucket(float(MINUTE.size), 7.0)
-    assert wait_s(full, MINUTE) == 0
+    full = TokenBucket.full(MINUTE, 7.0)
+    assert full == TokenBucket(MINUTE, 6.0, 7.0)
+    assert full.wait_s() == 0
 
 
 def test_keys_have_buckets_of_their_own_below_their_organisations() -> None:
@@ -60,8 +61,8 @@ def test_what_one_bucket_refuses_costs_nothing_in_the_other() -> None:
 
 def test_an_answer_says_what_is_left_and_when_there_will_be_more() -> None:
     limits = RateLimits(100, 6, 60)
-    told = limits.take("o", "k", 0.0)
-    assert told == {
+    headers = limits.take("o", "k", 0.0)
+    assert headers == {
         "RateLimit-Policy": '"organization";q=100;w=60, "key";q=6;w=60',
         "RateLimit": '"organization";r=99;t=1, "key";r=5;t=10',
     }
@@ -128,14 +129,14 @@ def test_no_window_lets_more_through_than_a_full_bucket_and_what_flowed_in(
 
 @given(st.floats(0, 6), st.floats(0, 1000), st.floats(0, 1000))
 def test_waiting_as_told_brings_a_token(tokens: float, at: float, later: float) -> None:
-    bucket = refill(Bucket(tokens, at), MINUTE, at + later)
+    bucket = TokenBucket(MINUTE, tokens, at).refilled(at + later)
     assert 0 <= bucket.tokens <= MINUTE.size
-    waited = refill(bucket, MINUTE, bucket.at + wait_s(bucket, MINUTE))
+    waited = bucket.refilled(bucket.at + bucket.wait_s())
     assert waited.tokens >= min(MINUTE.size, int(bucket.tokens) + 1) - 1e-6
 
 
 @given(st.integers(1, 10**6), st.integers(1, 10**6), st.integers(1, 86400))
 def test_the_fields_are_lists_of_strings_with_integers(org: int, key: int, window: int) -> None:
-    told = RateLimits(org, key, window).take("o", "k", 0.0)
-    assert re.fullmatch(rf"{ITEM};q=\d+;w=\d+, {ITEM};q=\d+;w=\d+", told["RateLimit-Policy"])
-    assert re.fullmatch(rf"{ITEM};r=\d+;t=\d+, {ITEM};r=\d+;t=\d+", told["RateLimit"])
+    headers = RateLimits(org, key, window).take("o", "k", 0.0)
+    assert re.fullmatch(rf"{ITEM};q=\d+;w=\d+, {ITEM};q=\d+;w=\d+", headers["RateLimit-Policy"])
+    assert re.fullmatch(rf"{ITEM};r=\d+;t=\d+, {ITEM};r=\d+;t=\d+", headers["RateLimit"])

@@ -9,7 +9,6 @@ from sqlalchemy import Engine
 from sqlalchemy.event import listen, remove
 
 from command_api.errors import NotFound
-from command_api.lookups import Lookups
 from command_api.recent_events import (
     EVENT_BYTES_KEPT,
     LockView,
@@ -17,6 +16,7 @@ from command_api.recent_events import (
     SeenEvent,
     SeenParked,
 )
+from command_api.stream_view import StreamView
 from eventlog.kafka import Record
 from read_model.database import Database, read_model_url
 from read_model.fold import CommittedEvent, Stretch
@@ -134,9 +134,9 @@ async def test_a_lock_is_not_said_to_be_missing_unless_that_is_known(
     seen = asyncio.Event()
     if caught_up:
         seen.set()
-    lookups = Lookups(model, recent_from(begin), 1, seen, Readiness())
+    stream = StreamView(model, recent_from(begin), settings.topics, seen, Readiness(), 0.1)
     with pytest.raises(error):
-        await lookups.lock_of(7, "acme")
+        await stream.lock_of(7, "acme")
     await model.close()
 
 
@@ -154,20 +154,20 @@ async def test_another_organisations_lock_costs_as_much_work_as_none(
     seen.set()
     if remembered:
         recent.take(TOPICS.lock_events, [record(event, 0)])
-    lookups = Lookups(model, recent, 1, seen, Readiness())
-    asked: list[str] = []
+    stream = StreamView(model, recent, settings.topics, seen, Readiness(), 0.1)
+    statements: list[str] = []
 
     def watch(_: object, __: object, statement: str, *___: object) -> None:
-        asked.append(statement)
+        statements.append(statement)
 
     listen(Engine, "before_cursor_execute", watch)
     try:
         questions = []
         for lock_id in (8, 7, 8, 7, 7):
             with pytest.raises(NotFound):
-                await lookups.lock_of(lock_id, "acme")
-            questions.append(tuple(asked))
-            asked.clear()
+                await stream.lock_of(lock_id, "acme")
+            questions.append(tuple(statements))
+            statements.clear()
     finally:
         remove(Engine, "before_cursor_execute", watch)
     assert questions[0]
@@ -224,12 +224,12 @@ def test_a_bad_record_is_named_with_its_place_and_what_is_wrong() -> None:
     readiness = Readiness()
     recent = RecentEvents(TOPICS, {0: 0}, readiness)
     recent.take(TOPICS.lock_events, [Record(0, 5, 0, b"7", b"x", ())])
-    told = "lock-events[0] offset 5 can't be read: the header 'event-id' is missing"
-    assert readiness.obstacles["lock-events"] == told
+    text = "lock-events[0] offset 5 can't be read: the header 'event-id' is missing"
+    assert readiness.obstacles["lock-events"] == text
     created = msgspec.structs.replace(record(created_event(), 6), value=None)
     recent.take(TOPICS.lock_events, [created])
-    told = readiness.obstacles["lock-events"]
-    assert told.startswith(
+    text = readiness.obstacles["lock-events"]
+    assert text.startswith(
         "lock-events[0] offset 6 can't be read: lock-events partition 0 offset 6 can't be read: "
     )
 

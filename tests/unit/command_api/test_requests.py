@@ -308,7 +308,7 @@ def test_one_name_twice_in_a_body_is_refused_at_any_depth(body: bytes, named: se
     assert bad_fields(body) == named
 
 
-def told(read_it: Callable[[], object]) -> list[tuple[str, str]]:
+def details_of(read_it: Callable[[], object]) -> list[tuple[str, str]]:
     """What a refusal says of each field."""
     with pytest.raises(InvalidRequest) as caught:
         read_it()
@@ -361,14 +361,14 @@ TWICE = "must be given once only"
 def test_each_bad_field_of_a_body_is_told_with_what_is_wrong(
     body: bytes, details: list[tuple[str, str]]
 ) -> None:
-    assert told(lambda: read(body)) == details
+    assert details_of(lambda: read(body)) == details
 
 
 def test_what_msgspec_refuses_and_nobody_can_name_is_told_in_its_words(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(requests, "_bad_fields", lambda body: [])
-    ((field, message),) = told(lambda: read(b"{}"))
+    ((field, message),) = details_of(lambda: read(b"{}"))
     assert (field, message) == ("body", "Object missing required field `tempKeyUuid`")
 
 
@@ -381,23 +381,23 @@ UNKNOWN = "is not a known query parameter"
 def test_bad_fields_of_path_query_and_headers_are_told_in_order() -> None:
     headers = [*JSON.items(), ("Idempotency-Key", ""), ("IDEMPOTENCY-KEY", "k")]
     query = [("q" * 200, "1"), ("", "")]
-    assert told(lambda: read_use_temp_key("0", query, headers, BODY)) == [
+    assert details_of(lambda: read_use_temp_key("0", query, headers, BODY)) == [
         ("Idempotency-Key", TWICE),
         LOCK_ID,
         ("q" * 100, UNKNOWN),
         ("query", UNKNOWN),
         KEY,
     ]
-    assert told(lambda: read_use_temp_key("0", [], JSON.items(), BODY)) == [LOCK_ID]
-    assert told(lambda: read_use_temp_key("1", [], JSON.items(), b"{}"))
-    assert told(lambda: read_event_id("x", [("a", "1")])) == [UUID_WANTED, ("a", UNKNOWN)]
-    assert told(lambda: read_event_id("x", [])) == [UUID_WANTED]
+    assert details_of(lambda: read_use_temp_key("0", [], JSON.items(), BODY)) == [LOCK_ID]
+    assert details_of(lambda: read_use_temp_key("1", [], JSON.items(), b"{}"))
+    assert details_of(lambda: read_event_id("x", [("a", "1")])) == [UUID_WANTED, ("a", UNKNOWN)]
+    assert details_of(lambda: read_event_id("x", [])) == [UUID_WANTED]
     version = ("minVersion", "must be an integer from 1 to 9223372036854775807")
-    assert told(lambda: read_show_lock("x", [("minVersion", "0")])) == [LOCK_ID, version]
-    assert told(lambda: read_show_lock("x", [])) == [LOCK_ID]
+    assert details_of(lambda: read_show_lock("x", [("minVersion", "0")])) == [LOCK_ID, version]
+    assert details_of(lambda: read_show_lock("x", [])) == [LOCK_ID]
     twice = [("minVersion", "1"), ("minVersion", "2")]
-    assert told(lambda: read_show_lock("1", twice)) == [("minVersion", TWICE)]
-    assert told(lambda: read_list_events("x", [("afterVersion", "-1"), ("limit", "0")])) == [
+    assert details_of(lambda: read_show_lock("1", twice)) == [("minVersion", TWICE)]
+    assert details_of(lambda: read_list_events("x", [("afterVersion", "-1"), ("limit", "0")])) == [
         LOCK_ID,
         ("afterVersion", "must be an integer from 0 to 9223372036854775807"),
         ("limit", "must be an integer from 1 to 1000"),
@@ -408,12 +408,12 @@ def test_numbers_are_taken_up_to_their_bounds() -> None:
     most = 2**63 - 1
     assert read_show_lock("1", [("minVersion", "1")]) == ShowLock(1, 1)
     assert read_show_lock(f"{most}", [("minVersion", f"{most}")]) == ShowLock(most, most)
-    assert told(lambda: read_show_lock("1", [("minVersion", f"{most + 1}")]))
+    assert details_of(lambda: read_show_lock("1", [("minVersion", f"{most + 1}")]))
     least = [("afterVersion", "0"), ("limit", "1")]
     assert read_list_events("1", least) == ListEvents(1, 0, 1)
     greatest = [("afterVersion", f"{most}"), ("limit", "1000")]
     assert read_list_events("1", greatest) == ListEvents(1, most, 1000)
-    assert told(lambda: read_list_events("1", [("afterVersion", f"{most + 1}")]))
+    assert details_of(lambda: read_list_events("1", [("afterVersion", f"{most + 1}")]))
 
 
 def refused_type(**headers: str) -> str:

@@ -1,12 +1,14 @@
-"""What the door lets through of a body, however it comes."""
+"""What reaches the application of a body, however it comes."""
 
 import asyncio
 
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
-from command_api.door import Door
+from command_api.admission import Admission, InFlight
 from command_api.errors import InvalidRequest, NotReceivedInTime, TooLarge
+from command_api.request_state import begin_request
+from runtime.logs import RequestIds
 
 SCOPE: Scope = {"type": "http", "method": "POST", "path": "/", "headers": []}
 
@@ -39,7 +41,9 @@ async def received(*messages: Message, receipt_timeout_s: float = 10.0) -> int:
         pass
 
     async with asyncio.timeout(10):
-        await Door(read, 1, receipt_timeout_s)({**SCOPE}, receive, send)
+        scope = {**SCOPE}
+        begin_request(scope, RequestIds("request"))
+        await Admission(read, InFlight(1), receipt_timeout_s)(scope, receive, send)
     return total
 
 

@@ -1,4 +1,4 @@
-"""When API keys were last used: noted by requests, written behind their backs."""
+"""Keeps when API keys were last used: requests note that, and a task writes it later."""
 
 import asyncio
 import logging
@@ -19,8 +19,8 @@ WRITE_TIMEOUT_S = 3.0
 SHOWN_TO = timedelta(minutes=1)
 
 
-class KeyUses:
-    """Remembers one time for each valid key, until it is written or no news."""
+class ApiKeyUses:
+    """Remembers the time of the last use of each key until it is written, or is no news."""
 
     def __init__(self, kafka: Kafka, topic: str, registry: Registry) -> None:
         self._kafka = kafka
@@ -31,7 +31,7 @@ class KeyUses:
         self._refused = False
 
     def note(self, key_id: str, now: datetime) -> None:
-        """Costs a request nothing and can't fail."""
+        """Remembers a use. No request waits for that or fails by it."""
         self._latest[key_id] = now
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -60,11 +60,11 @@ class KeyUses:
 
 
 def news_of(latest: Mapping[str, datetime], registry: Registry) -> list[ApiKeyUse]:
-    """The uses that are a minute or more after what the registry knows, whichever replica wrote
-    that. Times are compared as they are written: all in one form, in UTC."""
+    """Returns the uses that are a minute or more after what the registry knows, from any replica.
+    Times are compared as they are written: all in one form, in UTC."""
     news = []
     for key_id, used_at in sorted(latest.items()):
-        known = registry.api_key_use(key_id)
-        if known is None or known.last_used_at <= write_time(used_at - SHOWN_TO):
+        before = registry.api_key_use(key_id)
+        if before is None or before.last_used_at <= write_time(used_at - SHOWN_TO):
             news.append(ApiKeyUse(key_id=key_id, last_used_at=write_time(used_at)))
     return news

@@ -1,8 +1,7 @@
-"""Trusted hosts, the body's limits, how many commands at once, and the headers that every answer
-has."""
+"""Decides which requests reach the application: by host, by size, by how many are in flight."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -12,67 +11,69 @@ from command_api.errors import (
     InvalidRequest,
     NotReceivedInTime,
     TooLarge,
-    asked_by,
+    error_context,
     error_response,
 )
+from command_api.request_state import request_state
 from command_api.requests import MAX_BODY_BYTES
 from runtime.errors import Unavailable
 
 PROBES = ("/livez", "/readyz", "/metrics")
-ANSWER_HEADERS = "answer_headers"
-"""In the request's state: headers that whoever admitted the caller wants in the answer."""
 
 
-class Door:
-    """Wraps the application. Everything it answers has the shape of all errors."""
+class InFlight:
+    """Counts the requests that are being answered, of which there are ``most`` at most."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.count = 0
+
+
+class Admission:
+    """Refuses what must not reach the application, and completes the headers of every answer."""
 
     def __init__(
         self,
         app: ASGIApp,
-        max_in_flight: int,
+        in_flight: InFlight,
         receipt_timeout_s: float,
         trusted_hosts: Sequence[str] = (),
     ) -> None:
         """``trusted_hosts``: names, or ``*.domain`` for all below it; empty: any."""
         self._app = app
-        self._max_in_flight = max_in_flight
+        self._in_flight = in_flight
         self._receipt_timeout_s = receipt_timeout_s
         self._trusted_hosts = tuple(host.lower() for host in trusted_hosts)
-        self._in_flight = 0
-
-    @property
-    def in_flight(self) -> int:
-        return self._in_flight
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        scope.setdefault("state", {})
+        state = request_state(scope)
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = _completed(message["headers"], scope)
+                message["headers"] = _completed(message["headers"], state.answer_headers)
             await send(message)
 
         if scope["path"] in PROBES:
-            # Whoever probes comes by address, and must get through when nobody else does.
+            # Probes come by address, and must get through when nothing else does.
             await self._app(scope, receive, send_with_headers)
             return
         refusal = self._refuse(scope)
         if refusal is not None:
-            asked = asked_by(Headers(scope=scope), scope["method"])
-            await error_response(asked, refusal)(scope, receive, send_with_headers)
+            context = error_context(Headers(scope=scope), scope["method"])
+            await error_response(context, refusal)(scope, receive, send_with_headers)
             return
-        self._in_flight += 1
+        self._in_flight.count += 1
         try:
-            limited = _Limited(receive, self._receipt_timeout_s)
+            limited = _LimitedBody(receive, self._receipt_timeout_s)
             await self._app(scope, limited, send_with_headers)
         finally:
-            self._in_flight -= 1
+            self._in_flight.count -= 1
 
     def _refuse(self, scope: Scope) -> Exception | None:
-        if self._in_flight >= self._max_in_flight:
+        if self._in_flight.count >= self._in_flight.most:
             return Unavailable("too many requests at once")
         headers = dict(scope["headers"])
         if self._trusted_hosts and not self._trusts(headers.get(b"host", b"")):
@@ -91,14 +92,14 @@ class Door:
 
 
 def host_without_port(host: str) -> str:
-    """``example.org:443`` → ``example.org``; ``[::1]:443`` → ``[::1]``."""
+    """Makes ``example.org`` of ``example.org:443``, and ``[::1]`` of ``[::1]:443``."""
     name, colon, port = host.rpartition(":")
     return name if colon and port.isdigit() else host
 
 
-class _Limited:
-    """Counts the body as it comes, since its length need not have been announced, and waits for it
-    no longer than ``timeout_s`` in all."""
+class _LimitedBody:
+    """Counts a body as it arrives, since its length need not be announced, and waits for it
+    ``timeout_s`` seconds at most in all."""
 
     def __init__(self, receive: Receive, timeout_s: float) -> None:
         self._receive = receive
@@ -130,14 +131,11 @@ def _too_large() -> TooLarge:
 Pairs = Sequence[tuple[bytes, bytes]]
 
 
-def _completed(headers: Pairs, scope: Scope) -> Pairs:
-    """The headers of an answer, with those that all answers have."""
+def _completed(headers: Pairs, extra: Mapping[str, str]) -> Pairs:
+    """Adds to an answer's headers those that all answers have, and ``extra``."""
     wanted = [(b"x-content-type-options", b"nosniff")]
-    wanted += [
-        (name.lower().encode(), value.encode())
-        for name, value in scope["state"].get(ANSWER_HEADERS, {}).items()
-    ]
+    wanted += [(name.lower().encode(), value.encode()) for name, value in extra.items()]
     # An answer is one caller's own, unless it says that it may be kept.
     wanted.append((b"cache-control", b"no-store"))
-    there = {name for name, _ in headers}
-    return [*headers, *(header for header in wanted if header[0] not in there)]
+    present = {name for name, _ in headers}
+    return [*headers, *(header for header in wanted if header[0] not in present)]

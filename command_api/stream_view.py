@@ -1,7 +1,8 @@
-"""Finding locks and events: in memory first, then in the read model, and honest about gaps.
+"""Joins recent events in memory and the read model into one view of the event stream.
 
-Each look takes rows and positions from one transaction of the read model, then looks into memory
-once more: what was recorded meanwhile is in one of the two.
+Each question takes rows and positions from one transaction of the read model, then looks into
+memory once more: what was recorded meanwhile is in one of the two. Where there is a gap between
+them, the answer is ``ReadModelUnavailable`` and not "there is none".
 """
 
 import asyncio
@@ -10,7 +11,7 @@ from uuid import UUID
 
 import msgspec
 
-from command_api.errors import NotFound
+from command_api.errors import NotFound, VersionNotReached
 from command_api.recent_events import LockView, RecentEvents
 from eventlog.watch import OBSTACLE as KAFKA_AWAY
 from read_model.rows import EventRow, LockRow, ParkedRow, Position
@@ -20,45 +21,52 @@ from runtime.errors import ReadModelUnavailable
 from runtime.process import first_of
 from runtime.readiness import Readiness
 from schemas.lock_events import Event, decode_event
-from schemas.topics import partition_of
+from schemas.topics import LockTopics
 
 WATCH_EVERY_S = 1.0
 OBSTACLE = "read model"
+FIRST_POLL_S = 0.01
+LONGEST_POLL_S = 0.1
 
 
-class ShownLock(msgspec.Struct, frozen=True):
-    """``row``: None while the read model does not hold what is known of the lock. ``current``:
-    whether it holds all that this replica has seen of the lock's partition."""
+class History(msgspec.Struct, frozen=True):
+    """Holds one page of a lock's events, by version. ``more``: later ones follow."""
 
-    row: LockRow | None
-    current: bool
-
-
-class Unseen(msgspec.Struct, frozen=True):
-    """Nobody's event and no parked fact, as far as the log is projected. ``begins``: the fact
-    offsets, by partition, from which on it was not, when that was looked up."""
-
-    begins: Mapping[int, int]
+    lock_uuid: UUID
+    events: list[Event]
+    more: bool
 
 
-class Lookups:
+class Unprojected(msgspec.Struct, frozen=True):
+    """No event and no parked fact has the id, as far as the log was projected. ``next_facts``: the
+    offset of the first fact of each partition that was not."""
+
+    next_facts: Mapping[int, int]
+
+
+class StreamView:
+    """Answers what is known of locks and events, for one organisation at a time."""
+
     def __init__(
         self,
         read_model: ReadModel,
         recent: RecentEvents,
-        partitions: int,
+        topics: LockTopics,
         caught_up: asyncio.Event,
         readiness: Readiness,
+        answer_timeout_s: float,
     ) -> None:
-        """``caught_up``: set once ``recent`` has seen all that was there when it began."""
+        """``caught_up`` is set once ``recent`` has seen all that was there when its tail began.
+        ``answer_timeout_s``: how long ``lock_at`` waits."""
         self._read_model = read_model
         self._recent = recent
-        self._partitions = partitions
+        self._topics = topics
         self._caught_up = caught_up
         self._readiness = readiness
+        self._answer_timeout_s = answer_timeout_s
 
     async def watch(self, stop: asyncio.Event) -> None:
-        """Says in readiness whether the read model can be asked, until ``stop`` is set."""
+        """Reports to readiness whether the read model can be asked, until ``stop`` is set."""
         while not stop.is_set():
             try:
                 await self._read_model.notice_replaced_file()
@@ -72,12 +80,13 @@ class Lookups:
     # -- locks ---------------------------------------------------------------------------------
 
     def remembered(self, lock_id: int, org_id: str) -> LockView | None:
-        """The organisation's lock, if it is in memory."""
+        """Returns the organisation's lock if memory holds it."""
         lock = self._recent.lock(lock_id)
         return lock if lock is not None and lock.org_id == org_id else None
 
     async def lock_of(self, lock_id: int, org_id: str) -> LockView:
-        """
+        """Returns the organisation's lock, from memory if that holds it.
+
         Raises:
             NotFound: no such lock, or another organisation's.
             ReadModelUnavailable: it can't be known now.
@@ -85,35 +94,78 @@ class Lookups:
         lock = self.remembered(lock_id, org_id)
         if lock is not None:
             return lock
-        # Another's takes the way of one that does not exist: the same work, the same answers.
-        row, position = await self._read_model.lock(lock_id, self._partition_of(lock_id))
+        # Another organisation's lock takes the way of none: the same work, the same answers.
+        partition = self._topics.partition_of(lock_id)
+        row, position = await self._read_model.lock(lock_id, partition)
         return self._judged(lock_id, org_id, row, position)
 
-    async def shown_lock(self, lock_id: int, org_id: str) -> ShownLock:
+    async def lock_at(self, lock_id: int, org_id: str, min_version: int) -> LockRow:
+        """Waits until the read model holds the lock at ``min_version`` or a later version.
+
+        Raises:
+            NotFound: no such lock, or another organisation's.
+            VersionNotReached: it has not, and the read model holds all that was recorded.
+            ReadModelUnavailable: it can't be known in time.
         """
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._answer_timeout_s
+        pause = FIRST_POLL_S
+        while True:
+            row, current = await self._shown_lock(lock_id, org_id)
+            if row is not None and row.version >= min_version:
+                return row
+            if loop.time() + pause > deadline:
+                if row is not None and current:
+                    raise VersionNotReached(lock_id, row.version, min_version)
+                raise ReadModelUnavailable(f"lock {lock_id} has not reached version {min_version}")
+            await asyncio.sleep(pause)
+            pause = min(LONGEST_POLL_S, pause * 1.5)
+
+    async def _shown_lock(self, lock_id: int, org_id: str) -> tuple[LockRow | None, bool]:
+        """Returns the lock's row, or None while memory knows a later state; and whether the row is
+        current: the read model holds all that this replica has seen of the partition.
+
         Raises:
             NotFound: no such lock, or another organisation's.
             ReadModelUnavailable: it can't be known now.
         """
-        partition = self._partition_of(lock_id)
+        partition = self._topics.partition_of(lock_id)
         row, position = await self._read_model.lock(lock_id, partition)
         lock = self._judged(lock_id, org_id, row, position)
         if row is not None and (row.version < lock.version or self._is_behind(partition, position)):
             row = None
         seen = self._caught_up.is_set() and KAFKA_AWAY not in self._readiness.obstacles
         current = seen and position.next_offset >= self._recent.seen_to(partition)
-        return ShownLock(row, current)
+        return row, current
+
+    async def history(self, lock_id: int, org_id: str, after_version: int, limit: int) -> History:
+        """Returns the lock's events after a version that were this organisation's, ``limit`` of
+        them at most.
+
+        Raises:
+            NotFound: no such lock, or another organisation's.
+            ReadModelUnavailable: the read model does not hold them all, as in a rebuild.
+        """
+        lock = await self.lock_of(lock_id, org_id)
+        partition = self._topics.partition_of(lock_id)
+        rows, position = await self._read_model.events_of(
+            lock_id, partition, org_id, after_version, limit + 1
+        )
+        self._check_covered(partition, position)
+        events = [decode_event(row.value) for row in rows[:limit]]
+        return History(lock.lock_uuid, events, more=len(rows) > limit)
 
     def _judged(self, lock_id: int, org_id: str, row: LockRow | None, at: Position) -> LockView:
-        """
+        """Decides what a row and memory together say of a lock.
+
         Raises:
             NotFound: no such lock, or another organisation's.
             ReadModelUnavailable: it can't be known now.
         """
-        partition = self._partition_of(lock_id)
+        partition = self._topics.partition_of(lock_id)
         lock = self._recent.lock(lock_id)
         if lock is None and self._is_behind(partition, at):
-            # Such a row may be of before a change that memory has forgotten.
+            # The row may be older than a change that memory has forgotten.
             raise _behind(partition, at)
         if row is not None and (lock is None or lock.version < row.version):
             lock = LockView(row.lock_uuid, row.org_id, row.version)
@@ -123,18 +175,10 @@ class Lookups:
         self._check_covered(partition, at)
         raise NotFound
 
-    def check_history(self, lock_id: int, at: Position) -> None:
-        """``at``: how far the lock's partition was folded in when its events were looked up.
-
-        Raises:
-            ReadModelUnavailable: they were not all there, as in a rebuild.
-        """
-        self._check_covered(self._partition_of(lock_id), at)
-
     # -- events --------------------------------------------------------------------------------
 
     async def event(self, event_id: UUID) -> Event | None:
-        """The event with this id, wherever in the stream it stands, whoever's it is.
+        """Finds the event with this id, anywhere in the stream and of any organisation.
 
         Raises:
             ReadModelUnavailable: it can't be known now.
@@ -148,8 +192,8 @@ class Lookups:
             self._check_all_covered(positions)
         return event
 
-    async def fate_of(self, event_id: UUID, org_id: str) -> Event | ParkedRow | Unseen:
-        """What became of the organisation's fact with this id; another's is like none.
+    async def fate_of(self, event_id: UUID, org_id: str) -> Event | ParkedRow | Unprojected:
+        """Finds what became of the organisation's fact with this id; another's is like none.
 
         Raises:
             ReadModelUnavailable: it can't be known now.
@@ -164,8 +208,8 @@ class Lookups:
         self._check_all_covered(fate.positions)
         if fate.parked is not None and fate.parked.org_id == org_id:
             return fate.parked
-        return Unseen(
-            {p: _at(fate.positions, p).source_offset + 1 for p in range(self._partitions)}
+        return Unprojected(
+            {p: _at(fate.positions, p).source_offset + 1 for p in self._topics.numbers}
         )
 
     def _seen(self, event_id: UUID) -> Event | None:
@@ -174,11 +218,8 @@ class Lookups:
 
     # -- what can be known ---------------------------------------------------------------------
 
-    def _partition_of(self, lock_id: int) -> int:
-        return partition_of(lock_id, self._partitions)
-
     def _is_behind(self, partition: int, at: Position) -> bool:
-        """Whether something lies between the read model and what is in memory."""
+        """Tells whether there is a gap between the read model and what is in memory."""
         return at.next_offset < self._recent.covered_from(partition)
 
     def _check_covered(self, partition: int, at: Position) -> None:
@@ -188,7 +229,7 @@ class Lookups:
             raise _behind(partition, at)
 
     def _check_all_covered(self, positions: Mapping[int, Position]) -> None:
-        for partition in range(self._partitions):
+        for partition in self._topics.numbers:
             self._check_covered(partition, _at(positions, partition))
 
 

@@ -1,4 +1,4 @@
-"""Is a fact recorded whose event nobody has seen yet? Only ``lock-facts`` itself can tell."""
+"""Finds a fact that is recorded and has no event yet: only ``lock-facts`` itself has it."""
 
 import asyncio
 from collections.abc import Mapping
@@ -8,40 +8,41 @@ from eventlog.kafka import Kafka, beginnings, connected, high_watermarks
 from eventlog.log_reader import LogReader
 from runtime.errors import KafkaUnavailable
 from schemas.lock_facts import Fact, decode_fact
+from schemas.topics import LockTopics
 from schemas.undecodable import Undecodable
 
 
-class PendingFacts:
-    """Reads what the projector has not folded in yet. One search at a time, with a deadline."""
+class FactSearch:
+    """Reads the facts that the projector has not worked off yet. One search runs at a time."""
 
-    def __init__(self, kafka: Kafka, topic: str, partitions: int, timeout_s: float) -> None:
+    def __init__(self, kafka: Kafka, topics: LockTopics, timeout_s: float) -> None:
         self._kafka = kafka
-        self._topic = topic
-        self._partitions = range(partitions)
+        self._topics = topics
         self._timeout_s = timeout_s
         self._one_at_a_time = asyncio.Lock()
 
-    async def find(self, event_id: UUID, begins: Mapping[int, int]) -> Fact | None:
-        """The fact with this id, from the offsets ``begins`` on: where they ended that were
-        looked up before. While this waits for its turn, the projector goes on.
+    async def find(self, event_id: UUID, next_facts: Mapping[int, int]) -> Fact | None:
+        """Searches for the fact with this id from the offsets ``next_facts`` on, by partition. What
+        is projected while the search waits for its turn is found, too.
 
         Raises:
-            KafkaUnavailable: it can't be known in time.
+            KafkaUnavailable: it can't be known within ``timeout_s``, the wait included.
         """
         try:
             async with asyncio.timeout(self._timeout_s), self._one_at_a_time:
-                return await self._search(event_id, begins)
+                return await self._search(event_id, next_facts)
         except TimeoutError as error:
             raise KafkaUnavailable("the facts could not be searched in time") from error
 
-    async def _search(self, event_id: UUID, begins: Mapping[int, int]) -> Fact | None:
+    async def _search(self, event_id: UUID, next_facts: Mapping[int, int]) -> Fact | None:
+        topic, partitions = self._topics.lock_facts, self._topics.numbers
         async with connected(self._kafka.offsets_client()) as client:
-            ends = await high_watermarks(client, self._topic, list(self._partitions))
-            retained = await beginnings(client, self._topic, list(self._partitions))
-        begins = {p: max(retained[p], begins[p]) for p in self._partitions}
+            ends = await high_watermarks(client, topic, partitions)
+            retained = await beginnings(client, topic, partitions)
+        begins = {p: max(retained[p], next_facts[p]) for p in partitions}
         wanted = str(event_id).encode()
         async with LogReader.open(self._kafka) as reader:
-            async for records in reader.read(self._topic, begins, ends):
+            async for records in reader.read(topic, begins, ends):
                 for record in records:
                     if record.value is not None and wanted in record.value:
                         fact = _read(record.value)

@@ -12,12 +12,13 @@ from starlette.requests import HTTPConnection
 
 from command_api.app import Api, make_app
 from command_api.commands import UseTempKeyHandler
-from command_api.credentials import Doorkeeper, Principal
-from command_api.lookups import Lookups
+from command_api.credentials import Authenticator, Principal
+from command_api.fact_search import FactSearch
 from command_api.metrics import ApiMetrics
-from command_api.pending_facts import PendingFacts
+from command_api.observation import Observation
 from command_api.rate_limits import RateLimits
 from command_api.recent_events import RecentEvents
+from command_api.stream_view import StreamView
 from eventlog.kafka import Kafka, Record
 from eventlog.publisher import FactPublisher, Published
 from eventlog.topic_setup import ensure_installation
@@ -30,7 +31,7 @@ from runtime.tracing import NoTracing
 from schemas.lock_events import Event, EventHeaders, encode_event, event_type
 from schemas.lock_facts import Actor, Fact
 from schemas.parked_facts import ParkedHeaders
-from schemas.topics import lock_key, partition_of
+from schemas.topics import lock_key
 from schemas.trace_context import NO_TRACE, TraceContext
 from tests.examples_of import TIME
 
@@ -90,20 +91,20 @@ class SteppedPublisher(FactPublisher):
         return self.last
 
 
-class TrustingDoorkeeper(Doorkeeper):
+class TrustingAuthenticator(Authenticator):
     """Believes the organisation and the key that are named."""
 
     def __init__(self) -> None:
         pass
 
-    async def admit(self, request: HTTPConnection) -> Principal:
+    async def authenticate(self, request: HTTPConnection) -> Principal:
         org_id = request.headers.get("x-org", "acme")
         key_id = request.headers.get("x-key")
         actor = Actor(kind="service", subject="open-flow", org_id=org_id, key_id=key_id)
         return Principal(org_id, actor)
 
 
-class Asked:
+class SteppedApi:
     """``caught_up`` and ``readiness``: as the role keeps them; ``begin``: the tail's, of the
     partition of lock 7."""
 
@@ -122,19 +123,21 @@ class Asked:
         self.readiness = Readiness()
         self.recent = RecentEvents(
             settings.topics,
-            {
-                **dict.fromkeys(range(settings.partitions), 0),
-                partition_of(7, settings.partitions): begin,
-            },
+            {**dict.fromkeys(settings.topics.numbers, 0), settings.topics.partition_of(7): begin},
             self.readiness,
         )
         self.caught_up = asyncio.Event()
         self.caught_up.set()
-        self.lookups = Lookups(
-            self.model, self.recent, settings.partitions, self.caught_up, self.readiness
+        self.stream = StreamView(
+            self.model,
+            self.recent,
+            settings.topics,
+            self.caught_up,
+            self.readiness,
+            settings.answer_timeout,
         )
         self.handler = UseTempKeyHandler(
-            self.lookups,
+            self.stream,
             self.recent,
             publisher,
             self.readiness,
@@ -142,20 +145,21 @@ class Asked:
             settings.answer_timeout,
         )
         api = Api(
-            TrustingDoorkeeper(),
+            TrustingAuthenticator(),
             rate_limits,
             self.handler,
-            self.lookups,
-            self.model,
-            PendingFacts(kafka, settings.topics.lock_facts, settings.partitions, 10.0),
-            settings.partitions,
-            settings.answer_timeout,
+            self.stream,
+            FactSearch(kafka, settings.topics, 10.0),
         )
-        transport = httpx.ASGITransport(make_app(api.routes()))
+        routes = api.routes()
+        app = Observation(
+            make_app(routes), routes, ApiMetrics(self.readiness), NoTracing(), access_log=None
+        )
+        transport = httpx.ASGITransport(app)
         self.client = httpx.AsyncClient(transport=transport, base_url="http://api")
 
     def _partition(self, event: Event) -> int:
-        return partition_of(event.lock_id, self.settings.partitions)
+        return self.settings.topics.partition_of(event.lock_id)
 
     def see(self, event: Event, offset: int, source_offset: int | None = None) -> None:
         """The tail reads an event."""
@@ -180,7 +184,7 @@ class Asked:
             lock_id=lock_id,
             org_id="acme",
         )
-        partition = partition_of(lock_id, self.settings.partitions)
+        partition = self.settings.topics.partition_of(lock_id)
         record = Record(partition, source_offset, 0, b"", b"", headers.to_kafka())
         self._take(self.settings.topics.parked_facts, record)
 
@@ -216,7 +220,7 @@ class Asked:
 
 
 @asynccontextmanager
-async def asking(
+async def stepped_api(
     settings: Settings,
     kafka: Kafka,
     model: ReadModel,
@@ -224,7 +228,7 @@ async def asking(
     begin: int = 0,
     answer_timeout: float = 10.0,
     rate_limits: RateLimits | None = None,
-) -> AsyncIterator[Asked]:
+) -> AsyncIterator[SteppedApi]:
     chosen = msgspec.structs.replace(settings, answer_timeout=answer_timeout)
     publisher = SteppedPublisher(
         kafka, settings.topics.lock_facts, settings.partitions, 10.0, NoTracing()
@@ -235,9 +239,9 @@ async def asking(
 
     publisher.install = install
     limits = RateLimits(0, 0, 60) if rate_limits is None else rate_limits
-    asked = Asked(chosen, kafka, model, publisher, begin, limits)
+    api = SteppedApi(chosen, kafka, model, publisher, begin, limits)
     try:
-        yield asked
+        yield api
     finally:
-        await asked.client.aclose()
+        await api.client.aclose()
         await publisher.close()

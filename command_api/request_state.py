@@ -1,0 +1,37 @@
+"""Keeps what the layers of one request tell each other: one typed value in the ASGI scope."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from starlette.types import Scope
+
+from runtime.logs import RequestIds
+from schemas.registry import ApiKey
+
+_PLACE = "lockstream"
+
+
+@dataclass(slots=True)
+class RequestState:
+    """The outermost layer makes the state, the inner ones fill it in.
+
+    ``api_key``: set once a good one was presented, whatever else is wrong with the request.
+    ``answer_headers``: headers that the answer shall have whatever it is.
+    """
+
+    ids: RequestIds
+    api_key: ApiKey | None = None
+    answer_headers: Mapping[str, str] = field(default_factory=dict)
+
+
+def begin_request(scope: Scope, ids: RequestIds) -> RequestState:
+    """Gives a request its state. Called once, before any other layer."""
+    state = RequestState(ids)
+    scope[_PLACE] = state
+    return state
+
+
+def request_state(scope: Scope) -> RequestState:
+    """Returns the state that the outermost layer has given to the request."""
+    state: RequestState = scope[_PLACE]
+    return state
