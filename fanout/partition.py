@@ -4,7 +4,7 @@ import re
 from collections.abc import Awaitable, Callable, Sequence
 
 from eventlog.kafka import Output, Record
-from eventlog.stage.stage_partition import Decided, OutputLog
+from eventlog.stage.stage_partition import Batch, OutputLog
 from fanout.decisions import delivers
 from runtime.errors import StreamViolation
 from schemas.lock_events import EventHeaders, decode_event
@@ -121,7 +121,7 @@ class FanoutPartition:
                 f"{self._topic}[{self._partition}] offset {record.offset}: {error}"
             ) from error
 
-    async def process(self, records: Sequence[Record]) -> Decided:
+    async def process(self, records: Sequence[Record]) -> Batch:
         """The partner's records that follow from these events. Values are decoded only to be
         delivered. What stands before a record that no projector wrote is still delivered.
 
@@ -139,8 +139,8 @@ class FanoutPartition:
             except StreamViolation:
                 if taken == 0:
                     raise
-                return Decided(outputs, taken)
-        return Decided(outputs, len(records))
+                return Batch(outputs, taken)
+        return Batch(outputs, len(records))
 
     def _check(self, record: Record) -> EventHeaders:
         try:
@@ -174,9 +174,6 @@ class FanoutPartition:
 
     def _where(self, record: Record) -> str:
         return f"{self._topics.lock_events}[{self._partition}] offset {record.offset}"
-
-    async def committed(self, offsets: Sequence[int]) -> None:
-        """Nothing to do: the output is the state."""
 
 
 def _note(sequence: int, partner: Partner) -> str:

@@ -26,7 +26,7 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 
-class Lookups(msgspec.Struct, frozen=True):
+class FactLookups(msgspec.Struct, frozen=True):
     """What has to be asked of the read model before a batch can be decided."""
 
     locks: list[int]
@@ -96,7 +96,7 @@ class LockStates:
         self._batch += 1
         return self._batch
 
-    def lookups(self, facts: Sequence[Fact]) -> Lookups:
+    def lookups(self, facts: Sequence[Fact]) -> FactLookups:
         """What these facts need that isn't remembered."""
         locks: dict[int, None] = {}
         temp_keys: dict[tuple[int, str], None] = {}
@@ -114,22 +114,22 @@ class LockStates:
                 lock_uuids[fact.data.lock_uuid] = None
             if fact.event_id not in self._ids and self._may_be_forgotten(fact.event_id):
                 event_ids.append(fact.event_id)
-        return Lookups(list(locks), list(temp_keys), event_ids, list(lock_uuids))
+        return FactLookups(list(locks), list(temp_keys), event_ids, list(lock_uuids))
 
     def _may_be_forgotten(self, event_id: UUID) -> bool:
         return event_id.version != 7 or id_time_ms(event_id) <= self._newest_forgotten_ms
 
-    def unknown_locks(self, lock_ids: Iterable[int]) -> Lookups:
+    def unknown_locks(self, lock_ids: Iterable[int]) -> FactLookups:
         """Those of the locks that aren't remembered."""
-        return Lookups([n for n in dict.fromkeys(lock_ids) if n not in self._locks], [], [], [])
+        return FactLookups([n for n in dict.fromkeys(lock_ids) if n not in self._locks], [], [], [])
 
-    def learn(self, asked: Lookups, known: Known) -> None:
+    def learn(self, lookups: FactLookups, known: Known) -> None:
         """Takes in the read model's answer. What is remembered already is newer, and stays."""
-        for lock_id in asked.locks:
+        for lock_id in lookups.locks:
             row = known.locks.get(lock_id)
             state = None if row is None else LockState(row.lock_uuid, row.org_id, row.version)
             self._locks.put(lock_id, state, 0)
-        for use in asked.temp_keys:
+        for use in lookups.temp_keys:
             self._used.put(use, known.used_counts.get(use, 0), 0)
         for event_id in known.event_ids:
             self._ids.put(event_id, None, 0)

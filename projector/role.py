@@ -7,13 +7,12 @@ from eventlog.kafka import Kafka
 from eventlog.stage.metrics import StageSnapshot
 from eventlog.stage.setup import Limits, StageName, StageSetup
 from eventlog.stage.stage import Stage
-from eventlog.stage.stage_partition import Fail, StagePartition
 from eventlog.stage.traces import StageTraces
 from eventlog.topic_setup import ensure_installation
 from projector.fold_queue import FoldQueue
 from projector.lock_uuids import LockUuids
 from projector.metrics import ProjectorMetrics
-from projector.partition import ProjectorPartition
+from projector.partition import Projector
 from read_model.database import Database, read_model_url
 from read_model.store import ReadModel
 from runtime.health import serve_health
@@ -54,20 +53,7 @@ async def _run(settings: Settings, stop: asyncio.Event, tracing: Tracing) -> Non
         lambda: fold_queue.size,
     )
 
-    lock_uuids = LockUuids()
-
-    def make_partition(partition: int, fail: Fail) -> StagePartition:
-        return ProjectorPartition(
-            settings.topics,
-            settings.partitions,
-            partition,
-            read_model,
-            fold_queue,
-            lock_uuids,
-            fail,
-            metrics,
-        )
-
+    projector = Projector(settings.topics, read_model, fold_queue, LockUuids(), metrics)
     name = StageName(
         label="projector",
         group=settings.topics.group("projector"),
@@ -77,7 +63,7 @@ async def _run(settings: Settings, stop: asyncio.Event, tracing: Tracing) -> Non
     traces = StageTraces(tracing, name.group, name.input_topic)
     setup = StageSetup(
         name,
-        make_partition,
+        projector.make_partition,
         REST_TIMES,
         readiness,
         metrics.of("projector"),

@@ -29,7 +29,7 @@ class GroupCommit:
         self._group = 0
         self._size = 0
         self._under_way = 0
-        self._begun = 0.0
+        self._started_at = 0.0
         self._not_before = 0.0
         self._timer: asyncio.Handle | None = None
 
@@ -63,7 +63,7 @@ class GroupCommit:
         if not self._waiting:
             return
         loop = asyncio.get_running_loop()
-        at = self._begun + LONGEST_S if self._under_way else self._not_before
+        at = self._started_at + LONGEST_S if self._under_way else self._not_before
         # Not at once: whatever was fetched together is to be in one group.
         later = at - loop.time()
         self._timer = (
@@ -80,7 +80,7 @@ class GroupCommit:
             return
         self._group += 1
         self._size = self._under_way = len(turns)
-        self._begun = asyncio.get_running_loop().time()
+        self._started_at = asyncio.get_running_loop().time()
         for turn in turns:
             turn.set_result(self._group)
 
@@ -93,5 +93,5 @@ class GroupCommit:
             return
         now = asyncio.get_running_loop().time()
         share = (self._size - 1) / max(1, self.partitions - 1)
-        self._not_before = now + min(LONGEST_S, self._times * share * (now - self._begun))
+        self._not_before = now + min(LONGEST_S, self._times * share * (now - self._started_at))
         self._schedule()

@@ -21,7 +21,7 @@ from eventlog.log_reader import LogReader
 from eventlog.stage.feed import IN_WORK_TIMES, Feed
 from eventlog.stage.metrics import PartitionLag
 from eventlog.stage.setup import StageClients, StageSetup
-from eventlog.stage.stage_partition import Decided, Fail, OutputLog, StagePartition
+from eventlog.stage.stage_partition import Batch, Fail, OutputLog, StagePartition
 from eventlog.transactional_writer import TransactionalWriter
 from runtime.errors import (
     KafkaRefused,
@@ -67,13 +67,13 @@ class PartitionOwner:
         readiness = self._setup.readiness
         pause = FIRST_PAUSE_S
         while not self._feed.ended:
-            begun = time.monotonic()
+            started_at = time.monotonic()
             try:
                 await self._take(where)
             except Unavailable as error:
                 readiness.block(where, str(error))
                 self._setup.counts.restarted()
-                if time.monotonic() - begun > LONGEST_PAUSE_S:
+                if time.monotonic() - started_at > LONGEST_PAUSE_S:
                     pause = FIRST_PAUSE_S
                 await self._feed.wait_end(pause)
                 pause = min(LONGEST_PAUSE_S, pause * 2)
@@ -193,7 +193,7 @@ class PartitionOwner:
         """``taking`` is closed once the partition is restored."""
         setup, consumer = self._setup, self._clients.consumer
         partition = self.tp.partition
-        begun = time.perf_counter()
+        started_at = time.perf_counter()
         writer = await TransactionalWriter.fence(
             self._clients.kafka,
             f"{setup.name.transactional_prefix}.{partition}",
@@ -201,18 +201,18 @@ class PartitionOwner:
             self.tp.topic,
         )
         try:
-            state = setup.make_partition(partition, self._fail_of(writer))
-            position = await self._restore(state)
-            self.checkpoint = Checkpoint(position, state.note)
+            decider = setup.make_partition(partition, self._fail_of(writer))
+            position = await self._restore(decider)
+            self.checkpoint = Checkpoint(position, decider.note)
             self._feed.open()
             with kafka_errors(f"seeking in {self.tp.topic}"):
                 consumer.seek(self.tp, position)
             self._fetching = False
             self._regulate()
             setup.readiness.clear(where)
-            setup.counts.taken(time.perf_counter() - begun)
+            setup.counts.taken(time.perf_counter() - started_at)
             await taking.aclose()
-            await self._consume(writer, state)
+            await self._consume(writer, decider)
         finally:
             self._writer = None
             self._feed.close()
@@ -234,11 +234,11 @@ class PartitionOwner:
 
         return fail
 
-    async def _restore(self, state: StagePartition) -> int:
+    async def _restore(self, decider: StagePartition) -> int:
         checkpoint = await self._clients.checkpoints.read(self.tp)
         async with LogReader.open(self._clients.kafka) as reader:
             output = OutputLog(reader, self._clients.offsets, self.tp.partition, checkpoint)
-            position = await state.restore(output)
+            position = await decider.restore(output)
         return await self._check_retained(position, checkpoint)
 
     async def _check_retained(self, position: int, checkpoint: Checkpoint | None) -> int:
@@ -261,7 +261,7 @@ class PartitionOwner:
             f"all before {begin}: {begin - position} records were never processed"
         )
 
-    async def _consume(self, writer: TransactionalWriter, state: StagePartition) -> None:
+    async def _consume(self, writer: TransactionalWriter, decider: StagePartition) -> None:
         self._rests_until = 0.0
         while True:
             if (pause := self._rests_until - time.perf_counter()) > 0:
@@ -276,27 +276,27 @@ class PartitionOwner:
                 if records is None:
                     return
                 self._regulate()
-                await self._transact(writer, state, records)
+                await self._transact(writer, decider, records)
 
     async def _transact(
-        self, writer: TransactionalWriter, state: StagePartition, records: Sequence[Record]
+        self, writer: TransactionalWriter, decider: StagePartition, records: Sequence[Record]
     ) -> None:
         self._in_work = records
-        begun_ns = time.time_ns()
-        decided = await self._process(state, records)
-        self._feed.put_back(records[decided.taken :])
-        self._in_work = records[: decided.taken]
-        offsets = await self._write(writer, decided, begun_ns)
-        await state.committed(offsets)
+        started_at_ns = time.time_ns()
+        batch = await self._process(decider, records)
+        self._feed.put_back(records[batch.taken :])
+        self._in_work = records[: batch.taken]
+        offsets = await self._write(writer, batch, started_at_ns)
+        await batch.committed(offsets)
         self._in_work = ()
         self._feed.done()
-        self._setup.counts.done(decided.taken)
-        self.checkpoint = Checkpoint(records[decided.taken - 1].offset + 1, state.note)
+        self._setup.counts.done(batch.taken)
+        self.checkpoint = Checkpoint(records[batch.taken - 1].offset + 1, decider.note)
 
-    async def _process(self, state: StagePartition, records: Sequence[Record]) -> Decided:
+    async def _process(self, decider: StagePartition, records: Sequence[Record]) -> Batch:
         """An error that nobody foresaw stops this partition and no other."""
         try:
-            return await state.process(records)
+            return await decider.process(records)
         except (Unavailable, StageStopped, KafkaRefused):
             raise
         except Exception as error:
@@ -305,17 +305,17 @@ class PartitionOwner:
             raise StageStopped(f"{place} can't be processed: {error!r}") from error
 
     async def _write(
-        self, writer: TransactionalWriter, decided: Decided, begun_ns: int
+        self, writer: TransactionalWriter, batch: Batch, started_at_ns: int
     ) -> list[int]:
-        outputs = decided.outputs
+        outputs = batch.outputs
         if not outputs:
             return []
-        begun = time.perf_counter()
-        with self._setup.traces.transaction(self.tp.partition, outputs, begun_ns) as traced:
+        started_at = time.perf_counter()
+        with self._setup.traces.transaction(self.tp.partition, outputs, started_at_ns) as traced:
             offsets = await writer.write(traced.outputs)
             traced.committed(offsets)
         ended = time.perf_counter()
-        self._setup.counts.committed(len(outputs), ended - begun)
+        self._setup.counts.committed(len(outputs), ended - started_at)
         self._rests_until = ended + MARKERS_S
         return offsets
 

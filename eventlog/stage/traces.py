@@ -25,9 +25,10 @@ class StageTraces:
         self._template = output_template
 
     def transaction(
-        self, partition: int, outputs: Sequence[Output], begun_ns: int
+        self, partition: int, outputs: Sequence[Output], started_at_ns: int
     ) -> "TracedTransaction":
-        """``begun_ns``: when the processing of the inputs began, since 1970."""
+        """Begins the spans of these outputs. ``started_at_ns``: when the processing of their inputs
+        began, since 1970."""
         if not self._tracing.on:
             return TracedTransaction(outputs, [])
         carried: list[Output] = []
@@ -43,7 +44,7 @@ class StageTraces:
                 "consumer",
                 parent,
                 self._processing(partition, output.headers),
-                begun_ns=begun_ns,
+                begun_ns=started_at_ns,
             )
             sent = self._tracing.start(
                 f"send {self._template or output.topic}",
