@@ -7,13 +7,14 @@ from eventlog.kafka import Output, Record
 from eventlog.stage.stage_partition import Batch, OutputLog
 from fanout.decisions import delivers
 from runtime.errors import StreamViolation
-from schemas.lock_events import EventHeaders, decode_event
+from schemas.lock_events import EventRecord
 from schemas.partner_events import (
     PartnerPosition,
     encode_envelope,
     envelope,
     partner_headers,
 )
+from schemas.records import BadRecord, Place
 from schemas.registry import Partner, PausedAt
 from schemas.topics import LockTopics
 
@@ -117,9 +118,7 @@ class FanoutPartition:
         try:
             return PartnerPosition.from_kafka(record.headers)
         except ValueError as error:
-            raise StreamViolation(
-                f"{self._topic}[{self._partition}] offset {record.offset}: {error}"
-            ) from error
+            raise StreamViolation(f"{Place.of(self._topic, record)}: {error}") from error
 
     async def process(self, records: Sequence[Record]) -> Batch:
         """The partner's records that follow from these events. Values are decoded only to be
@@ -131,49 +130,36 @@ class FanoutPartition:
         outputs: list[Output] = []
         for taken, record in enumerate(records):
             try:
-                headers = self._check(record)
-                if delivers(headers, self._partner):
-                    outputs.append(self._deliver(record, headers))
-                # Only now: a record that goes to nobody is looked at again, and must fail alike.
-                self._last_fact_offset = headers.source_offset
-            except StreamViolation:
+                read = EventRecord.read(self._topics.lock_events, record)
+                read.check_follows(self._last_fact_offset)
+                if delivers(read.headers, self._partner):
+                    outputs.append(self._deliver(record.key, read))
+            except BadRecord as error:
                 if taken == 0:
-                    raise
+                    raise StreamViolation(str(error)) from error
                 return Batch(outputs, taken)
+            # Only now: a record that goes to nobody is looked at again, and must fail alike.
+            self._last_fact_offset = read.headers.source_offset
         return Batch(outputs, len(records))
 
-    def _check(self, record: Record) -> EventHeaders:
+    def _deliver(self, key: bytes | None, read: EventRecord) -> Output:
+        event = read.event()
         try:
-            headers = EventHeaders.from_kafka(record.headers)
-        except ValueError as error:
-            raise StreamViolation(f"{self._where(record)}: {error}") from error
-        if headers.source_offset <= self._last_fact_offset:
-            raise StreamViolation(
-                f"{self._where(record)}: its source-offset {headers.source_offset} does not follow "
-                f"{self._last_fact_offset}"
-            )
-        return headers
-
-    def _deliver(self, record: Record, headers: EventHeaders) -> Output:
-        try:
-            delivered = envelope(decode_event(record.value or b""), self._partner.id)
+            delivered = envelope(event, self._partner.id)
         except (ValueError, OverflowError) as error:
-            raise StreamViolation(f"{self._where(record)}: {error}") from error
+            raise BadRecord(read.place, error) from error
         self._sequence += 1
         return Output(
             self._topic,
-            record.key,
+            key,
             encode_envelope(delivered),
             partner_headers(
                 delivered,
-                source_offset=record.offset,
+                source_offset=read.place.offset,
                 sequence=self._sequence,
-                trace=headers.trace,
+                trace=read.headers.trace,
             ),
         )
-
-    def _where(self, record: Record) -> str:
-        return f"{self._topics.lock_events}[{self._partition}] offset {record.offset}"
 
 
 def _note(sequence: int, partner: Partner) -> str:

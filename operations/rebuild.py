@@ -16,9 +16,9 @@ from operations.shared.installation import (
     require_place,
     run_verb,
 )
-from projector.own_output import read_parked, read_stretch
 from read_model.fold import Stretch
 from read_model.store import ReadModelMoved
+from read_model.stretches import read_parked, read_stretch
 from runtime.errors import PositionLost, Unavailable
 from runtime.process import prefetched
 

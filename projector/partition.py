@@ -11,17 +11,18 @@ from projector.decisions import Decision, Duplicate, Parked, decide
 from projector.fold_queue import FoldQueue
 from projector.lock_uuids import LockUuids
 from projector.metrics import UNREAD, DecisionCounts, ProjectorMetrics
-from projector.own_output import read_parked, read_stretch
 from projector.parking import parked_record
 from projector.partition_model import PartitionModel
 from read_model.fold import CommittedEvent, ParkedFact, Stretch
 from read_model.rows import Position
 from read_model.store import ReadModel
+from read_model.stretches import read_parked, read_stretch
 from runtime.errors import PositionLost, StreamViolation
 from schemas.lock_events import Event, EventHeaders, encode_event, event_type
 from schemas.lock_facts import Fact, LockCreated, TempKeyUsed, decode_fact, fact_type
 from schemas.parked_facts import ParkedHeaders
 from schemas.primitives import printable, write_time
+from schemas.records import Place
 from schemas.topics import LockTopics, lock_key
 from schemas.trace_context import TraceContext
 from schemas.undecodable import Undecodable
@@ -159,9 +160,10 @@ class ProjectorPartition:
         lock = self._model.states.lock(event.lock_id)
         before = 0 if lock is None else lock.version
         if event.version != before + 1:
+            place = Place(self._topics.lock_events, self._partition, record.offset)
             raise StreamViolation(
-                f"{self._topics.lock_events}[{self._partition}] offset {record.offset}: lock "
-                f"{event.lock_id} is at version {before}, and the next event says {event.version}"
+                f"{place}: lock {event.lock_id} is at version {before}, and the next event says "
+                f"{event.version}"
             )
 
     # -- process -------------------------------------------------------------------------------

@@ -224,14 +224,12 @@ def test_a_bad_record_is_named_with_its_place_and_what_is_wrong() -> None:
     readiness = Readiness()
     recent = RecentEvents(TOPICS, {0: 0}, readiness)
     recent.take(TOPICS.lock_events, [Record(0, 5, 0, b"7", b"x", ())])
-    told = "lock-events[0] offset 5 can't be read: the header 'event-id' is missing"
+    told = "a record can't be read: lock-events[0] offset 5: the header 'event-id' is missing"
     assert readiness.obstacles["lock-events"] == told
     created = msgspec.structs.replace(record(created_event(), 6), value=None)
     recent.take(TOPICS.lock_events, [created])
     told = readiness.obstacles["lock-events"]
-    assert told.startswith(
-        "lock-events[0] offset 6 can't be read: lock-events partition 0 offset 6 can't be read: "
-    )
+    assert told.startswith("a record can't be read: lock-events[0] offset 6: Input data")
 
 
 def test_the_oldest_events_are_forgotten_and_covered_no_longer(
