@@ -17,6 +17,7 @@ from eventlog.tail import Tail
 from eventlog.topic_setup import ensure_installation, ensure_topics
 from fanout.partition import FanoutPartition
 from fanout.registrations import Registrations
+from runtime.backoff import Backoff
 from runtime.errors import KafkaRefused, StageStopped, Unavailable
 from runtime.health import serve_health
 from runtime.process import first_of, stand_back
@@ -121,7 +122,7 @@ class Fanout:
 
     async def _keep_running(self, running: _Running) -> None:
         label = f"partner {running.partner.id}"
-        pause = FIRST_PAUSE_S
+        backoff = Backoff(FIRST_PAUSE_S, LONGEST_PAUSE_S)
         while not running.stop.is_set():
             running.stage = self._make_stage(running.partner)
             try:
@@ -144,11 +145,10 @@ class Fanout:
                     raise
                 self._readiness.block(label, str(ours))
             else:
-                pause = FIRST_PAUSE_S
+                backoff.reset()
                 continue
             self.metrics.of("fanout", running.partner.id).restarted()
-            await first_of(running.stop, timeout_s=pause)
-            pause = min(LONGEST_PAUSE_S, pause * 2)
+            await first_of(running.stop, timeout_s=backoff.next())
         self._readiness.clear(label)
 
     def _make_stage(self, partner: Partner) -> Stage:

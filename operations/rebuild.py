@@ -17,7 +17,7 @@ from operations.shared.installation import (
     run_verb,
 )
 from read_model.fold import Stretch
-from read_model.store import ReadModelMoved
+from read_model.folding import ReadModelMoved
 from read_model.stretches import read_parked, read_stretch
 from runtime.errors import PositionLost, Unavailable
 from runtime.process import prefetched

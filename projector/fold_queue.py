@@ -12,7 +12,8 @@ import msgspec
 
 from projector.metrics import ProjectorMetrics
 from read_model.fold import Stretch
-from read_model.store import ReadModel, ReadModelMoved
+from read_model.folding import ReadModelMoved
+from read_model.store import ReadModel
 from runtime.errors import LockstreamError, ReadModelUnavailable, StreamViolation
 from runtime.process import first_of
 from runtime.readiness import Readiness

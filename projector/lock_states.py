@@ -13,10 +13,10 @@ from uuid import UUID
 import msgspec
 
 from projector.decisions import LockState
-from read_model.fold import id_time_ms
 from read_model.rows import Known
 from schemas.lock_events import Event, LockCreatedEvent, TempKeyUsedEvent
 from schemas.lock_facts import Fact, LockCreated, TempKeyUsed
+from schemas.primitives import id_time_ms
 
 LOCKS_KEPT = 10_000
 TEMP_KEYS_KEPT = 10_000

@@ -8,8 +8,9 @@ from eventlog.stage.stage_partition import Fail
 from projector.fold_queue import FoldQueue, Unfolded
 from projector.lock_states import FactLookups, LockStates
 from read_model.fold import CommittedEvent, ParkedFact, Stretch
+from read_model.folding import ReadModelMoved
 from read_model.rows import Known, Position, Progress
-from read_model.store import ReadModel, ReadModelMoved
+from read_model.store import ReadModel
 from runtime.errors import LockstreamError
 
 

@@ -13,8 +13,7 @@ from projector.fold_queue import FoldQueue
 from projector.lock_uuids import LockUuids
 from projector.metrics import ProjectorMetrics
 from projector.partition import Projector
-from read_model.database import Database, read_model_url
-from read_model.store import ReadModel
+from read_model.opening import open_read_model
 from runtime.health import serve_health
 from runtime.readiness import Readiness
 from runtime.settings import Settings
@@ -40,9 +39,7 @@ async def run_projector(settings: Settings, stop: asyncio.Event) -> None:
 async def _run(settings: Settings, stop: asyncio.Event, tracing: Tracing) -> None:
     kafka = Kafka(settings, "lockstream-projector")
     await ensure_installation(kafka, settings)
-    read_model = ReadModel(
-        Database(read_model_url(settings), settings.read_model_timeout), settings.partitions
-    )
+    read_model = open_read_model(settings)
     await read_model.prepare()
     readiness = Readiness()
     metrics = ProjectorMetrics(readiness, lambda: [StageSnapshot("projector", "", stage.lag())])

@@ -38,8 +38,8 @@ class Changes:
         self._add_positions = _upsert(positions, is_sqlite=is_sqlite, replace=False)
         self._begin_generation = _upsert(generations, is_sqlite=is_sqlite, replace=False)
         in_order = select(positions).order_by(positions.c.stream, positions.c.partition)
-        self._lock_all = in_order.with_for_update()
-        self._lock_some = in_order.where(
+        self._hold_all = in_order.with_for_update()
+        self._hold_some = in_order.where(
             positions.c.stream == bindparam("stream"), keys.holds(positions.c.partition)
         ).with_for_update()
         self._move = (
@@ -59,12 +59,12 @@ class Changes:
         )
         self._begin_anew = update(positions).values(**msgspec.structs.asdict(Position()))
 
-    def lock_positions(
+    def hold_positions(
         self, connection: Connection, stream: str, partitions: Sequence[int]
     ) -> dict[int, Position]:
         """Nobody else moves these positions before this transaction ends."""
         rows = connection.execute(
-            self._lock_some, {"stream": stream, **self._keys.numbers(partitions)}
+            self._hold_some, {"stream": stream, **self._keys.numbers(partitions)}
         )
         return {row.partition: to_position(row) for row in rows}
 
@@ -94,7 +94,7 @@ class Changes:
 
     def empty(self, connection: Connection, generation: int) -> None:
         # The positions first of all, so that nobody folds anything in between.
-        connection.execute(self._lock_all)
+        connection.execute(self._hold_all)
         for statement in self._empty:
             connection.execute(statement)
         connection.execute(self._begin_anew)

@@ -1,7 +1,6 @@
 """The fold: committed records → rows. Pure."""
 
 from collections.abc import Mapping, Sequence
-from uuid import UUID
 
 import msgspec
 
@@ -46,12 +45,6 @@ class Rows(msgspec.Struct, frozen=True):
     locks: list[Row]
     temp_keys: list[Row]
     events: list[Row]
-
-
-def id_time_ms(event_id: UUID) -> int:
-    """The creation time inside a UUIDv7, milliseconds since 1970 (RFC 9562, section 5.7); -1 for
-    other versions."""
-    return event_id.int >> 80 if event_id.version == 7 else -1
 
 
 def fold(committed: Sequence[CommittedEvent], versions: Mapping[int, int]) -> Rows:

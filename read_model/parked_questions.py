@@ -18,7 +18,7 @@ from read_model.tables import (
     parked,
     positions,
 )
-from schemas.topics import partition_of
+from schemas.topics import LockTopics
 
 Place = tuple[int, int]
 """Partition and offset in ``lock-facts.parked``."""
@@ -50,9 +50,9 @@ class ParkedPage(msgspec.Struct, frozen=True):
 
 
 class ParkedQuestions:
-    def __init__(self, database: Database, partitions: int) -> None:
+    def __init__(self, database: Database, topics: LockTopics) -> None:
         self._database = database
-        self._partitions = partitions
+        self._topics = topics
         ids = bindparam("event_ids", expanding=True, type_=Bytes)
         self._versions = select(events.c.event_id, events.c.version).where(
             events.c.event_id.in_(ids)
@@ -134,7 +134,7 @@ class ParkedQuestions:
         versions = {UUID(bytes=i): v for i, v in connection.execute(self._versions, asked)}
         latest: dict[UUID, tuple[bool, ParkedAt]] = {}
         for event_id, partition, offset, lock_id, *row in connection.execute(self._rows, asked):
-            at_home = lock_id is not None and partition_of(lock_id, self._partitions) == partition
+            at_home = lock_id is not None and self._topics.partition_of(lock_id) == partition
             candidate = (at_home, ParkedAt((partition, offset), *row))
             best = latest.get(key := UUID(bytes=event_id))
             if best is None or (best[0], best[1].place) < (at_home, (partition, offset)):

@@ -113,3 +113,11 @@ def printable(text: str) -> str:
 def epoch_ms(moment: datetime) -> int:
     """Milliseconds since 1970-01-01 UTC, rounded down."""
     return int(moment.timestamp() * 1000)
+
+
+def id_time_ms(event_id: UUID) -> int:
+    """Returns the creation time inside a UUIDv7, in milliseconds since 1970; -1 for other versions.
+
+    Source: RFC 9562, section 5.7.
+    """
+    return event_id.int >> 80 if event_id.version == 7 else -1

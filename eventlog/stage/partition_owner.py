@@ -23,6 +23,7 @@ from eventlog.stage.metrics import PartitionLag
 from eventlog.stage.setup import StageClients, StageSetup
 from eventlog.stage.stage_partition import Batch, Fail, OutputLog, StagePartition
 from eventlog.transactional_writer import TransactionalWriter
+from runtime.backoff import Backoff
 from runtime.errors import (
     KafkaRefused,
     PositionLost,
@@ -65,7 +66,7 @@ class PartitionOwner:
         """Keeps the partition going until it is revoked. Any error means: fence and restore."""
         where = f"{self._setup.name.label} partition {self.tp.partition}"
         readiness = self._setup.readiness
-        pause = FIRST_PAUSE_S
+        backoff = Backoff(FIRST_PAUSE_S, LONGEST_PAUSE_S)
         while not self._feed.ended:
             started_at = time.monotonic()
             try:
@@ -74,9 +75,8 @@ class PartitionOwner:
                 readiness.block(where, str(error))
                 self._setup.counts.restarted()
                 if time.monotonic() - started_at > LONGEST_PAUSE_S:
-                    pause = FIRST_PAUSE_S
-                await self._feed.wait_end(pause)
-                pause = min(LONGEST_PAUSE_S, pause * 2)
+                    backoff.reset()
+                await self._feed.wait_end(backoff.next())
                 await self._until_still_member()
             except (StageStopped, KafkaRefused) as error:
                 self._stopped = str(error)

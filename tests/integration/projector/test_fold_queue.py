@@ -10,7 +10,8 @@ import pytest
 from projector.fold_queue import FoldQueue, Unfolded
 from projector.metrics import ProjectorMetrics
 from read_model.fold import CommittedEvent, ParkedFact, Stretch
-from read_model.store import ReadModel, ReadModelMoved
+from read_model.folding import ReadModelMoved
+from read_model.store import ReadModel
 from runtime.errors import LockstreamError
 from runtime.readiness import Readiness
 from schemas.lock_events import Event, encode_event
@@ -144,7 +145,7 @@ async def test_parked_facts_are_there_before_the_position_of_the_events_says_so(
     read_model: ReadModel,
 ) -> None:
     """Between the two, or after a crash there, nobody may take a parked fact for none."""
-    model = Interrupted(read_model._database, 3)
+    model = Interrupted(read_model._database, read_model._topics)
     owner = Submitter()
     async with running(model) as queue:
         await queue.submit(Unfolded(owner, 1, FIRST))

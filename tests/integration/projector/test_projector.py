@@ -16,8 +16,9 @@ from projector.partition import Projector, ProjectorPartition
 from projector.role import run_projector
 from read_model.database import Database, read_model_url
 from read_model.fold import CommittedEvent, Stretch
+from read_model.folding import ReadModelMoved
 from read_model.rows import Known
-from read_model.store import ReadModel, ReadModelMoved
+from read_model.store import ReadModel
 from runtime.errors import PartitionsChanged
 from runtime.readiness import Readiness
 from runtime.settings import Settings
@@ -467,7 +468,7 @@ async def alone(settings: Settings, model: ReadModel, number: int) -> ProjectorP
 async def test_a_fold_that_ends_during_a_look_up_is_not_taken_for_a_rebuild(
     settings: Settings,
 ) -> None:
-    model = SlowToAnswer(Database(read_model_url(settings), 5.0), settings.partitions)
+    model = SlowToAnswer(Database(read_model_url(settings), 5.0), settings.topics)
     await model.prepare()
     fact = temp_key_used(1)
     number = partition_of(1, settings.partitions)

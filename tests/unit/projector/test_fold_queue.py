@@ -3,9 +3,8 @@ from pathlib import Path
 
 from projector.fold_queue import PENDING_BYTES, PENDING_EVENTS, FoldQueue, Unfolded
 from projector.metrics import ProjectorMetrics
-from read_model.database import Database, read_model_url
 from read_model.fold import CommittedEvent, Stretch
-from read_model.store import ReadModel
+from read_model.opening import open_read_model
 from runtime.errors import LockstreamError
 from runtime.readiness import Readiness
 from runtime.settings import Settings
@@ -20,7 +19,7 @@ class Submitter:
 
 def queue(folder: Path) -> FoldQueue:
     readiness = Readiness()
-    model = ReadModel(Database(read_model_url(Settings(state_dir=folder)), 5.0), 1)
+    model = open_read_model(Settings(state_dir=folder))
     return FoldQueue(model, readiness, ProjectorMetrics(readiness, list))
 
 

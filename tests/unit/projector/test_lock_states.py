@@ -15,11 +15,10 @@ from projector import lock_states
 from projector.decisions import LockState
 from projector.lock_states import FactLookups, LockStates, RecentlyUsed
 from projector.lock_uuids import LockUuids
-from read_model.fold import id_time_ms
 from read_model.rows import Known, LockRow, Position
 from schemas.lock_events import Event
 from schemas.lock_facts import Fact
-from schemas.primitives import default_lock_uuid
+from schemas.primitives import default_lock_uuid, id_time_ms
 from tests.examples_of import (
     LOCK_UUID,
     TIME,

@@ -8,9 +8,8 @@ from projector import lock_states
 from projector.fold_queue import FoldQueue
 from projector.metrics import ProjectorMetrics
 from projector.partition_model import PartitionModel
-from read_model.database import Database, read_model_url
 from read_model.fold import CommittedEvent, ParkedFact, Stretch
-from read_model.store import ReadModel
+from read_model.opening import open_read_model
 from runtime.readiness import Readiness
 from runtime.settings import Settings
 from schemas.parked_facts import ParkedHeaders
@@ -19,7 +18,7 @@ from tests.examples_of import TIME, created_event
 
 def partition_in(folder: Path) -> PartitionModel:
     settings, readiness = Settings(state_dir=folder), Readiness()
-    model = ReadModel(Database(read_model_url(settings), 5.0), 1)
+    model = open_read_model(settings)
     queue = FoldQueue(model, readiness, ProjectorMetrics(readiness, list))
     return PartitionModel(0, model, queue, fail=lambda error: pytest.fail(str(error)))
 
