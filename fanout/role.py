@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Iterator
+from functools import partial
 
 import msgspec
 
@@ -20,7 +21,7 @@ from fanout.registrations import Registrations
 from runtime.backoff import Backoff
 from runtime.errors import KafkaRefused, StageStopped, Unavailable
 from runtime.health import serve_health
-from runtime.process import first_of, stand_back
+from runtime.process import first_of, run_beside, stand_back
 from runtime.readiness import Readiness
 from runtime.settings import Settings
 from runtime.tracing import Tracing, tracing_of
@@ -34,7 +35,7 @@ LONGEST_PAUSE_S = 10.0
 STOP_S = 30.0
 """How long a stage may take to stop by itself."""
 REST_TIMES = 2.0
-"""Commands go first: what a partner's transactions cost is missing to them."""
+"""Commands go first: CPU spent on a partner's transactions is CPU that they do not get."""
 
 
 class _Running(msgspec.Struct):
@@ -205,34 +206,21 @@ async def _run(settings: Settings, stop: asyncio.Event, tracing: Tracing) -> Non
     registry = Registry()
     tail = registry_tail(kafka, settings.topics.registry, registry)
     fanout = Fanout(kafka, settings, registry, tail, readiness, tracing)
-    ended = asyncio.Event()
 
-    async def work() -> None:
-        await fanout.run(stop)
-        standing_back.cancel()
-        ended.set()
-
-    async def let_commands_go_first() -> None:
+    async def let_commands_go_first(ended: asyncio.Event) -> None:
         # Not before: while it starts, it is what partners wait for.
-        await tail.caught_up.wait()
-        stand_back(settings.fanout_niceness)
+        await first_of(tail.caught_up, ended)
+        if not ended.is_set():
+            stand_back(settings.fanout_niceness)
 
-    def details() -> dict[str, object]:
-        return {"partners": fanout.status()}
-
-    async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(tail.run(ended))
-        tasks.create_task(
-            serve_health(
-                settings.health_host,
-                settings.fanout_health_port,
-                readiness,
-                details,
-                fanout.metrics,
-                ended,
-                "LOCKSTREAM_FANOUT_HEALTH_PORT",
-            )
-        )
-        tasks.create_task(work())
-        standing_back = tasks.create_task(let_commands_go_first())
-        log.info("fanout started")
+    serve_pages = partial(
+        serve_health,
+        settings.health_host,
+        settings.fanout_health_port,
+        readiness,
+        lambda: {"partners": fanout.status()},
+        fanout.metrics,
+        port_variable="LOCKSTREAM_FANOUT_HEALTH_PORT",
+    )
+    log.info("fanout started")
+    await run_beside(partial(fanout.run, stop), tail.run, serve_pages, let_commands_go_first)
