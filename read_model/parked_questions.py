@@ -20,14 +20,14 @@ from read_model.tables import (
 )
 from schemas.topics import LockTopics
 
-Place = tuple[int, int]
+PartitionOffset = tuple[int, int]
 """Partition and offset in ``lock-facts.parked``."""
 
 
 class ParkedAt(msgspec.Struct, frozen=True):
     """``source_offset``: of the fact in ``lock-facts``."""
 
-    place: Place
+    place: PartitionOffset
     reason: str
     detail: str
     source_offset: int
@@ -146,7 +146,9 @@ class ParkedQuestions:
             for event_id in event_ids
         }
 
-    async def event_ids_at(self, places: Iterable[Place]) -> dict[Place, UUID | None]:
+    async def event_ids_at(
+        self, places: Iterable[PartitionOffset]
+    ) -> dict[PartitionOffset, UUID | None]:
         """The event ids of the facts that are parked at these places.
 
         Raises:
@@ -154,8 +156,8 @@ class ParkedQuestions:
         """
         asked = sorted(set(places))
 
-        def ask(connection: Connection) -> dict[Place, UUID | None]:
-            found: dict[Place, UUID | None] = {}
+        def ask(connection: Connection) -> dict[PartitionOffset, UUID | None]:
+            found: dict[PartitionOffset, UUID | None] = {}
             for chunk in _chunks(asked):
                 for partition, offset, event_id in connection.execute(
                     self._ids_at, {"places": chunk}

@@ -96,7 +96,7 @@ class Partner(_Entry, frozen=True, kw_only=True, tag="partner"):
         return {p: offsets[p] if p < len(offsets) else 0 for p in range(partitions)}
 
 
-ParkedPlace = Annotated[
+ParkedPlaceText = Annotated[
     str,
     msgspec.Meta(
         pattern=r"^[0-9]{1,4}:[0-9]{1,18}\Z",
@@ -113,7 +113,7 @@ class ParkedDiscard(_Entry, frozen=True, kw_only=True, tag="parkedDiscard"):
     when retention has deleted the facts."""
 
     id: str
-    places: Annotated[tuple[ParkedPlace, ...], msgspec.Meta(max_length=MAX_PLACES)]
+    places: Annotated[tuple[ParkedPlaceText, ...], msgspec.Meta(max_length=MAX_PLACES)]
     why: Annotated[str, msgspec.Meta(min_length=1, max_length=500)]
     by: Subject
 
@@ -122,7 +122,7 @@ class ParkedRepair(_Entry, frozen=True, kw_only=True, tag="parkedRepair"):
     """A parked fact was put back repaired, under another event id, or under its first. The
     latest repair counts."""
 
-    place: ParkedPlace
+    place: ParkedPlaceText
     event_id: EventId
     by: Subject
 
