@@ -1,4 +1,4 @@
-"""One partition of one partner's fan-out."""
+"""Fans out one partition to one partner."""
 
 import re
 from collections.abc import Awaitable, Callable, Sequence
@@ -24,7 +24,7 @@ Confirm = Callable[[int], Awaitable[None]]
 
 
 class FanoutPartition:
-    """Implements ``eventlog.stage_partition.StagePartition``. Its whole state is the last sequence,
+    """Implements ``eventlog.stage.stage_partition.StagePartition``. Its state is the last sequence,
     and the ``source-offset`` of the last input, which must increase."""
 
     def __init__(
@@ -40,12 +40,13 @@ class FanoutPartition:
 
     @property
     def note(self) -> str:
-        """A checkpoint is believed only if the output still ends at the sequence it names, and it
-        is of this registration: a partner's id may have been used before."""
+        """Names the last sequence and the registration. A checkpoint counts only if the output
+        still ends there; a partner's id may have been another's before."""
         return _note(self._sequence, self._partner)
 
     async def restore(self, output: OutputLog) -> int:
-        """
+        """Finds the last sequence, and goes on behind the event that has it.
+
         Raises:
             StreamViolation: the output holds what no fan-out wrote, or retention has emptied it
                 and no checkpoint says how far it had come, or the registration lacks a partition.
@@ -82,8 +83,8 @@ class FanoutPartition:
         return start
 
     async def _paused_at(self, output: OutputLog) -> PausedAt | None:
-        """Where it was paused, if nothing was written since: what retention and the expiry of
-        group offsets leave of the position."""
+        """Returns where it was paused, if nothing was written since. Retention and the expiry of
+        group offsets leave this of the position."""
         if self._partition >= len(self._partner.paused_at):
             return None
         paused = self._partner.paused_at[self._partition]
@@ -91,7 +92,7 @@ class FanoutPartition:
         return paused if paused.output_end == end else None
 
     async def paused_at(self, output: OutputLog) -> PausedAt:
-        """How far it has come, to be kept while nobody serves the partner.
+        """Returns how far it has come, to be kept while nobody serves the partner.
 
         Raises:
             StreamViolation: as ``restore``.
@@ -101,7 +102,8 @@ class FanoutPartition:
         return PausedAt(next_offset, self._sequence, await output.high_watermark(self._topic))
 
     def _restore_emptied(self, output: OutputLog, start: int) -> int:
-        """The output has held records (or markers), and none is left."""
+        """Goes by the checkpoint alone: the output has held records (or markers), and none is
+        left."""
         checkpoint = output.checkpoint
         sequence = _sequence_of(checkpoint.note) if checkpoint is not None else None
         if checkpoint is not None and sequence is not None:
@@ -121,8 +123,8 @@ class FanoutPartition:
             raise StreamViolation(f"{Place.of(self._topic, record)}: {error}") from error
 
     async def process(self, records: Sequence[Record]) -> Batch:
-        """The partner's records that follow from these events. Values are decoded only to be
-        delivered. What stands before a record that no projector wrote is still delivered.
+        """Decides what the partner gets of these events. Values are decoded only to be delivered.
+        What stands before a record that no projector wrote is still delivered.
 
         Raises:
             StreamViolation: the first record is one that no projector wrote: it goes to nobody.

@@ -46,8 +46,8 @@ class _Running(msgspec.Struct):
 
 
 class Fanout:
-    """Starts and stops partners' stages as the registry changes. Partners share nothing but the
-    process: one that fails is tried again by itself, and delays nobody."""
+    """Starts and stops partners' stages as the registry changes. Partners share only the process:
+    one that fails is tried again by itself, and delays nobody."""
 
     def __init__(
         self,
@@ -86,7 +86,7 @@ class Fanout:
             self._look.set()
 
     async def _follow(self, stages: asyncio.TaskGroup) -> None:
-        """A partner's stage begins when the one before it has ended. They end side by side, and
+        """Starts a partner's stage when the one before it has ended. They end side by side, and
         meanwhile the other partners' changes are followed."""
         while True:
             await self._look.wait()
@@ -114,7 +114,8 @@ class Fanout:
             self._look.set()
 
     async def _see_it_end(self, running: _Running) -> None:
-        """What is abandoned does no harm: the next owner of its partitions fences it."""
+        """Waits for a stage to end, or abandons it. That does no harm: the next owner of its
+        partitions fences it."""
         assert running.task is not None
         await asyncio.wait((running.task,), timeout=STOP_S)
         if not running.task.done():
@@ -181,7 +182,7 @@ class Fanout:
                 yield StageSnapshot("fanout", partner_id, running.stage.lag())
 
     def status(self) -> dict[str, object]:
-        """Per partner: its partitions' positions and lag."""
+        """Returns each partner's partitions with their positions and lag."""
         return {
             partner_id: running.stage.status() if running.stage is not None else {}
             for partner_id, running in sorted(self._running.items())

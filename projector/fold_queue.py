@@ -1,6 +1,5 @@
-"""Folds what the partitions have committed into the read model: one database transaction for what
-several partitions have piled up. Behind the answers to commands, not in their way.
-"""
+"""Folds what the partitions have committed into the read model, one database transaction for
+several partitions. Answers to commands do not wait for the fold."""
 
 import asyncio
 import logging
@@ -44,7 +43,7 @@ class Submitter(Protocol):
 
 
 class Unfolded(msgspec.Struct, frozen=True):
-    """What was committed and waits to be folded in. ``batch``: its submitter's number for it."""
+    """Was committed and waits to be folded in. ``batch``: its submitter's number for it."""
 
     submitter: Submitter
     batch: int
@@ -60,7 +59,7 @@ class Unfolded(msgspec.Struct, frozen=True):
 
 
 class Watched(msgspec.Struct, frozen=True):
-    """What the model held of a partition when it was last looked at or folded into."""
+    """Says what the model held of a partition when it was last looked at or folded into."""
 
     submitter: Submitter
     generation: int
@@ -86,11 +85,11 @@ class FoldQueue:
 
     @property
     def size(self) -> int:
-        """Events and parked facts committed and not yet folded in."""
+        """Counts the events and parked facts that are committed and not yet folded in."""
         return self._size
 
     async def submit(self, pending: Unfolded) -> None:
-        """Waits while the queue is full."""
+        """Queues a stretch. Waits while the queue is full."""
         await self._room.wait()
         self._pending.append(pending)
         self._size += pending.size
@@ -123,7 +122,8 @@ class FoldQueue:
         self._watched[partition] = Watched(submitter, generation, folded_to)
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Folds until ``stop`` is set and the queue is empty, or the read model is away then."""
+        """Folds until ``stop`` is set and the queue is empty, or until the read model is away after
+        that."""
         while not (stop.is_set() and not self._pending):
             if not self._pending:
                 self._changed.clear()
@@ -137,7 +137,7 @@ class FoldQueue:
                 return
 
     async def _fold_next(self) -> bool:
-        """Folds the oldest of what is pending; False if the read model is away."""
+        """Folds the oldest of what is pending; returns False if the read model is away."""
         taken = self._oldest()
         try:
             await self._apply_or_blame(taken)
@@ -166,7 +166,7 @@ class FoldQueue:
         return taken
 
     async def _apply_one_by_one(self, taken: list[Unfolded]) -> None:
-        """Finds whose fault it is: that partition is told, the others go on."""
+        """Finds the partition whose stretch can't be folded in and tells it; the others go on."""
         failed: set[int] = set()
         for pending in taken:
             if pending.stretch.partition in failed:
@@ -193,7 +193,7 @@ class FoldQueue:
                 self._advance(pending)
 
     def _advance(self, folded: Unfolded) -> None:
-        """A submitter of before, whose fold ends late, says nothing of what is watched now."""
+        """Moves what is watched, unless another submitter has taken the partition meanwhile."""
         watched = self._watched.get(folded.stretch.partition)
         if watched is not None and watched.submitter is folded.submitter:
             self._watched[folded.stretch.partition] = msgspec.structs.replace(

@@ -1,4 +1,4 @@
-"""What the projector remembers of one partition: a bounded cache over the read model.
+"""Keeps what the projector remembers of one partition: a bounded cache over the read model.
 
 An entry may be forgotten only once the read model holds it. Event ids need no look-up in the
 common case: a UUIDv7 made after every id that was forgotten can't be one of them, whatever the
@@ -27,7 +27,7 @@ V = TypeVar("V")
 
 
 class FactLookups(msgspec.Struct, frozen=True):
-    """What has to be asked of the read model before a batch can be decided."""
+    """Names what has to be asked of the read model before a batch can be decided."""
 
     locks: list[int]
     temp_keys: list[tuple[int, str]]
@@ -39,7 +39,7 @@ class FactLookups(msgspec.Struct, frozen=True):
 
 
 class RecentlyUsed(Generic[K, V]):
-    """Values in order of last use, each with the batch that last changed it."""
+    """Keeps values in order of last use, each with the batch that last changed it."""
 
     def __init__(self, kept: int) -> None:
         self._kept = kept
@@ -79,8 +79,8 @@ class RecentlyUsed(Generic[K, V]):
 
 
 class LockStates:
-    """One partition's locks, temp keys and event ids. ``newest_forgotten_ms``: the largest time
-    inside a UUIDv7 event id that the read model holds and this cache doesn't."""
+    """Remembers one partition's locks, temp keys and event ids. ``newest_forgotten_ms``: the
+    largest time inside a UUIDv7 event id that the read model holds and this cache doesn't."""
 
     def __init__(self, newest_forgotten_ms: int) -> None:
         self._locks: RecentlyUsed[int, LockState | None] = RecentlyUsed(LOCKS_KEPT)
@@ -92,12 +92,12 @@ class LockStates:
         self._folded_batch = 0
 
     def begin_batch(self) -> int:
-        """A number for the changes that follow, to be given to ``folded``."""
+        """Returns a number for the changes that follow, to be given to ``folded``."""
         self._batch += 1
         return self._batch
 
     def lookups(self, facts: Sequence[Fact]) -> FactLookups:
-        """What these facts need that isn't remembered."""
+        """Returns what these facts need and nothing here remembers."""
         locks: dict[int, None] = {}
         temp_keys: dict[tuple[int, str], None] = {}
         event_ids: list[UUID] = []
@@ -120,7 +120,7 @@ class LockStates:
         return event_id.version != 7 or id_time_ms(event_id) <= self._newest_forgotten_ms
 
     def unknown_locks(self, lock_ids: Iterable[int]) -> FactLookups:
-        """Those of the locks that aren't remembered."""
+        """Returns those of the locks that aren't remembered."""
         return FactLookups([n for n in dict.fromkeys(lock_ids) if n not in self._locks], [], [], [])
 
     def learn(self, lookups: FactLookups, known: Known) -> None:
@@ -141,7 +141,7 @@ class LockStates:
         return self._locks.get(lock_id)
 
     def uuid_owner(self, lock_uuid: UUID) -> int | None:
-        """The lock that has this UUID, as far as it is remembered."""
+        """Returns the lock that has this UUID, as far as it is remembered."""
         return self._uuids.get(lock_uuid)
 
     def used(self, lock_id: int, temp_key_uuid: str) -> int:
@@ -151,7 +151,7 @@ class LockStates:
         return event_id in self._ids
 
     def record(self, event: Event) -> None:
-        """The state after ``event``."""
+        """Remembers the state after ``event``."""
         state = LockState(event.aggregate_id, event.org_id, event.version)
         self._locks.put(event.lock_id, state, self._batch)
         self._ids.put(event.event_id, None, self._batch)
@@ -162,7 +162,8 @@ class LockStates:
             self._used.put(use, event.data.used_count, self._batch)
 
     def folded(self, batch: int) -> None:
-        """The read model holds all changes up to ``batch``: they may be forgotten, later."""
+        """Notes that the read model holds all changes up to ``batch``: they may be forgotten,
+        later."""
         self._folded_batch = max(self._folded_batch, batch)
 
     def forget(self) -> None:

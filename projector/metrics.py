@@ -1,4 +1,4 @@
-"""What the projector counts and times, beyond what every stage does."""
+"""Counts and times what the projector does, beyond what every stage does."""
 
 from collections import Counter as Tally
 from collections.abc import Callable, Iterable

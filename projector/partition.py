@@ -33,7 +33,7 @@ def _now() -> datetime:
 
 
 class Projector(msgspec.Struct, frozen=True):
-    """What the partitions of one process share."""
+    """Holds what the partitions of one process share."""
 
     topics: LockTopics
     read_model: ReadModel
@@ -47,8 +47,9 @@ class Projector(msgspec.Struct, frozen=True):
 
 
 class ProjectorBatch(Batch, frozen=True):
-    """What facts became. ``number``: the one under which ``model`` remembers it; ``written``: what
-    the outputs say, in their order, with offsets still to come."""
+    """Hands its events and parked facts to the fold once they are committed. ``number``: under
+    which ``model`` remembers it; ``written``: what the outputs say, in their order, without their
+    offsets."""
 
     number: int
     written: Sequence[CommittedEvent | ParkedHeaders]
@@ -84,8 +85,8 @@ class ProjectorPartition:
 
     async def restore(self, output: OutputLog) -> int:
         """Goes on where the output has come to. What the read model does not hold yet is remembered
-        and handed to the fold: nothing here waits for a database that can be read, but not written
-        (another replica may have been paused inside its transaction).
+        and handed to the fold. Nothing here waits for a database that can be read but not written:
+        another replica may have been paused inside its transaction.
 
         Raises:
             StreamViolation: the output holds what no projector wrote, or the read model is ahead
@@ -169,7 +170,8 @@ class ProjectorPartition:
     # -- process -------------------------------------------------------------------------------
 
     async def process(self, records: Sequence[Record]) -> ProjectorBatch:
-        """The events and parked facts that follow from these facts. Duplicates leave nothing."""
+        """Decides what events and parked facts follow from these facts. Duplicates leave
+        nothing."""
         states = self._model.states
         states.forget()
         read = [self._read(record) for record in records]
@@ -251,7 +253,7 @@ class ProjectorPartition:
         return Output(self._topics.lock_events, lock_key(event.lock_id), value, headers.to_kafka())
 
     def _park(self, record: Record, fact: Fact | Parked, parked: Parked, parked_at: str) -> Output:
-        """``fact``: as far as it could be read."""
+        """Makes the parked record. ``fact``: as far as it could be read."""
         read = None if isinstance(fact, Parked) else fact
         headers = ParkedHeaders(
             reason=parked.reason,

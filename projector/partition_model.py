@@ -1,4 +1,4 @@
-"""One partition beside the read model: what it asks of the model, and what it hands to the fold."""
+"""One partition beside the read model: asks the model, and hands the fold what it lacks."""
 
 from collections.abc import Sequence
 
@@ -15,9 +15,8 @@ from runtime.errors import LockstreamError
 
 
 class PartitionModel:
-    """Implements ``fold_queue.Submitter``. ``states``: what the partition remembers, which covers
-    whatever was committed and is not folded in yet. ``next_parked_offset``: where the next stretch
-    of parked facts begins."""
+    """Implements ``fold_queue.Submitter``. ``states`` covers whatever was committed and is not
+    folded in yet; ``next_parked_offset``: where the next stretch of parked facts begins."""
 
     def __init__(
         self, partition: int, read_model: ReadModel, fold_queue: FoldQueue, fail: Fail
@@ -47,13 +46,14 @@ class PartitionModel:
         return progress
 
     def watch(self) -> None:
-        """From now on a model that loses what it holds of this partition makes it begin again."""
+        """Makes the partition begin again if the model loses what it holds of it, from now on."""
         self._fold_queue.watch(self.partition, self, self._generation, self._folded_to)
 
     # -- asking ----------------------------------------------------------------------------------
 
     async def learn(self, lookups: FactLookups) -> None:
-        """Asks the model what a batch needs and ``states`` lacks; no request if that is nothing.
+        """Asks the model for what a batch needs and ``states`` lacks; makes no request if that is
+        nothing.
 
         Raises:
             ReadModelMoved: the model was emptied or replaced, or has gone back.

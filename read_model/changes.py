@@ -1,4 +1,4 @@
-"""The changes, over an open connection that may write."""
+"""Changes the tables, over an open connection that may write."""
 
 from collections.abc import Mapping, Sequence
 
@@ -23,7 +23,7 @@ from read_model.tables import (
 
 
 class Changes:
-    """Made once, and so are their statements."""
+    """Writes rows, positions and generations. The statements are made once."""
 
     def __init__(self, keys: KeyLists, *, is_sqlite: bool) -> None:
         self._keys = keys
@@ -62,7 +62,7 @@ class Changes:
     def hold_positions(
         self, connection: Connection, stream: str, partitions: Sequence[int]
     ) -> dict[int, Position]:
-        """Nobody else moves these positions before this transaction ends."""
+        """Returns these positions, which nobody else moves before this transaction ends."""
         rows = connection.execute(
             self._hold_some, {"stream": stream, **self._keys.numbers(partitions)}
         )
@@ -89,7 +89,7 @@ class Changes:
         _execute(connection, self._add_positions, rows)
 
     def begin_generation(self, connection: Connection, number: int) -> None:
-        """The first of a database; one that is there stays."""
+        """Writes the first generation of a database; one that is there stays."""
         _execute(connection, self._begin_generation, [{"only": 1, "number": number}])
 
     def empty(self, connection: Connection, generation: int) -> None:
@@ -102,7 +102,8 @@ class Changes:
 
 
 def _execute(connection: Connection, statement: Executable | str, rows: list[Row]) -> None:
-    """Once for each row; not at all without one, which would mean a row of nothing."""
+    """Executes a statement once for each row. Without a row it is left out: it would mean a row of
+    nothing."""
     if not rows:
         return
     if isinstance(statement, str):
@@ -112,15 +113,16 @@ def _execute(connection: Connection, statement: Executable | str, rows: list[Row
 
 
 def _bulk(statement: Insert, *, is_sqlite: bool) -> Executable | str:
-    """For thousands of rows: SQLite's driver finds a row's values by their names as they stand,
-    where SQLAlchemy would first put those of each row in order."""
+    """Makes a statement fit for thousands of rows. SQLite's driver finds a row's values by their
+    names as they stand, where SQLAlchemy would first put those of each row in order."""
     if not is_sqlite:
         return statement
     return str(statement.compile(dialect=sqlite.dialect(paramstyle="named")))
 
 
 def _upsert(table: Table, *, is_sqlite: bool, replace: bool) -> Insert:
-    """Rows whose key exists replace what is there, or are passed over."""
+    """Makes a statement for rows that replace what has their key, or are passed over if something
+    has."""
     dialect = sqlite if is_sqlite else postgresql
     statement = dialect.insert(table)
     keys = [column.name for column in table.primary_key]

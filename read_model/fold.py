@@ -1,4 +1,4 @@
-"""The fold: committed records → rows. Pure."""
+"""Folds committed records to rows. Pure."""
 
 from collections.abc import Mapping, Sequence
 
@@ -12,7 +12,7 @@ Row = dict[str, object]
 
 
 class CommittedEvent(msgspec.Struct, frozen=True, gc=False):
-    """One record of ``lock-events``. ``source_offset``: its fact's; ``value``: its bytes."""
+    """Is one record of ``lock-events``. ``source_offset``: its fact's; ``value``: its bytes."""
 
     offset: int
     source_offset: int
@@ -21,14 +21,14 @@ class CommittedEvent(msgspec.Struct, frozen=True, gc=False):
 
 
 class ParkedFact(msgspec.Struct, frozen=True, gc=False):
-    """One record of ``lock-facts.parked``, without the fact itself."""
+    """Is one record of ``lock-facts.parked``, without the fact itself."""
 
     offset: int
     headers: ParkedHeaders
 
 
 class Stretch(msgspec.Struct, frozen=True):
-    """The committed records of ``[begin, end)`` of one partition, with none left out.
+    """Holds the committed records of ``[begin, end)`` of one partition, with none left out.
     ``generation``: of the model that they follow on; None if any will do."""
 
     partition: int
@@ -40,7 +40,7 @@ class Stretch(msgspec.Struct, frozen=True):
 
 
 class Rows(msgspec.Struct, frozen=True):
-    """What is to be written: ``locks`` and ``temp_keys`` replace, ``events`` are new."""
+    """Holds what is to be written: ``locks`` and ``temp_keys`` replace, ``events`` are new."""
 
     locks: list[Row]
     temp_keys: list[Row]
@@ -48,7 +48,8 @@ class Rows(msgspec.Struct, frozen=True):
 
 
 def fold(committed: Sequence[CommittedEvent], versions: Mapping[int, int]) -> Rows:
-    """``versions``: the version of each lock before these events; absent for a new lock.
+    """Makes the rows that these events leave. ``versions``: of each lock before them; absent for a
+    new lock.
 
     Raises:
         StreamViolation: an event's version does not follow its lock's.

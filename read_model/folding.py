@@ -1,4 +1,4 @@
-"""The fold's transactions, over an open connection: what they hold and check, and then write."""
+"""Runs the fold's transactions, over an open connection: holds and checks, and then writes."""
 
 from collections.abc import Sequence
 
@@ -15,7 +15,7 @@ from schemas.primitives import id_time_ms
 
 
 class ReadModelMoved(ReadModelUnavailable):
-    """The model's position is not where the writer left it: it was rebuilt or replaced."""
+    """The model's position is not where the writer left it: the model was rebuilt or replaced."""
 
 
 class Folding:

@@ -1,4 +1,4 @@
-"""How the configured read model is opened."""
+"""Opens the configured read model."""
 
 from read_model.database import Database, read_model_url
 from read_model.store import ReadModel

@@ -1,4 +1,4 @@
-"""What has become of parked facts: which were recorded after all, and which still wait."""
+"""Answers what has become of parked facts: which were recorded after all, and which still wait."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -25,7 +25,7 @@ PartitionOffset = tuple[int, int]
 
 
 class ParkedAt(msgspec.Struct, frozen=True):
-    """``source_offset``: of the fact in ``lock-facts``."""
+    """Says where and why a fact was parked. ``source_offset``: of the fact in ``lock-facts``."""
 
     place: PartitionOffset
     reason: str
@@ -34,15 +34,17 @@ class ParkedAt(msgspec.Struct, frozen=True):
 
 
 class ParkedFate(msgspec.Struct, frozen=True):
-    """Of one event id: its event's version, None without one, and where it was parked last. Last
-    is by offset in the lock's own partition, for which every retry goes; else anywhere."""
+    """Says what became of an event id: its event's version, if there is one, and where it was
+    parked last. That is the largest offset in the lock's own partition, for which every retry goes;
+    else anywhere."""
 
     version: int | None = None
     latest: ParkedAt | None = None
 
 
 class ParkedPage(msgspec.Struct, frozen=True):
-    """Rows of a partition, by offset, and how far parked facts and events were folded in then."""
+    """Holds rows of a partition, by offset, and how far parked facts and events were folded in
+    then."""
 
     rows: dict[int, StoredParked]
     parked: Position
@@ -82,7 +84,8 @@ class ParkedQuestions:
         self._positions = select(positions).where(positions.c.partition == bindparam("partition"))
 
     async def page(self, partition: int, begin: int, end: int, count: int) -> ParkedPage:
-        """The first ``count`` rows from ``begin`` to ``end``, and the positions beside them.
+        """Returns the first ``count`` rows from ``begin`` to ``end``, and the positions beside
+        them.
 
         Raises:
             ReadModelUnavailable: the database can't be reached or is too slow.
@@ -103,7 +106,7 @@ class ParkedQuestions:
         return await self._database.read(ask)
 
     async def last_offset(self, partition: int) -> int | None:
-        """Of the partition's last row.
+        """Returns the offset of the partition's last row.
 
         Raises:
             ReadModelUnavailable: the database can't be reached or is too slow.
@@ -114,7 +117,7 @@ class ParkedQuestions:
         return None if last is None else int(last)
 
     async def fates(self, event_ids: Iterable[UUID]) -> dict[UUID, ParkedFate]:
-        """What the model holds of these event ids.
+        """Returns what the model holds of these event ids.
 
         Raises:
             ReadModelUnavailable: the database can't be reached or is too slow.
@@ -149,7 +152,7 @@ class ParkedQuestions:
     async def event_ids_at(
         self, places: Iterable[PartitionOffset]
     ) -> dict[PartitionOffset, UUID | None]:
-        """The event ids of the facts that are parked at these places.
+        """Returns the event ids of the facts that are parked at these places.
 
         Raises:
             ReadModelUnavailable: the database can't be reached or is too slow.
@@ -168,7 +171,7 @@ class ParkedQuestions:
         return await self._database.read(ask)
 
     async def count_unrecorded(self, begins: Mapping[int, int]) -> int:
-        """How many facts are parked from ``begins`` on and have no event: each event id counts
+        """Counts the facts that are parked from ``begins`` on and have no event: each event id
         once, however often it was parked, and each fact without one for itself.
 
         Raises:

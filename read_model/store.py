@@ -255,5 +255,5 @@ class ReadModel:
 
 
 def _new_generation() -> int:
-    """Random: a new file in an old one's place has to have another too."""
+    """Returns a random number: a new file in an old one's place must have another too."""
     return 1 + secrets.randbits(62)

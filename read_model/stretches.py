@@ -1,4 +1,4 @@
-"""What a projector has written, read back and checked against what only a projector writes."""
+"""Reads back what a projector has written, and checks it against what only a projector writes."""
 
 from collections.abc import Sequence
 

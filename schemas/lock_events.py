@@ -74,7 +74,7 @@ _encoder = msgspec.json.Encoder()
 
 
 def event_type(event: Event) -> str:
-    """``TempKeyUsed`` and so on: the value of the field ``type``."""
+    """Returns the value of the field ``type``: ``TempKeyUsed`` and so on."""
     return str(event.__struct_config__.tag)
 
 
@@ -110,7 +110,7 @@ class EventHeaders(msgspec.Struct, frozen=True, omit_defaults=True, rename="keba
 
     @property
     def trace(self) -> TraceContext:
-        """As far as it is well-formed."""
+        """Returns the trace, as far as it is well-formed."""
         return TraceContext.read(self.traceparent, self.tracestate)
 
     def to_kafka(self) -> Headers:
@@ -174,7 +174,7 @@ class EventRecord(msgspec.Struct, frozen=True, gc=False):
             raise BadRecord(self.place, error) from error
 
     def check_follows(self, source_offset: int) -> None:
-        """Checks what holds of all that projectors write: each event's fact stands behind the last.
+        """Checks that its fact stands behind the last event's, as projectors write them.
 
         Raises:
             BadRecord: its fact does not stand behind ``source_offset``.

@@ -104,7 +104,7 @@ class ParkedHeaders(msgspec.Struct, frozen=True, omit_defaults=True, rename=_hea
 
 
 def original_headers(headers: Headers) -> Headers:
-    """The headers that the fact had before it was parked.
+    """Returns the headers that the fact had before it was parked.
 
     Raises:
         Undecodable: this is no parked record.

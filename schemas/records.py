@@ -1,4 +1,4 @@
-"""What every reader of a topic has of a record, and how it says where one stands."""
+"""Describes what every reader of a topic has of a record, and says where one stands."""
 
 from typing import Protocol
 
@@ -8,7 +8,7 @@ from schemas.undecodable import Headers
 
 
 class LogRecord(Protocol):
-    """A record as a reader hands it over, whatever client has read it."""
+    """Is a record as a reader hands it over, whatever client has read it."""
 
     @property
     def partition(self) -> int: ...
@@ -21,7 +21,7 @@ class LogRecord(Protocol):
 
 
 class Place(msgspec.Struct, frozen=True, gc=False):
-    """Where a record stands; prints as ``lock-events[3] offset 42``."""
+    """Says where a record stands; prints as ``lock-events[3] offset 42``."""
 
     topic: str
     partition: int

@@ -91,7 +91,8 @@ class Partner(_Entry, frozen=True, kw_only=True, tag="partner"):
     ] = ()
 
     def begins(self, partitions: int) -> dict[int, int]:
-        """Where its events begin in each partition: at 0 where the registration names none."""
+        """Returns where its events begin in each partition: at 0 where the registration names
+        none."""
         offsets = self.start_offsets
         return {p: offsets[p] if p < len(offsets) else 0 for p in range(partitions)}
 
@@ -150,7 +151,8 @@ def entry_key(entry: Entry) -> bytes:
 
 
 def decode_entry(value: bytes) -> Entry:
-    """
+    """Reads one value of the registry.
+
     Raises:
         Undecodable: not an entry of a known kind, or what it says can't be so.
     """
@@ -162,7 +164,8 @@ def decode_entry(value: bytes) -> Entry:
 
 
 def _wrong(entry: Entry) -> str | None:
-    """What would stop whoever uses the entry. Not in the types: these were published without."""
+    """Says what would stop whoever uses the entry. Not in the types: these were published
+    without."""
     times: list[str | None]
     match entry:
         case Organization() | ParkedDiscard() | ParkedRepair():

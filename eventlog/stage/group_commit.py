@@ -1,4 +1,4 @@
-"""Group commit: partitions that have little to write begin their transactions together.
+"""Commits in groups: partitions that have little to write begin their transactions together.
 
 What begins together is committed together, so that whoever reads the output finds all of it with
 one fetch and not with one for each partition; and while a group is under way, more piles up for the
@@ -17,10 +17,10 @@ partition whose leader is away holds up the others once, and not again before it
 
 
 class GroupCommit:
-    """Of one stage in one process. A group of all its partitions is followed by a rest ``times`` as
-    long as it took, a smaller one by so much less, one transaction alone by none: the more of them
-    have something to write, the more of it will have piled up for one transaction after a rest.
-    ``partitions``: how many it has."""
+    """Lets the transactions of one stage in one process begin together. ``partitions``: how many
+    the stage has here. After a group the next one rests: ``times`` × duration × (size −
+    1)/(partitions − 1) of that group, at most ``LONGEST_S``. Meanwhile more piles up for each
+    transaction."""
 
     def __init__(self, times: float) -> None:
         self.partitions = 1
@@ -35,7 +35,7 @@ class GroupCommit:
 
     @asynccontextmanager
     async def turn(self, records: int) -> AsyncIterator[None]:
-        """For the time of one transaction of so many records: begins with the next group."""
+        """Lasts for one transaction of so many records, which begins with the next group."""
         if records >= PLENTY:
             yield
             return

@@ -1,4 +1,4 @@
-"""The single writer of one partition, from its assignment to its revocation.
+"""Writes one partition, as its only writer, from its assignment to its revocation.
 
 Fence, restore, consume. On taking the partition its transactional id is taken over, then its state
 and position are restored from its output, then it consumes. Whatever goes wrong, it begins again.
@@ -47,7 +47,7 @@ partition sooner only costs a refusal and a second try."""
 
 
 class PartitionOwner:
-    """``checkpoint``: how far it has come; None until it has restored."""
+    """Owns one partition. ``checkpoint``: how far it has come; None until it has restored."""
 
     def __init__(self, tp: TopicPartition, setup: StageSetup, clients: StageClients) -> None:
         self.tp = tp
@@ -63,7 +63,8 @@ class PartitionOwner:
         self._writer: TransactionalWriter | None = None
 
     async def run(self) -> None:
-        """Keeps the partition going until it is revoked. Any error means: fence and restore."""
+        """Keeps the partition going until it is revoked. After an error it fences and restores, or
+        stops."""
         where = f"{self._setup.name.label} partition {self.tp.partition}"
         readiness = self._setup.readiness
         backoff = Backoff(FIRST_PAUSE_S, LONGEST_PAUSE_S)
@@ -97,25 +98,25 @@ class PartitionOwner:
             self.checkpoint = Checkpoint(state.position, self.checkpoint.note)
 
     def revoke(self) -> None:
-        """It is somebody else's: ``run`` finishes the transaction that is under way and returns."""
+        """Gives it up: ``run`` finishes the transaction that is under way and returns."""
         self._feed.end()
         self._clients.taking.look_again()
 
     def accept(self, messages: Sequence[Any]) -> None:
-        """What the fetch loop has for this partition. Dropped before it has restored: it will seek
-        to where it wants to begin."""
+        """Takes what the fetch loop has for this partition. Before it has restored that is dropped:
+        it will seek to where it wants to begin."""
         if not self._feed.is_open:
             return
         self._feed.offer([to_record(m) for m in messages])
         self._regulate()
 
     def hold(self, held: bool) -> None:
-        """Whether its stage has no room for more, whatever this partition has."""
+        """Notes whether its stage has no room for more, whatever this partition has."""
         self._held = held
         self._regulate()
 
     def _regulate(self) -> None:
-        """Fetches go on while there is room."""
+        """Lets fetches go on while there is room."""
         feed, consumer = self._feed, self._clients.consumer
         if not feed.is_open:
             return
@@ -132,7 +133,7 @@ class PartitionOwner:
                 consumer.pause(self.tp)
 
     def lose_position(self) -> None:
-        """The broker has nothing at the offset that was to be fetched."""
+        """Fails: the broker has nothing at the offset that was to be fetched."""
         if self._feed.is_open:
             self._feed.fail(PositionLost(f"{self._place}: retention passed our position"))
 
@@ -155,8 +156,9 @@ class PartitionOwner:
         return PartitionLag(self.tp.partition, records, seconds, self._stopped is not None)
 
     def _lag_records(self) -> int | None:
-        """Records fetched and not done with, and offsets not fetched yet. Of a partition that does
-        not work now: offsets beyond the last one done with, markers included."""
+        """Counts records fetched and not done with, and offsets not fetched yet. While the
+        partition does not work, it is the offsets beyond the last one done with, markers
+        included."""
         state = self._assigned_state()
         if state is None or state.highwater is None:
             return None
@@ -168,7 +170,8 @@ class PartitionOwner:
         return unfetched + len(self._feed) + len(self._in_work)
 
     def _assigned_state(self) -> Any:
-        """The consumer's: up to where it has handed records over; None if it has no position."""
+        """Returns the consumer's state, up to where it has handed records over; None without a
+        position."""
         subscription = self._clients.consumer._subscription.subscription
         assignment = subscription.assignment if subscription is not None else None
         state = assignment.state_value(self.tp) if assignment is not None else None
@@ -190,7 +193,7 @@ class PartitionOwner:
                 await self._take_in_turn(where, taking)
 
     async def _take_in_turn(self, where: str, taking: AsyncExitStack) -> None:
-        """``taking`` is closed once the partition is restored."""
+        """Fences, restores and consumes. ``taking`` is closed once the partition is restored."""
         setup, consumer = self._setup, self._clients.consumer
         partition = self.tp.partition
         started_at = time.perf_counter()
@@ -224,7 +227,7 @@ class PartitionOwner:
             closing.add_done_callback(self._clients.closing.discard)
 
     def _fail_of(self, writer: TransactionalWriter) -> Fail:
-        """What is told of an attempt once it has ended says nothing to the next one."""
+        """Makes what fails this attempt, and says nothing to the next one."""
         self._feed.begin()
         self._writer = writer
 
@@ -242,7 +245,7 @@ class PartitionOwner:
         return await self._check_retained(position, checkpoint)
 
     async def _check_retained(self, position: int, checkpoint: Checkpoint | None) -> int:
-        """The position, if everything from it on is still there to be read."""
+        """Returns the position, if everything from it on is still there to be read."""
         topic, partition, offsets = self.tp.topic, self.tp.partition, self._clients.offsets
         begin = (await beginnings(offsets, topic, [partition]))[partition]
         end = (await high_watermarks(offsets, topic, [partition]))[partition]
@@ -294,7 +297,7 @@ class PartitionOwner:
         self.checkpoint = Checkpoint(records[batch.taken - 1].offset + 1, decider.note)
 
     async def _process(self, decider: StagePartition, records: Sequence[Record]) -> Batch:
-        """An error that nobody foresaw stops this partition and no other."""
+        """Lets the partition decide. An error that nobody foresaw stops it and no other."""
         try:
             return await decider.process(records)
         except (Unavailable, StageStopped, KafkaRefused):
@@ -320,7 +323,7 @@ class PartitionOwner:
         return offsets
 
     async def _until_still_member(self) -> None:
-        """Before fencing again: asks the group whether the partition is still ours. One that was
+        """Asks the group, before fencing again, whether the partition is still ours. One that was
         paused past its session would otherwise fence its successor, for nothing."""
         while not self._feed.ended and self.checkpoint is not None:
             if await self._clients.checkpoints.write({self.tp: self.checkpoint}):

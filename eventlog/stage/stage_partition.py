@@ -13,7 +13,7 @@ from runtime.errors import KafkaUnavailable, PositionLost
 
 
 class OutputLog:
-    """What the fenced owner of a partition may rely on when it restores."""
+    """Answers what the fenced owner of a partition may rely on when it restores."""
 
     def __init__(
         self, reader: LogReader, offsets_client: Any, partition: int, checkpoint: Checkpoint | None
@@ -24,7 +24,8 @@ class OutputLog:
         self.checkpoint = checkpoint
 
     async def high_watermark(self, topic: str, partition: int | None = None) -> int:
-        """``partition``: another than its own, of a topic that is not the output."""
+        """Returns the end of the topic's partition. ``partition``: another than its own, of a topic
+        that is not the output."""
         asked = self.partition if partition is None else partition
         return (await high_watermarks(self._offsets, topic, [asked]))[asked]
 
@@ -33,8 +34,8 @@ class OutputLog:
         return begins[self.partition]
 
     async def read(self, topic: str, begin: int, end: int) -> AsyncIterator[list[Record]]:
-        """The committed records of ``[begin, end)``. Whoever can't do without what retention has
-        deleted asks for the beginning first.
+        """Yields the committed records of ``[begin, end)``. Whoever can't do without what retention
+        has deleted asks for the beginning first.
 
         Raises:
             KafkaUnavailable: as ``LogReader.read``; or retention has passed ``begin``.
@@ -48,7 +49,7 @@ class OutputLog:
                     yield batch
 
     async def last(self, topic: str) -> Record | None:
-        """The last committed record that is still there.
+        """Returns the last committed record that is still there.
 
         Raises:
             KafkaUnavailable: as ``read``.
@@ -60,8 +61,8 @@ class OutputLog:
 
 @contextmanager
 def _still_there(topic: str) -> Iterator[None]:
-    """To ask where it begins and to read from there are two questions: the next attempt finds
-    another beginning."""
+    """Makes retention an outage. To ask where a topic begins and to read from there are two
+    questions: the next attempt finds another beginning."""
     try:
         yield
     except PositionLost as error:
