@@ -22,8 +22,7 @@ from operations.organizations.verbs import ensure_organization
 from operations.partners.registration import create_partner
 from operations.running.probes import ask
 from operations.shared.installation import Installation
-from read_model.database import Database, read_model_url
-from read_model.store import ReadModel
+from read_model.opening import open_read_model
 from runtime.issuers import write_issuers
 from runtime.ports import free_port
 from runtime.settings import Settings, variable_of
@@ -89,9 +88,7 @@ class Roles:
     def with_installation(self, work: Callable[[Installation], Awaitable[T]]) -> T:
         async def run() -> T:
             settings = self.settings
-            read_model = ReadModel(
-                Database(read_model_url(settings), settings.read_model_timeout), settings.partitions
-            )
+            read_model = open_read_model(settings)
             try:
                 return await work(Installation(settings, Kafka(settings, "bench"), read_model))
             finally:

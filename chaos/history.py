@@ -5,6 +5,8 @@ from typing import Literal
 
 import msgspec
 
+from schemas.records import Place
+
 Outcome = Literal["ok", "pending", "refused", "not-recorded", "unknown"]
 """``ok``: 200; ``pending``: 202; ``refused``: 4xx; ``not-recorded``: a 503 that says so;
 ``unknown``: a 503 that can't say, or no answer."""
@@ -175,6 +177,6 @@ def check_seen(seen: Iterable[Seen], log: Mapping[tuple[str, int, int], int]) ->
         standing = log.get((record.topic, record.partition, record.offset))
         if standing != record.content:
             what = "is gone" if standing is None else "has changed"
-            place = f"{record.topic}[{record.partition}] offset {record.offset}"
+            place = Place(record.topic, record.partition, record.offset)
             broken.append(Broken("what was read stays", f"{place} {what}"))
     return broken

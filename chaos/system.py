@@ -33,8 +33,7 @@ from operations.organizations.signing import (
 from operations.organizations.verbs import ensure_organization
 from operations.partners.registration import create_partner
 from operations.shared.installation import Installation
-from read_model.database import Database, read_model_url
-from read_model.store import ReadModel
+from read_model.opening import open_read_model
 from runtime.issuers import write_issuers
 from runtime.settings import Settings
 from schemas.topics import partition_of
@@ -197,7 +196,7 @@ class System:
 
     async def _set_up(self) -> dict[str, str]:
         """Returns an API key per organisation."""
-        read_model = ReadModel(Database(read_model_url(self.settings), 5.0), PARTITIONS)
+        read_model = open_read_model(self.settings)
         try:
             await read_model.prepare()
             here = Installation(self.settings, self.kafka, read_model)

@@ -16,8 +16,9 @@ import msgspec
 from eventlog.kafka import Record
 from runtime.errors import KafkaUnavailable
 from runtime.readiness import Readiness
-from schemas.lock_events import Event, EventHeaders, decode_event
+from schemas.lock_events import Event, EventRecord, decode_event
 from schemas.parked_facts import ParkedHeaders
+from schemas.records import BadRecord
 from schemas.topics import LockTopics
 from schemas.undecodable import Undecodable
 
@@ -98,35 +99,30 @@ class RecentEvents:
         for record in records:
             try:
                 read(record)
-            except (ValueError, KafkaUnavailable) as error:
-                where = f"{topic}[{record.partition}] offset {record.offset}"
-                self._readiness.block("lock-events", f"{where} can't be read: {error}")
+            except BadRecord as error:
+                self._readiness.block("lock-events", f"a record can't be read: {error}")
         if records and topic == self._topics.lock_events:
             self._seen_to[records[-1].partition] = records[-1].offset + 1
 
     def _take_event(self, record: Record) -> None:
-        headers = EventHeaders.from_kafka(record.headers)
+        read = EventRecord.read(self._topics.lock_events, record)
+        headers = read.headers
         seen = SeenEvent(
-            record.partition,
-            record.offset,
-            headers.source_offset,
-            headers.org_id,
-            record.value or b"",
+            record.partition, record.offset, headers.source_offset, headers.org_id, read.value
         )
         self._remember(headers.event_id, seen)
         if headers.event_type != "TempKeyUsed":
-            self._take_lock(seen)
+            self._take_lock(seen, read.event())
         self._answer(headers.event_id, seen)
 
     def _take_parked(self, record: Record) -> None:
-        headers = ParkedHeaders.from_kafka(record.headers)
+        headers = ParkedHeaders.read(self._topics.parked_facts, record)
         if headers.event_id is not None:
             seen = SeenParked(record.partition, headers.source_offset, headers)
             self._answer(headers.event_id, seen)
 
-    def _take_lock(self, seen: SeenEvent) -> None:
+    def _take_lock(self, seen: SeenEvent, event: Event) -> None:
         """Remembers a change of any lock, since the read model may still hold the old state."""
-        event = seen.event()
         at = (seen.partition, seen.offset)
         view = LockView(event.aggregate_id, event.org_id, event.version, at)
         self.remember_lock(event.lock_id, view)

@@ -31,7 +31,7 @@ from eventlog.registry import Registry, registry_tail
 from eventlog.tail import Tail
 from eventlog.topic_setup import ensure_installation
 from eventlog.watch import watch_kafka
-from read_model.database import Database, read_model_url
+from read_model.opening import open_read_model
 from read_model.rows import Position
 from read_model.store import ReadModel
 from read_model.tables import LOCK_EVENTS, PARKED_FACTS
@@ -99,9 +99,7 @@ async def _open(settings: Settings) -> AsyncIterator[_Shared]:
             metrics.watch_issuer(one.issuer.issuer, one.age_s)
         kafka = Kafka(settings, "lockstream-api")
         await ensure_installation(kafka, settings)
-        read_model = ReadModel(
-            Database(read_model_url(settings), settings.read_model_timeout), settings.partitions
-        )
+        read_model = open_read_model(settings)
         await read_model.prepare()
         publisher = FactPublisher(
             kafka,

@@ -1,19 +1,20 @@
-"""One partition of one partner's fan-out."""
+"""Fans out one partition to one partner."""
 
 import re
 from collections.abc import Awaitable, Callable, Sequence
 
 from eventlog.kafka import Output, Record
-from eventlog.stage.stage_partition import Decided, OutputLog
+from eventlog.stage.stage_partition import Batch, OutputLog
 from fanout.decisions import delivers
 from runtime.errors import StreamViolation
-from schemas.lock_events import EventHeaders, decode_event
+from schemas.lock_events import EventRecord
 from schemas.partner_events import (
     PartnerPosition,
     encode_envelope,
     envelope,
     partner_headers,
 )
+from schemas.records import BadRecord, Place
 from schemas.registry import Partner, PausedAt
 from schemas.topics import LockTopics
 
@@ -23,7 +24,7 @@ Confirm = Callable[[int], Awaitable[None]]
 
 
 class FanoutPartition:
-    """Implements ``eventlog.stage_partition.StagePartition``. Its whole state is the last sequence,
+    """Implements ``eventlog.stage.stage_partition.StagePartition``. Its state is the last sequence,
     and the ``source-offset`` of the last input, which must increase."""
 
     def __init__(
@@ -39,12 +40,13 @@ class FanoutPartition:
 
     @property
     def note(self) -> str:
-        """A checkpoint is believed only if the output still ends at the sequence it names, and it
-        is of this registration: a partner's id may have been used before."""
+        """Names the last sequence and the registration. A checkpoint counts only if the output
+        still ends there; a partner's id may have been another's before."""
         return _note(self._sequence, self._partner)
 
     async def restore(self, output: OutputLog) -> int:
-        """
+        """Finds the last sequence, and goes on behind the event that has it.
+
         Raises:
             StreamViolation: the output holds what no fan-out wrote, or retention has emptied it
                 and no checkpoint says how far it had come, or the registration lacks a partition.
@@ -81,8 +83,8 @@ class FanoutPartition:
         return start
 
     async def _paused_at(self, output: OutputLog) -> PausedAt | None:
-        """Where it was paused, if nothing was written since: what retention and the expiry of
-        group offsets leave of the position."""
+        """Returns where it was paused, if nothing was written since. Retention and the expiry of
+        group offsets leave this of the position."""
         if self._partition >= len(self._partner.paused_at):
             return None
         paused = self._partner.paused_at[self._partition]
@@ -90,7 +92,7 @@ class FanoutPartition:
         return paused if paused.output_end == end else None
 
     async def paused_at(self, output: OutputLog) -> PausedAt:
-        """How far it has come, to be kept while nobody serves the partner.
+        """Returns how far it has come, to be kept while nobody serves the partner.
 
         Raises:
             StreamViolation: as ``restore``.
@@ -100,7 +102,8 @@ class FanoutPartition:
         return PausedAt(next_offset, self._sequence, await output.high_watermark(self._topic))
 
     def _restore_emptied(self, output: OutputLog, start: int) -> int:
-        """The output has held records (or markers), and none is left."""
+        """Goes by the checkpoint alone: the output has held records (or markers), and none is
+        left."""
         checkpoint = output.checkpoint
         sequence = _sequence_of(checkpoint.note) if checkpoint is not None else None
         if checkpoint is not None and sequence is not None:
@@ -117,13 +120,11 @@ class FanoutPartition:
         try:
             return PartnerPosition.from_kafka(record.headers)
         except ValueError as error:
-            raise StreamViolation(
-                f"{self._topic}[{self._partition}] offset {record.offset}: {error}"
-            ) from error
+            raise StreamViolation(f"{Place.of(self._topic, record)}: {error}") from error
 
-    async def process(self, records: Sequence[Record]) -> Decided:
-        """The partner's records that follow from these events. Values are decoded only to be
-        delivered. What stands before a record that no projector wrote is still delivered.
+    async def process(self, records: Sequence[Record]) -> Batch:
+        """Decides what the partner gets of these events. Values are decoded only to be delivered.
+        What stands before a record that no projector wrote is still delivered.
 
         Raises:
             StreamViolation: the first record is one that no projector wrote: it goes to nobody.
@@ -131,52 +132,36 @@ class FanoutPartition:
         outputs: list[Output] = []
         for taken, record in enumerate(records):
             try:
-                headers = self._check(record)
-                if delivers(headers, self._partner):
-                    outputs.append(self._deliver(record, headers))
-                # Only now: a record that goes to nobody is looked at again, and must fail alike.
-                self._last_fact_offset = headers.source_offset
-            except StreamViolation:
+                read = EventRecord.read(self._topics.lock_events, record)
+                read.check_follows(self._last_fact_offset)
+                if delivers(read.headers, self._partner):
+                    outputs.append(self._deliver(record.key, read))
+            except BadRecord as error:
                 if taken == 0:
-                    raise
-                return Decided(outputs, taken)
-        return Decided(outputs, len(records))
+                    raise StreamViolation(str(error)) from error
+                return Batch(outputs, taken)
+            # Only now: a record that goes to nobody is looked at again, and must fail alike.
+            self._last_fact_offset = read.headers.source_offset
+        return Batch(outputs, len(records))
 
-    def _check(self, record: Record) -> EventHeaders:
+    def _deliver(self, key: bytes | None, read: EventRecord) -> Output:
+        event = read.event()
         try:
-            headers = EventHeaders.from_kafka(record.headers)
-        except ValueError as error:
-            raise StreamViolation(f"{self._where(record)}: {error}") from error
-        if headers.source_offset <= self._last_fact_offset:
-            raise StreamViolation(
-                f"{self._where(record)}: its source-offset {headers.source_offset} does not follow "
-                f"{self._last_fact_offset}"
-            )
-        return headers
-
-    def _deliver(self, record: Record, headers: EventHeaders) -> Output:
-        try:
-            delivered = envelope(decode_event(record.value or b""), self._partner.id)
+            delivered = envelope(event, self._partner.id)
         except (ValueError, OverflowError) as error:
-            raise StreamViolation(f"{self._where(record)}: {error}") from error
+            raise BadRecord(read.place, error) from error
         self._sequence += 1
         return Output(
             self._topic,
-            record.key,
+            key,
             encode_envelope(delivered),
             partner_headers(
                 delivered,
-                source_offset=record.offset,
+                source_offset=read.place.offset,
                 sequence=self._sequence,
-                trace=headers.trace,
+                trace=read.headers.trace,
             ),
         )
-
-    def _where(self, record: Record) -> str:
-        return f"{self._topics.lock_events}[{self._partition}] offset {record.offset}"
-
-    async def committed(self, offsets: Sequence[int]) -> None:
-        """Nothing to do: the output is the state."""
 
 
 def _note(sequence: int, partner: Partner) -> str:

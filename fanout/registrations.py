@@ -1,4 +1,4 @@
-"""Whether a partner is still registered as it is served, beyond doubt."""
+"""Confirms that a partner is still registered as it is served."""
 
 from eventlog.registry import Registry
 from eventlog.tail import Tail
@@ -10,8 +10,8 @@ READ_S = 10.0
 
 
 class Registrations:
-    """The registry as its tail has it. A replica that slept, or whose connection hangs, may be
-    behind, and a partner's id may be another organisation's by now."""
+    """Looks into the registry as its tail has it. A replica that slept, or whose connection hangs,
+    may be behind, and a partner's id may be another organisation's by now."""
 
     def __init__(self, registry: Registry, tail: Tail, topic: str) -> None:
         self._registry = registry

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Iterator
+from functools import partial
 
 import msgspec
 
@@ -17,9 +18,10 @@ from eventlog.tail import Tail
 from eventlog.topic_setup import ensure_installation, ensure_topics
 from fanout.partition import FanoutPartition
 from fanout.registrations import Registrations
+from runtime.backoff import Backoff
 from runtime.errors import KafkaRefused, StageStopped, Unavailable
 from runtime.health import serve_health
-from runtime.process import first_of, stand_back
+from runtime.process import first_of, run_beside, stand_back
 from runtime.readiness import Readiness
 from runtime.settings import Settings
 from runtime.tracing import Tracing, tracing_of
@@ -33,7 +35,7 @@ LONGEST_PAUSE_S = 10.0
 STOP_S = 30.0
 """How long a stage may take to stop by itself."""
 REST_TIMES = 2.0
-"""Commands go first: what a partner's transactions cost is missing to them."""
+"""Commands go first: CPU spent on a partner's transactions is CPU that they do not get."""
 
 
 class _Running(msgspec.Struct):
@@ -44,8 +46,8 @@ class _Running(msgspec.Struct):
 
 
 class Fanout:
-    """Starts and stops partners' stages as the registry changes. Partners share nothing but the
-    process: one that fails is tried again by itself, and delays nobody."""
+    """Starts and stops partners' stages as the registry changes. Partners share only the process:
+    one that fails is tried again by itself, and delays nobody."""
 
     def __init__(
         self,
@@ -84,7 +86,7 @@ class Fanout:
             self._look.set()
 
     async def _follow(self, stages: asyncio.TaskGroup) -> None:
-        """A partner's stage begins when the one before it has ended. They end side by side, and
+        """Starts a partner's stage when the one before it has ended. They end side by side, and
         meanwhile the other partners' changes are followed."""
         while True:
             await self._look.wait()
@@ -112,7 +114,8 @@ class Fanout:
             self._look.set()
 
     async def _see_it_end(self, running: _Running) -> None:
-        """What is abandoned does no harm: the next owner of its partitions fences it."""
+        """Waits for a stage to end, or abandons it. That does no harm: the next owner of its
+        partitions fences it."""
         assert running.task is not None
         await asyncio.wait((running.task,), timeout=STOP_S)
         if not running.task.done():
@@ -121,7 +124,7 @@ class Fanout:
 
     async def _keep_running(self, running: _Running) -> None:
         label = f"partner {running.partner.id}"
-        pause = FIRST_PAUSE_S
+        backoff = Backoff(FIRST_PAUSE_S, LONGEST_PAUSE_S)
         while not running.stop.is_set():
             running.stage = self._make_stage(running.partner)
             try:
@@ -144,11 +147,10 @@ class Fanout:
                     raise
                 self._readiness.block(label, str(ours))
             else:
-                pause = FIRST_PAUSE_S
+                backoff.reset()
                 continue
             self.metrics.of("fanout", running.partner.id).restarted()
-            await first_of(running.stop, timeout_s=pause)
-            pause = min(LONGEST_PAUSE_S, pause * 2)
+            await first_of(running.stop, timeout_s=backoff.next())
         self._readiness.clear(label)
 
     def _make_stage(self, partner: Partner) -> Stage:
@@ -180,7 +182,7 @@ class Fanout:
                 yield StageSnapshot("fanout", partner_id, running.stage.lag())
 
     def status(self) -> dict[str, object]:
-        """Per partner: its partitions' positions and lag."""
+        """Returns each partner's partitions with their positions and lag."""
         return {
             partner_id: running.stage.status() if running.stage is not None else {}
             for partner_id, running in sorted(self._running.items())
@@ -205,34 +207,21 @@ async def _run(settings: Settings, stop: asyncio.Event, tracing: Tracing) -> Non
     registry = Registry()
     tail = registry_tail(kafka, settings.topics.registry, registry)
     fanout = Fanout(kafka, settings, registry, tail, readiness, tracing)
-    ended = asyncio.Event()
 
-    async def work() -> None:
-        await fanout.run(stop)
-        standing_back.cancel()
-        ended.set()
-
-    async def let_commands_go_first() -> None:
+    async def let_commands_go_first(ended: asyncio.Event) -> None:
         # Not before: while it starts, it is what partners wait for.
-        await tail.caught_up.wait()
-        stand_back(settings.fanout_niceness)
+        await first_of(tail.caught_up, ended)
+        if not ended.is_set():
+            stand_back(settings.fanout_niceness)
 
-    def details() -> dict[str, object]:
-        return {"partners": fanout.status()}
-
-    async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(tail.run(ended))
-        tasks.create_task(
-            serve_health(
-                settings.health_host,
-                settings.fanout_health_port,
-                readiness,
-                details,
-                fanout.metrics,
-                ended,
-                "LOCKSTREAM_FANOUT_HEALTH_PORT",
-            )
-        )
-        tasks.create_task(work())
-        standing_back = tasks.create_task(let_commands_go_first())
-        log.info("fanout started")
+    serve_pages = partial(
+        serve_health,
+        settings.health_host,
+        settings.fanout_health_port,
+        readiness,
+        lambda: {"partners": fanout.status()},
+        fanout.metrics,
+        port_variable="LOCKSTREAM_FANOUT_HEALTH_PORT",
+    )
+    log.info("fanout started")
+    await run_beside(partial(fanout.run, stop), tail.run, serve_pages, let_commands_go_first)

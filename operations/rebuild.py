@@ -16,9 +16,9 @@ from operations.shared.installation import (
     require_place,
     run_verb,
 )
-from projector.own_output import read_parked, read_stretch
 from read_model.fold import Stretch
-from read_model.store import ReadModelMoved
+from read_model.folding import ReadModelMoved
+from read_model.stretches import read_parked, read_stretch
 from runtime.errors import PositionLost, Unavailable
 from runtime.process import prefetched
 
@@ -63,11 +63,11 @@ async def rebuild_read_model(here: Installation) -> Rebuilt:
         Unavailable: Kafka or the database can't be reached, or another rebuild has begun.
         StreamViolation: the log holds what no projector wrote.
     """
-    topics, numbers = here.settings.topics, list(range(here.settings.partitions))
+    topics = here.settings.topics
     # Before anything is thrown away: from a log that can't be read nothing can be filled. Parked
     # facts after events: what was parked beside the last of the events must not be missing.
-    ends = await stable_ends(here.kafka, topics.lock_events, numbers)
-    parked_ends = await stable_ends(here.kafka, topics.parked_facts, numbers)
+    ends = await stable_ends(here.kafka, topics.lock_events, topics.numbers)
+    parked_ends = await stable_ends(here.kafka, topics.parked_facts, topics.numbers)
     generation = await here.read_model.reset()
     try:
         parked = await _refold_parked(here, parked_ends, generation)

@@ -1,4 +1,4 @@
-"""What becomes of a fact. Pure: ``(lock state, fact) → event | duplicate | parked``."""
+"""Decides what becomes of a fact. Pure: ``(lock state, fact) → event | duplicate | parked``."""
 
 from uuid import UUID
 
@@ -43,9 +43,9 @@ def decide(
     seen: bool,
     recorded_at: str,
 ) -> Decision:
-    """``uuid_owner``: the lock that has the UUID that a creation names; ``used_before``: how often
-    the fact's temp key has been used on this lock so far; ``seen``: whether the log holds an event
-    with the fact's id."""
+    """Decides what becomes of ``fact``. ``uuid_owner``: the lock that has the UUID that a creation
+    names; ``used_before``: how often the fact's temp key was used on this lock so far; ``seen``:
+    whether the log holds an event with the fact's id."""
     if seen:
         return Duplicate()
     match fact:
@@ -108,7 +108,7 @@ def decide(
 
 
 def canonical_time(text: str) -> str:
-    """UTC with milliseconds, whatever offset and precision the fact was written with."""
+    """Writes a time as UTC with milliseconds, whatever offset and precision it came with."""
     if len(text) == 24 and text.endswith("Z"):
         return text
     return write_time(read_time(text))

@@ -1,6 +1,5 @@
-"""Folds what the partitions have committed into the read model: one database transaction for what
-several partitions have piled up. Behind the answers to commands, not in their way.
-"""
+"""Folds what the partitions have committed into the read model, one database transaction for
+several partitions. Answers to commands do not wait for the fold."""
 
 import asyncio
 import logging
@@ -12,7 +11,8 @@ import msgspec
 
 from projector.metrics import ProjectorMetrics
 from read_model.fold import Stretch
-from read_model.store import ReadModel, ReadModelMoved
+from read_model.folding import ReadModelMoved
+from read_model.store import ReadModel
 from runtime.errors import LockstreamError, ReadModelUnavailable, StreamViolation
 from runtime.process import first_of
 from runtime.readiness import Readiness
@@ -32,18 +32,20 @@ WATCH_EVERY_S = 2.0
 OBSTACLE = "read model"
 
 
-class Owner(Protocol):
-    """The partition that a stretch comes from."""
+class Submitter(Protocol):
+    """Hands the stretches of one partition over, and is told what became of them."""
 
     def folded(self, batch: int, stretch: Stretch) -> None:
         """The read model holds everything up to this batch, whose stretch this was."""
 
     def fold_failed(self, error: LockstreamError) -> None:
-        """Its stretch can't be folded in; nothing of it after this one will be either."""
+        """A stretch can't be folded in, nor will any later one of this submitter be."""
 
 
-class Pending(msgspec.Struct, frozen=True):
-    owner: Owner
+class Unfolded(msgspec.Struct, frozen=True):
+    """Was committed and waits to be folded in. ``batch``: its submitter's number for it."""
+
+    submitter: Submitter
     batch: int
     stretch: Stretch
 
@@ -57,9 +59,9 @@ class Pending(msgspec.Struct, frozen=True):
 
 
 class Watched(msgspec.Struct, frozen=True):
-    """What the model held of a partition when it was last looked at or folded into."""
+    """Says what the model held of a partition when it was last looked at or folded into."""
 
-    owner: Owner
+    submitter: Submitter
     generation: int
     next_offset: int
 
@@ -71,7 +73,7 @@ class FoldQueue:
         self._read_model = read_model
         self._readiness = readiness
         self._metrics = metrics
-        self._pending: list[Pending] = []
+        self._pending: list[Unfolded] = []
         self._size = 0
         self._bytes = 0
         self._changed = asyncio.Event()
@@ -83,11 +85,11 @@ class FoldQueue:
 
     @property
     def size(self) -> int:
-        """Events and parked facts committed and not yet folded in."""
+        """Counts the events and parked facts that are committed and not yet folded in."""
         return self._size
 
-    async def submit(self, pending: Pending) -> None:
-        """Waits while the queue is full."""
+    async def submit(self, pending: Unfolded) -> None:
+        """Queues a stretch. Waits while the queue is full."""
         await self._room.wait()
         self._pending.append(pending)
         self._size += pending.size
@@ -99,12 +101,12 @@ class FoldQueue:
         self._changed.set()
 
     def drop(self, partition: int) -> None:
-        """Forgets what waits of this partition: its new owner reads it again from the log."""
+        """Forgets what waits of this partition: whoever takes it reads it again from the log."""
         self._watched.pop(partition, None)
         dropped = [p for p in self._pending if p.stretch.partition == partition]
         self._remove(dropped)
 
-    def _remove(self, gone: Sequence[Pending]) -> None:
+    def _remove(self, gone: Sequence[Unfolded]) -> None:
         numbers = {id(pending) for pending in gone}
         self._bytes -= sum(p.bytes for p in self._pending if id(p) in numbers)
         self._pending = [p for p in self._pending if id(p) not in numbers]
@@ -114,13 +116,14 @@ class FoldQueue:
         if self._size < PENDING_EVENTS // 2 and self._bytes < PENDING_BYTES // 2:
             self._room.set()
 
-    def watch(self, partition: int, owner: Owner, generation: int, folded_to: int) -> None:
-        """From now on the owner is told if the model no longer holds what it held up to here, or
-        is of another generation: emptied and filled again, however quickly."""
-        self._watched[partition] = Watched(owner, generation, folded_to)
+    def watch(self, partition: int, submitter: Submitter, generation: int, folded_to: int) -> None:
+        """Tells the submitter, from now on, if the model no longer holds what it held up to here,
+        or is of another generation: emptied and filled again, however quickly."""
+        self._watched[partition] = Watched(submitter, generation, folded_to)
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Folds until ``stop`` is set and the queue is empty, or the read model is away then."""
+        """Folds until ``stop`` is set and the queue is empty, or until the read model is away after
+        that."""
         while not (stop.is_set() and not self._pending):
             if not self._pending:
                 self._changed.clear()
@@ -134,7 +137,7 @@ class FoldQueue:
                 return
 
     async def _fold_next(self) -> bool:
-        """Folds the oldest of what is pending; False if the read model is away."""
+        """Folds the oldest of what is pending; returns False if the read model is away."""
         taken = self._oldest()
         try:
             await self._apply_or_blame(taken)
@@ -146,14 +149,14 @@ class FoldQueue:
         self._remove(taken)
         return True
 
-    async def _apply_or_blame(self, taken: list[Pending]) -> None:
+    async def _apply_or_blame(self, taken: list[Unfolded]) -> None:
         try:
             await self._apply(taken)
         except (ReadModelMoved, StreamViolation):
             await self._apply_one_by_one(taken)
 
-    def _oldest(self) -> list[Pending]:
-        taken: list[Pending] = []
+    def _oldest(self) -> list[Unfolded]:
+        taken: list[Unfolded] = []
         size = 0
         for pending in self._pending:
             if taken and size + pending.size > TRANSACTION_EVENTS:
@@ -162,8 +165,8 @@ class FoldQueue:
             size += pending.size
         return taken
 
-    async def _apply_one_by_one(self, taken: list[Pending]) -> None:
-        """Finds whose fault it is: that partition is told, the others go on."""
+    async def _apply_one_by_one(self, taken: list[Unfolded]) -> None:
+        """Finds the partition whose stretch can't be folded in and tells it; the others go on."""
         failed: set[int] = set()
         for pending in taken:
             if pending.stretch.partition in failed:
@@ -172,10 +175,10 @@ class FoldQueue:
                 await self._apply([pending])
             except (ReadModelMoved, StreamViolation) as error:
                 failed.add(pending.stretch.partition)
-                self._forget(pending.stretch.partition, pending.owner)
-                pending.owner.fold_failed(error)
+                self._forget(pending.stretch.partition, pending.submitter)
+                pending.submitter.fold_failed(error)
 
-    async def _apply(self, taken: list[Pending]) -> None:
+    async def _apply(self, taken: list[Unfolded]) -> None:
         with_events = [p.stretch for p in taken if p.stretch.events]
         with_parked = [p.stretch for p in taken if p.stretch.parked]
         with self._metrics.fold.time():
@@ -185,21 +188,21 @@ class FoldQueue:
             if with_events:
                 await self._read_model.apply(with_events)
         for pending in taken:
-            pending.owner.folded(pending.batch, pending.stretch)
+            pending.submitter.folded(pending.batch, pending.stretch)
             if pending.stretch.events:
                 self._advance(pending)
 
-    def _advance(self, folded: Pending) -> None:
-        """An owner of before, whose fold ends late, says nothing of what is watched now."""
+    def _advance(self, folded: Unfolded) -> None:
+        """Moves what is watched, unless another submitter has taken the partition meanwhile."""
         watched = self._watched.get(folded.stretch.partition)
-        if watched is not None and watched.owner is folded.owner:
+        if watched is not None and watched.submitter is folded.submitter:
             self._watched[folded.stretch.partition] = msgspec.structs.replace(
                 watched, next_offset=max(watched.next_offset, folded.stretch.end)
             )
 
-    def _forget(self, partition: int, owner: Owner) -> None:
+    def _forget(self, partition: int, submitter: Submitter) -> None:
         watched = self._watched.get(partition)
-        if watched is not None and watched.owner is owner:
+        if watched is not None and watched.submitter is submitter:
             del self._watched[partition]
 
     async def _watch(self) -> None:
@@ -215,8 +218,8 @@ class FoldQueue:
             at = progress.events.get(partition)
             same = progress.generation == watched.generation
             if not same or at is None or at.next_offset < watched.next_offset:
-                self._forget(partition, watched.owner)
-                watched.owner.fold_failed(
+                self._forget(partition, watched.submitter)
+                watched.submitter.fold_failed(
                     ReadModelMoved(
                         f"the read model of partition {partition} was emptied or replaced"
                     )

@@ -1,4 +1,4 @@
-"""What the projector remembers of one partition: a bounded cache over the read model.
+"""Keeps what the projector remembers of one partition: a bounded cache over the read model.
 
 An entry may be forgotten only once the read model holds it. Event ids need no look-up in the
 common case: a UUIDv7 made after every id that was forgotten can't be one of them, whatever the
@@ -13,10 +13,10 @@ from uuid import UUID
 import msgspec
 
 from projector.decisions import LockState
-from read_model.fold import id_time_ms
 from read_model.rows import Known
 from schemas.lock_events import Event, LockCreatedEvent, TempKeyUsedEvent
 from schemas.lock_facts import Fact, LockCreated, TempKeyUsed
+from schemas.primitives import id_time_ms
 
 LOCKS_KEPT = 10_000
 TEMP_KEYS_KEPT = 10_000
@@ -26,8 +26,8 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 
-class Lookups(msgspec.Struct, frozen=True):
-    """What has to be asked of the read model before a batch can be decided."""
+class FactLookups(msgspec.Struct, frozen=True):
+    """Names what has to be asked of the read model before a batch can be decided."""
 
     locks: list[int]
     temp_keys: list[tuple[int, str]]
@@ -39,7 +39,7 @@ class Lookups(msgspec.Struct, frozen=True):
 
 
 class RecentlyUsed(Generic[K, V]):
-    """Values in order of last use, each with the batch that last changed it."""
+    """Keeps values in order of last use, each with the batch that last changed it."""
 
     def __init__(self, kept: int) -> None:
         self._kept = kept
@@ -79,8 +79,8 @@ class RecentlyUsed(Generic[K, V]):
 
 
 class LockStates:
-    """One partition's locks, temp keys and event ids. ``newest_forgotten_ms``: the largest time
-    inside a UUIDv7 event id that the read model holds and this cache doesn't."""
+    """Remembers one partition's locks, temp keys and event ids. ``newest_forgotten_ms``: the
+    largest time inside a UUIDv7 event id that the read model holds and this cache doesn't."""
 
     def __init__(self, newest_forgotten_ms: int) -> None:
         self._locks: RecentlyUsed[int, LockState | None] = RecentlyUsed(LOCKS_KEPT)
@@ -92,12 +92,12 @@ class LockStates:
         self._folded_batch = 0
 
     def begin_batch(self) -> int:
-        """A number for the changes that follow, to be given to ``folded``."""
+        """Returns a number for the changes that follow, to be given to ``folded``."""
         self._batch += 1
         return self._batch
 
-    def lookups(self, facts: Sequence[Fact]) -> Lookups:
-        """What these facts need that isn't remembered."""
+    def lookups(self, facts: Sequence[Fact]) -> FactLookups:
+        """Returns what these facts need and nothing here remembers."""
         locks: dict[int, None] = {}
         temp_keys: dict[tuple[int, str], None] = {}
         event_ids: list[UUID] = []
@@ -114,22 +114,22 @@ class LockStates:
                 lock_uuids[fact.data.lock_uuid] = None
             if fact.event_id not in self._ids and self._may_be_forgotten(fact.event_id):
                 event_ids.append(fact.event_id)
-        return Lookups(list(locks), list(temp_keys), event_ids, list(lock_uuids))
+        return FactLookups(list(locks), list(temp_keys), event_ids, list(lock_uuids))
 
     def _may_be_forgotten(self, event_id: UUID) -> bool:
         return event_id.version != 7 or id_time_ms(event_id) <= self._newest_forgotten_ms
 
-    def unknown_locks(self, lock_ids: Iterable[int]) -> Lookups:
-        """Those of the locks that aren't remembered."""
-        return Lookups([n for n in dict.fromkeys(lock_ids) if n not in self._locks], [], [], [])
+    def unknown_locks(self, lock_ids: Iterable[int]) -> FactLookups:
+        """Returns those of the locks that aren't remembered."""
+        return FactLookups([n for n in dict.fromkeys(lock_ids) if n not in self._locks], [], [], [])
 
-    def learn(self, asked: Lookups, known: Known) -> None:
+    def learn(self, lookups: FactLookups, known: Known) -> None:
         """Takes in the read model's answer. What is remembered already is newer, and stays."""
-        for lock_id in asked.locks:
+        for lock_id in lookups.locks:
             row = known.locks.get(lock_id)
             state = None if row is None else LockState(row.lock_uuid, row.org_id, row.version)
             self._locks.put(lock_id, state, 0)
-        for use in asked.temp_keys:
+        for use in lookups.temp_keys:
             self._used.put(use, known.used_counts.get(use, 0), 0)
         for event_id in known.event_ids:
             self._ids.put(event_id, None, 0)
@@ -141,7 +141,7 @@ class LockStates:
         return self._locks.get(lock_id)
 
     def uuid_owner(self, lock_uuid: UUID) -> int | None:
-        """The lock that has this UUID, as far as it is remembered."""
+        """Returns the lock that has this UUID, as far as it is remembered."""
         return self._uuids.get(lock_uuid)
 
     def used(self, lock_id: int, temp_key_uuid: str) -> int:
@@ -151,7 +151,7 @@ class LockStates:
         return event_id in self._ids
 
     def record(self, event: Event) -> None:
-        """The state after ``event``."""
+        """Remembers the state after ``event``."""
         state = LockState(event.aggregate_id, event.org_id, event.version)
         self._locks.put(event.lock_id, state, self._batch)
         self._ids.put(event.event_id, None, self._batch)
@@ -162,7 +162,8 @@ class LockStates:
             self._used.put(use, event.data.used_count, self._batch)
 
     def folded(self, batch: int) -> None:
-        """The read model holds all changes up to ``batch``: they may be forgotten, later."""
+        """Notes that the read model holds all changes up to ``batch``: they may be forgotten,
+        later."""
         self._folded_batch = max(self._folded_batch, batch)
 
     def forget(self) -> None:

@@ -1,4 +1,4 @@
-"""Which lock has which UUID, across the partitions of a process."""
+"""Knows which lock has which UUID, across the partitions of a process."""
 
 from uuid import UUID
 
@@ -6,14 +6,14 @@ from projector.lock_states import LockStates
 
 
 class LockUuids:
-    """Knows what other partitions here have decided and the read model may not hold yet. Bounded by
-    what each of them remembers; a partition that restores begins anew."""
+    """Knows what other partitions here have decided and the read model may not hold yet. Each of
+    them bounds it by what it remembers, and begins with nothing when it restores."""
 
     def __init__(self) -> None:
         self._states: dict[int, LockStates] = {}
 
     def follow(self, partition: int, states: LockStates) -> None:
-        """From now on this is what the partition remembers."""
+        """Takes ``states`` for what the partition remembers from now on."""
         self._states[partition] = states
 
     def owner(self, lock_uuid: UUID) -> int | None:

@@ -1,4 +1,4 @@
-"""What the projector counts and times, beyond what every stage does."""
+"""Counts and times what the projector does, beyond what every stage does."""
 
 from collections import Counter as Tally
 from collections.abc import Callable, Iterable
@@ -10,9 +10,12 @@ from runtime.metrics import SECONDS
 from runtime.readiness import Readiness
 from schemas.parked_facts import Reason
 
+UNREAD = "undecodable"
+"""Stands for the type of a fact that can't be read."""
 
-class Decisions:
-    """What one batch came to: how many facts of a type had which fate."""
+
+class DecisionCounts:
+    """Counts how many facts of each type in one batch had which fate."""
 
     def __init__(self) -> None:
         self._counts: Tally[tuple[str, str, str]] = Tally()
@@ -23,9 +26,8 @@ class Decisions:
     def duplicate(self, fact_type: str) -> None:
         self._counts[fact_type, "duplicate", ""] += 1
 
-    def parked(self, fact_type: str | None, reason: Reason) -> None:
-        """``fact_type``: None if the fact can't be read."""
-        self._counts[fact_type or "undecodable", "parked", reason] += 1
+    def parked(self, fact_type: str, reason: Reason) -> None:
+        self._counts[fact_type, "parked", reason] += 1
 
     def items(self) -> Iterable[tuple[tuple[str, str, str], int]]:
         return self._counts.items()
@@ -58,9 +60,9 @@ class ProjectorMetrics(StageMetrics):
             registry=self.registry,
         )
 
-    def committed(self, decisions: Decisions) -> None:
-        """Once a batch, when it stands in the log."""
-        for (fact_type, decision, reason), count in decisions.items():
+    def committed(self, counts: DecisionCounts) -> None:
+        """Counts a batch that stands in the log."""
+        for (fact_type, decision, reason), count in counts.items():
             self._facts.labels(fact_type).inc(count)
             self._decisions.labels(decision, reason).inc(count)
             if decision == "recorded":

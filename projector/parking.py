@@ -1,4 +1,4 @@
-"""The parked record of a fact: the fact as it came, as far as it fits. Pure."""
+"""Makes the parked record of a fact: the fact as it came, as far as it fits. Pure."""
 
 import msgspec
 
@@ -14,9 +14,10 @@ HEADER_BYTES = 10
 
 
 def parked_record(topic: str, fact: Record, parked: ParkedHeaders) -> Output:
-    """With the fact's own key, value and headers. It may be larger than Kafka takes: its batch was
-    compressed, or its header keys are longer when escaped. Then its headers are left out first,
-    then its value and key too, and ``detail`` says so: in ``lock-facts`` it stands whole.
+    """Makes a record with the fact's own key, value and headers, and ours. That may be larger than
+    Kafka takes: the fact's batch was compressed, or its header keys are longer when escaped. Then
+    the fact's headers are left out first, then its value and key too, and ``detail`` says so: in
+    ``lock-facts`` the fact stands whole.
     """
     own = parked.to_kafka()
     whole = fact.headers + own
@@ -35,6 +36,6 @@ def _explained(parked: ParkedHeaders, what: str) -> ParkedHeaders:
 
 
 def _size(key: bytes | None, value: bytes | None, headers: Headers) -> int:
-    """At least what Kafka counts of a batch that holds this record alone."""
+    """Returns at least what Kafka counts of a batch that holds this record alone, in bytes."""
     texts = sum(len(n.encode()) + len(v or b"") + HEADER_BYTES for n, v in headers)
     return len(key or b"") + len(value or b"") + texts + BATCH_BYTES

@@ -6,81 +6,87 @@ from datetime import UTC, datetime
 import msgspec
 
 from eventlog.kafka import Output, Record
-from eventlog.stage.stage_partition import Decided, Fail, OutputLog
+from eventlog.stage.stage_partition import Batch, Fail, OutputLog
 from projector.decisions import Decision, Duplicate, Parked, decide
-from projector.fold_queue import FoldQueue, Pending
-from projector.lock_states import LockStates
+from projector.fold_queue import FoldQueue
 from projector.lock_uuids import LockUuids
-from projector.metrics import Decisions, ProjectorMetrics
-from projector.own_output import read_parked, read_stretch
+from projector.metrics import UNREAD, DecisionCounts, ProjectorMetrics
 from projector.parking import parked_record
+from projector.partition_model import PartitionModel
 from read_model.fold import CommittedEvent, ParkedFact, Stretch
-from read_model.rows import Known, Position
-from read_model.store import ReadModel, ReadModelMoved
-from runtime.errors import LockstreamError, PositionLost, StreamViolation
-from schemas.lock_events import (
-    Event,
-    EventHeaders,
-    encode_event,
-    event_type,
-)
-from schemas.lock_facts import (
-    Fact,
-    LockCreated,
-    TempKeyUsed,
-    decode_fact,
-    fact_type,
-)
+from read_model.rows import Position
+from read_model.store import ReadModel
+from read_model.stretches import read_parked, read_stretch
+from runtime.errors import PositionLost, StreamViolation
+from schemas.lock_events import Event, EventHeaders, encode_event, event_type
+from schemas.lock_facts import Fact, LockCreated, TempKeyUsed, decode_fact, fact_type
 from schemas.parked_facts import ParkedHeaders
 from schemas.primitives import printable, write_time
-from schemas.topics import LockTopics, lock_key, partition_of
+from schemas.records import Place
+from schemas.topics import LockTopics, lock_key
 from schemas.trace_context import TraceContext
 from schemas.undecodable import Undecodable
 
 
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Projector(msgspec.Struct, frozen=True):
+    """Holds what the partitions of one process share."""
+
+    topics: LockTopics
+    read_model: ReadModel
+    fold_queue: FoldQueue
+    lock_uuids: LockUuids
+    metrics: ProjectorMetrics
+    now: Callable[[], datetime] = _now
+
+    def make_partition(self, partition: int, fail: Fail) -> "ProjectorPartition":
+        return ProjectorPartition(self, partition, fail)
+
+
+class ProjectorBatch(Batch, frozen=True):
+    """Hands its events and parked facts to the fold once they are committed. ``number``: under
+    which ``model`` remembers it; ``written``: what the outputs say, in their order, without their
+    offsets."""
+
+    number: int
+    written: Sequence[CommittedEvent | ParkedHeaders]
+    counts: DecisionCounts
+    metrics: ProjectorMetrics
+    model: PartitionModel
+
+    async def committed(self, offsets: Sequence[int]) -> None:
+        """Hands what was committed to the fold. Waits while the fold is too far behind."""
+        self.metrics.committed(self.counts)
+        events: list[CommittedEvent] = []
+        parked: list[ParkedFact] = []
+        for written, offset in zip(self.written, offsets, strict=True):
+            if isinstance(written, ParkedHeaders):
+                parked.append(ParkedFact(offset, written))
+            else:
+                events.append(msgspec.structs.replace(written, offset=offset))
+        await self.model.submit(self.number, events, parked)
+
+
 class ProjectorPartition:
-    """Implements ``eventlog.stage_partition.StagePartition``."""
+    """Implements ``eventlog.stage.stage_partition.StagePartition``."""
 
-    def __init__(
-        self,
-        topics: LockTopics,
-        partitions: int,
-        partition: int,
-        read_model: ReadModel,
-        fold_queue: FoldQueue,
-        lock_uuids: LockUuids,
-        fail: Fail,
-        metrics: ProjectorMetrics,
-        now: Callable[[], datetime] = lambda: datetime.now(UTC),
-    ) -> None:
-        self._topics = topics
-        self._partitions = partitions
+    note = ""
+
+    def __init__(self, projector: Projector, partition: int, fail: Fail) -> None:
+        self._projector = projector
+        self._topics = projector.topics
         self._partition = partition
-        self._read_model = read_model
-        self._fold_queue = fold_queue
-        self._lock_uuids = lock_uuids
-        self._fail = fail
-        self._metrics = metrics
-        self._now = now
-        self._states = LockStates(-1)
-        self._batch = 0
-        self._next_event_offset = 0
-        self._next_parked_offset = 0
-        self._generation = 0
-        self._folded_to = 0
-        self._written: list[CommittedEvent | ParkedHeaders] = []
-        self._decisions = Decisions()
-
-    @property
-    def note(self) -> str:
-        return ""
+        self._model = PartitionModel(partition, projector.read_model, projector.fold_queue, fail)
 
     # -- restore -------------------------------------------------------------------------------
 
     async def restore(self, output: OutputLog) -> int:
         """Goes on where the output has come to. What the read model does not hold yet is remembered
-        and handed to the fold: nothing here waits for a database that can be read, but not written
-        (another replica may have been paused inside its transaction).
+        and handed to the fold. Nothing here waits for a database that can be read but not written:
+        another replica may have been paused inside its transaction.
 
         Raises:
             StreamViolation: the output holds what no projector wrote, or the read model is ahead
@@ -89,23 +95,36 @@ class ProjectorPartition:
             KafkaUnavailable: retention went on meanwhile.
             ReadModelUnavailable: the read model can't be read.
         """
-        self._fold_queue.drop(self._partition)
-        progress = await self._read_model.progress()
-        self._generation = progress.generation
-        events_at = progress.events.get(self._partition, Position())
-        parked_at = progress.parked.get(self._partition, Position())
-        self._states = LockStates(events_at.newest_id_ms)
-        self._lock_uuids.follow(self._partition, self._states)
-        self._folded_to = events_at.next_offset
+        progress = await self._model.begin()
+        self._projector.lock_uuids.follow(self._partition, self._model.states)
         # Parked facts first, here as everywhere: what the model's position among the events says
         # to be done with is then there to be found, whichever it became.
-        parked_source = await self._restore_parked(output, parked_at)
-        events_source = await self._restore_events(output, events_at)
-        self._fold_queue.watch(self._partition, self, self._generation, self._folded_to)
+        parked_source = await self._restore_parked(
+            output, progress.parked.get(self._partition, Position())
+        )
+        events_source = await self._restore_events(
+            output, progress.events.get(self._partition, Position())
+        )
+        self._model.watch()
         return max(events_source, parked_source) + 1
 
+    async def _restore_parked(self, output: OutputLog, at: Position) -> int:
+        """Returns the largest ``source-offset`` in ``lock-facts.parked``."""
+        topic = self._topics.parked_facts
+        end = await output.high_watermark(topic)
+        begin = max(at.next_offset, await output.beginning(topic))
+        source = at.source_offset
+        async for records in output.read(topic, begin, end):
+            parked = [read_parked(topic, record) for record in records]
+            source = parked[-1].headers.source_offset
+            stretch = Stretch(self._partition, begin, records[-1].offset + 1, parked=parked)
+            await self._model.submit_stretch(self._model.states.begin_batch(), stretch)
+            begin = stretch.end
+        self._model.next_parked_offset = begin
+        return source
+
     async def _restore_events(self, output: OutputLog, at: Position) -> int:
-        """The largest ``source-offset`` in ``lock-events``."""
+        """Returns the largest ``source-offset`` in ``lock-events``."""
         topic, partition = self._topics.lock_events, self._partition
         end = await output.high_watermark(topic)
         if at.next_offset > end:
@@ -119,111 +138,67 @@ class ProjectorPartition:
                 f"{topic}[{partition}] begins at {begin}, but the read model has folded it only up "
                 f"to {at.next_offset}: the events between are gone"
             )
-        self._next_event_offset, source = at.next_offset, at.source_offset
-        async for records in output.read(topic, at.next_offset, end):
-            stretch, source = read_stretch(topic, records, self._next_event_offset, source)
+        begin, source = at.next_offset, at.source_offset
+        async for records in output.read(topic, begin, end):
+            stretch, source = read_stretch(topic, records, begin, source)
             await self._remember(stretch)
+            begin = stretch.end
         return source
 
     async def _remember(self, stretch: Stretch) -> None:
         """Takes events in that the read model need not hold yet."""
-        self._states.forget()
-        unknown = self._states.unknown_locks(record.event.lock_id for record in stretch.events)
-        if unknown.locks:
-            folded_to = self._folded_to
-            known = await self._read_model.known(self._partition, unknown.locks, (), (), ())
-            self._check_generation(known)
-            if not folded_to <= known.position.next_offset <= stretch.begin:
-                raise ReadModelMoved(
-                    f"the read model of partition {self._partition} is at "
-                    f"{known.position.next_offset}, not between {folded_to} and {stretch.begin}: "
-                    "another replica still folds it, or it is being rebuilt"
-                )
-            self._states.learn(unknown, known)
-        batch = self._states.begin_batch()
+        states = self._model.states
+        states.forget()
+        await self._model.learn_before(stretch)
+        batch = states.begin_batch()
         for record in stretch.events:
             self._check_version(record)
-            self._states.record(record.event)
-        self._next_event_offset = stretch.end
-        await self._submit(batch, stretch)
-
-    async def _submit(self, batch: int, stretch: Stretch) -> None:
-        follows = msgspec.structs.replace(stretch, generation=self._generation)
-        await self._fold_queue.submit(Pending(self, batch, follows))
-
-    def _check_generation(self, known: Known) -> None:
-        if known.generation != self._generation:
-            raise ReadModelMoved(
-                f"the read model of partition {self._partition} was emptied or replaced"
-            )
+            states.record(record.event)
+        await self._model.submit_stretch(batch, stretch)
 
     def _check_version(self, record: CommittedEvent) -> None:
         event = record.event
-        lock = self._states.lock(event.lock_id)
+        lock = self._model.states.lock(event.lock_id)
         before = 0 if lock is None else lock.version
         if event.version != before + 1:
+            place = Place(self._topics.lock_events, self._partition, record.offset)
             raise StreamViolation(
-                f"{self._topics.lock_events}[{self._partition}] offset {record.offset}: lock "
-                f"{event.lock_id} is at version {before}, and the next event says {event.version}"
+                f"{place}: lock {event.lock_id} is at version {before}, and the next event says "
+                f"{event.version}"
             )
-
-    async def _restore_parked(self, output: OutputLog, at: Position) -> int:
-        """The largest ``source-offset`` in ``lock-facts.parked``."""
-        topic, partition = self._topics.parked_facts, self._partition
-        end = await output.high_watermark(topic)
-        begin = max(at.next_offset, await output.beginning(topic))
-        source = at.source_offset
-        async for records in output.read(topic, begin, end):
-            parked = [read_parked(topic, record) for record in records]
-            source = parked[-1].headers.source_offset
-            stretch = Stretch(partition, begin, records[-1].offset + 1, parked=parked)
-            await self._submit(self._states.begin_batch(), stretch)
-            begin = stretch.end
-        self._next_parked_offset = begin
-        return source
 
     # -- process -------------------------------------------------------------------------------
 
-    async def process(self, records: Sequence[Record]) -> Decided:
-        """The events and parked facts that follow from these facts. Duplicates leave nothing."""
-        self._states.forget()
+    async def process(self, records: Sequence[Record]) -> ProjectorBatch:
+        """Decides what events and parked facts follow from these facts. Duplicates leave
+        nothing."""
+        states = self._model.states
+        states.forget()
         read = [self._read(record) for record in records]
-        facts = [fact for fact in read if not isinstance(fact, Parked)]
-        asked = self._states.lookups(facts)
-        if asked:
-            # What is folded in while we wait need not be in the answer.
-            folded_to = self._folded_to
-            known = await self._read_model.known(
-                self._partition, asked.locks, asked.temp_keys, asked.event_ids, asked.lock_uuids
-            )
-            self._check_generation(known)
-            if known.position.next_offset < folded_to:
-                raise ReadModelMoved(
-                    f"the read model of partition {self._partition} has gone back to "
-                    f"{known.position.next_offset}: it is being rebuilt"
-                )
-            self._states.learn(asked, known)
-        self._batch = self._states.begin_batch()
-        recorded_at = write_time(self._now())
-        self._written = []
-        self._decisions = decisions = Decisions()
+        await self._model.learn(states.lookups([f for f in read if not isinstance(f, Parked)]))
+        number = states.begin_batch()
+        recorded_at = write_time(self._projector.now())
+        counts = DecisionCounts()
         outputs: list[Output] = []
+        written: list[CommittedEvent | ParkedHeaders] = []
         for record, fact in zip(records, read, strict=True):
-            if isinstance(fact, Parked):
-                decisions.parked(None, fact.reason)
-                outputs.append(self._park(record, None, fact, recorded_at))
-                continue
-            match self._decide(fact, recorded_at):
+            kind = UNREAD if isinstance(fact, Parked) else fact_type(fact)
+            match fact if isinstance(fact, Parked) else self._decide(fact, recorded_at):
                 case Duplicate():
-                    decisions.duplicate(fact_type(fact))
+                    counts.duplicate(kind)
                 case Parked() as parked:
-                    decisions.parked(fact_type(fact), parked.reason)
-                    outputs.append(self._park(record, fact, parked, recorded_at))
+                    counts.parked(kind, parked.reason)
+                    outputs.append(output := self._park(record, fact, parked, recorded_at))
+                    written.append(ParkedHeaders.from_kafka(output.headers))
                 case event:
-                    decisions.recorded(fact_type(fact))
-                    self._states.record(event)
-                    outputs.append(self._publish(record, event))
-        return Decided(outputs, len(records))
+                    counts.recorded(kind)
+                    states.record(event)
+                    value = encode_event(event)
+                    outputs.append(self._publish(record, event, value))
+                    written.append(CommittedEvent(-1, record.offset, event, value))
+        return ProjectorBatch(
+            outputs, len(records), number, written, counts, self._projector.metrics, self._model
+        )
 
     def _read(self, record: Record) -> Fact | Parked:
         if record.value is None:
@@ -234,36 +209,37 @@ class ProjectorPartition:
             return Parked("undecodable", printable(str(error))[:500])
         if record.key != lock_key(fact.lock_id):
             return Parked("key-mismatch", f"the record's key is not the lock id {fact.lock_id}")
-        if partition_of(fact.lock_id, self._partitions) != self._partition:
+        home = self._topics.partition_of(fact.lock_id)
+        if home != self._partition:
             return Parked(
                 "wrong-partition",
-                f"lock {fact.lock_id} belongs in partition "
-                f"{partition_of(fact.lock_id, self._partitions)}, not {self._partition}",
+                f"lock {fact.lock_id} belongs in partition {home}, not {self._partition}",
             )
         return fact
 
     def _decide(self, fact: Fact, recorded_at: str) -> Decision:
+        states = self._model.states
         used = (
-            self._states.used(fact.lock_id, fact.data.temp_key_uuid)
+            states.used(fact.lock_id, fact.data.temp_key_uuid)
             if isinstance(fact, TempKeyUsed)
             else 0
         )
         return decide(
             fact,
-            self._states.lock(fact.lock_id),
+            states.lock(fact.lock_id),
             uuid_owner=self._uuid_owner(fact),
             used_before=used,
-            seen=self._states.seen(fact.event_id),
+            seen=states.seen(fact.event_id),
             recorded_at=recorded_at,
         )
 
     def _uuid_owner(self, fact: Fact) -> int | None:
         if not isinstance(fact, LockCreated):
             return None
-        own = self._states.uuid_owner(fact.data.lock_uuid)
-        return own if own is not None else self._lock_uuids.owner(fact.data.lock_uuid)
+        own = self._model.states.uuid_owner(fact.data.lock_uuid)
+        return own if own is not None else self._projector.lock_uuids.owner(fact.data.lock_uuid)
 
-    def _publish(self, record: Record, event: Event) -> Output:
+    def _publish(self, record: Record, event: Event, value: bytes) -> Output:
         trace = TraceContext.of(record.headers)
         headers = EventHeaders(
             event_id=str(event.event_id),
@@ -274,53 +250,19 @@ class ProjectorPartition:
             traceparent=trace.traceparent,
             tracestate=trace.tracestate,
         )
-        value = encode_event(event)
-        self._written.append(CommittedEvent(-1, record.offset, event, value))
         return Output(self._topics.lock_events, lock_key(event.lock_id), value, headers.to_kafka())
 
-    def _park(self, record: Record, fact: Fact | None, parked: Parked, parked_at: str) -> Output:
+    def _park(self, record: Record, fact: Fact | Parked, parked: Parked, parked_at: str) -> Output:
+        """Makes the parked record. ``fact``: as far as it could be read."""
+        read = None if isinstance(fact, Parked) else fact
         headers = ParkedHeaders(
             reason=parked.reason,
             detail=parked.detail,
             source_topic=self._topics.lock_facts,
             source_offset=record.offset,
             parked_at=parked_at,
-            event_id=str(fact.event_id) if fact is not None else None,
-            lock_id=fact.lock_id if fact is not None else None,
-            org_id=fact.actor.org_id if fact is not None else None,
+            event_id=str(read.event_id) if read is not None else None,
+            lock_id=read.lock_id if read is not None else None,
+            org_id=read.actor.org_id if read is not None else None,
         )
-        output = parked_record(self._topics.parked_facts, record, headers)
-        self._written.append(ParkedHeaders.from_kafka(output.headers))
-        return output
-
-    async def committed(self, offsets: Sequence[int]) -> None:
-        """Hands what was committed to the fold. Waits while the fold is too far behind."""
-        self._metrics.committed(self._decisions)
-        events: list[CommittedEvent] = []
-        parked: list[ParkedFact] = []
-        for written, offset in zip(self._written, offsets, strict=True):
-            if isinstance(written, ParkedHeaders):
-                parked.append(ParkedFact(offset, written))
-            else:
-                events.append(msgspec.structs.replace(written, offset=offset))
-        if parked:
-            end = parked[-1].offset + 1
-            stretch = Stretch(self._partition, self._next_parked_offset, end, parked=parked)
-            self._next_parked_offset = end
-            await self._submit(self._batch, stretch)
-        if events:
-            end = events[-1].offset + 1
-            stretch = Stretch(self._partition, self._next_event_offset, end, events=events)
-            self._next_event_offset = end
-            await self._submit(self._batch, stretch)
-
-    # -- fold_queue.Owner ------------------------------------------------------------------------
-
-    def folded(self, batch: int, stretch: Stretch) -> None:
-        # A batch's parked facts are folded before its events: they say nothing of those.
-        if stretch.events:
-            self._states.folded(batch)
-            self._folded_to = max(self._folded_to, stretch.end)
-
-    def fold_failed(self, error: LockstreamError) -> None:
-        self._fail(error)
+        return parked_record(self._topics.parked_facts, record, headers)

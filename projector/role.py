@@ -2,21 +2,22 @@
 
 import asyncio
 import logging
+from functools import partial
 
 from eventlog.kafka import Kafka
 from eventlog.stage.metrics import StageSnapshot
 from eventlog.stage.setup import Limits, StageName, StageSetup
 from eventlog.stage.stage import Stage
-from eventlog.stage.stage_partition import Fail, StagePartition
 from eventlog.stage.traces import StageTraces
 from eventlog.topic_setup import ensure_installation
 from projector.fold_queue import FoldQueue
 from projector.lock_uuids import LockUuids
 from projector.metrics import ProjectorMetrics
-from projector.partition import ProjectorPartition
-from read_model.database import Database, read_model_url
+from projector.partition import Projector
+from read_model.opening import open_read_model
 from read_model.store import ReadModel
 from runtime.health import serve_health
+from runtime.process import run_beside
 from runtime.readiness import Readiness
 from runtime.settings import Settings
 from runtime.tracing import Tracing, tracing_of
@@ -24,7 +25,7 @@ from runtime.tracing import Tracing, tracing_of
 log = logging.getLogger(__name__)
 
 REST_TIMES = 1.0
-"""As long as the group took: long enough that the callers it has answered are in the next one."""
+"""A rest as long as the group took: the callers it has answered can be in the next one."""
 
 
 async def run_projector(settings: Settings, stop: asyncio.Event) -> None:
@@ -35,16 +36,19 @@ async def run_projector(settings: Settings, stop: asyncio.Event) -> None:
         StageStopped: going on would break a promise.
     """
     async with tracing_of(settings, "lockstream-projector") as tracing:
-        await _run(settings, stop, tracing)
+        kafka = Kafka(settings, "lockstream-projector")
+        await ensure_installation(kafka, settings)
+        read_model = open_read_model(settings)
+        try:
+            await read_model.prepare()
+            await _run(settings, stop, kafka, read_model, tracing)
+        finally:
+            await read_model.close()
 
 
-async def _run(settings: Settings, stop: asyncio.Event, tracing: Tracing) -> None:
-    kafka = Kafka(settings, "lockstream-projector")
-    await ensure_installation(kafka, settings)
-    read_model = ReadModel(
-        Database(read_model_url(settings), settings.read_model_timeout), settings.partitions
-    )
-    await read_model.prepare()
+async def _run(
+    settings: Settings, stop: asyncio.Event, kafka: Kafka, read_model: ReadModel, tracing: Tracing
+) -> None:
     readiness = Readiness()
     metrics = ProjectorMetrics(readiness, lambda: [StageSnapshot("projector", "", stage.lag())])
     fold_queue = FoldQueue(read_model, readiness, metrics)
@@ -53,62 +57,31 @@ async def _run(settings: Settings, stop: asyncio.Event, tracing: Tracing) -> Non
         "Events and parked facts committed and not yet folded into the read model",
         lambda: fold_queue.size,
     )
-
-    lock_uuids = LockUuids()
-
-    def make_partition(partition: int, fail: Fail) -> StagePartition:
-        return ProjectorPartition(
-            settings.topics,
-            settings.partitions,
-            partition,
-            read_model,
-            fold_queue,
-            lock_uuids,
-            fail,
-            metrics,
-        )
-
+    projector = Projector(settings.topics, read_model, fold_queue, LockUuids(), metrics)
     name = StageName(
         label="projector",
         group=settings.topics.group("projector"),
         transactional_prefix=f"projector.{settings.topics.lock_facts}",
         input_topic=settings.topics.lock_facts,
     )
-    traces = StageTraces(tracing, name.group, name.input_topic)
     setup = StageSetup(
         name,
-        make_partition,
+        projector.make_partition,
         REST_TIMES,
         readiness,
         metrics.of("projector"),
-        traces,
+        StageTraces(tracing, name.group, name.input_topic),
         Limits(),
     )
     stage = Stage(kafka, setup, settings.instance_id or None)
-    stage_ended = asyncio.Event()
-
-    async def work() -> None:
-        await stage.run(stop)
-        stage_ended.set()
-
-    def details() -> dict[str, object]:
-        return {"partitions": stage.status(), "unfolded": fold_queue.size}
-
-    try:
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(fold_queue.run(stage_ended))
-            tasks.create_task(
-                serve_health(
-                    settings.health_host,
-                    settings.projector_health_port,
-                    readiness,
-                    details,
-                    metrics,
-                    stage_ended,
-                    "LOCKSTREAM_PROJECTOR_HEALTH_PORT",
-                )
-            )
-            tasks.create_task(work())
-            log.info("projector started")
-    finally:
-        await read_model.close()
+    serve_pages = partial(
+        serve_health,
+        settings.health_host,
+        settings.projector_health_port,
+        readiness,
+        lambda: {"partitions": stage.status(), "unfolded": fold_queue.size},
+        metrics,
+        port_variable="LOCKSTREAM_PROJECTOR_HEALTH_PORT",
+    )
+    log.info("projector started")
+    await run_beside(partial(stage.run, stop), fold_queue.run, serve_pages)

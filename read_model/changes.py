@@ -1,4 +1,4 @@
-"""The changes, over an open connection that may write."""
+"""Changes the tables, over an open connection that may write."""
 
 from collections.abc import Mapping, Sequence
 
@@ -23,7 +23,7 @@ from read_model.tables import (
 
 
 class Changes:
-    """Made once, and so are their statements."""
+    """Writes rows, positions and generations. The statements are made once."""
 
     def __init__(self, keys: KeyLists, *, is_sqlite: bool) -> None:
         self._keys = keys
@@ -38,8 +38,8 @@ class Changes:
         self._add_positions = _upsert(positions, is_sqlite=is_sqlite, replace=False)
         self._begin_generation = _upsert(generations, is_sqlite=is_sqlite, replace=False)
         in_order = select(positions).order_by(positions.c.stream, positions.c.partition)
-        self._lock_all = in_order.with_for_update()
-        self._lock_some = in_order.where(
+        self._hold_all = in_order.with_for_update()
+        self._hold_some = in_order.where(
             positions.c.stream == bindparam("stream"), keys.holds(positions.c.partition)
         ).with_for_update()
         self._move = (
@@ -59,12 +59,12 @@ class Changes:
         )
         self._begin_anew = update(positions).values(**msgspec.structs.asdict(Position()))
 
-    def lock_positions(
+    def hold_positions(
         self, connection: Connection, stream: str, partitions: Sequence[int]
     ) -> dict[int, Position]:
-        """Nobody else moves these positions before this transaction ends."""
+        """Returns these positions, which nobody else moves before this transaction ends."""
         rows = connection.execute(
-            self._lock_some, {"stream": stream, **self._keys.numbers(partitions)}
+            self._hold_some, {"stream": stream, **self._keys.numbers(partitions)}
         )
         return {row.partition: to_position(row) for row in rows}
 
@@ -89,12 +89,12 @@ class Changes:
         _execute(connection, self._add_positions, rows)
 
     def begin_generation(self, connection: Connection, number: int) -> None:
-        """The first of a database; one that is there stays."""
+        """Writes the first generation of a database; one that is there stays."""
         _execute(connection, self._begin_generation, [{"only": 1, "number": number}])
 
     def empty(self, connection: Connection, generation: int) -> None:
         # The positions first of all, so that nobody folds anything in between.
-        connection.execute(self._lock_all)
+        connection.execute(self._hold_all)
         for statement in self._empty:
             connection.execute(statement)
         connection.execute(self._begin_anew)
@@ -102,7 +102,8 @@ class Changes:
 
 
 def _execute(connection: Connection, statement: Executable | str, rows: list[Row]) -> None:
-    """Once for each row; not at all without one, which would mean a row of nothing."""
+    """Executes a statement once for each row. Without a row it is left out: it would mean a row of
+    nothing."""
     if not rows:
         return
     if isinstance(statement, str):
@@ -112,15 +113,16 @@ def _execute(connection: Connection, statement: Executable | str, rows: list[Row
 
 
 def _bulk(statement: Insert, *, is_sqlite: bool) -> Executable | str:
-    """For thousands of rows: SQLite's driver finds a row's values by their names as they stand,
-    where SQLAlchemy would first put those of each row in order."""
+    """Makes a statement fit for thousands of rows. SQLite's driver finds a row's values by their
+    names as they stand, where SQLAlchemy would first put those of each row in order."""
     if not is_sqlite:
         return statement
     return str(statement.compile(dialect=sqlite.dialect(paramstyle="named")))
 
 
 def _upsert(table: Table, *, is_sqlite: bool, replace: bool) -> Insert:
-    """Rows whose key exists replace what is there, or are passed over."""
+    """Makes a statement for rows that replace what has their key, or are passed over if something
+    has."""
     dialect = sqlite if is_sqlite else postgresql
     statement = dialect.insert(table)
     keys = [column.name for column in table.primary_key]

@@ -26,7 +26,8 @@ BAD_DATA = ("22", "23")
 
 
 def read_model_url(settings: Settings) -> URL:
-    """The configured URL with the driver that we use; a SQLite file in the state folder without.
+    """Returns the configured URL with the driver that we use, or that of a SQLite file in the state
+    folder.
 
     Raises:
         ConfigurationError: not a URL, or another kind of database.
@@ -46,7 +47,8 @@ class Connections(Protocol):
 
 
 class Database:
-    """Transactions are functions over a connection: they run where the database wants them to."""
+    """Runs transactions. They are functions over a connection, and run where the database wants
+    them to."""
 
     def __init__(self, url: URL, timeout_s: float) -> None:
         self._url = url
@@ -60,8 +62,8 @@ class Database:
         )
 
     async def reopen_if_replaced(self) -> bool:
-        """Whether our SQLite file is gone or another one stands in its place. If so, connections
-        to the old one are closed: what they'd write would be in no file."""
+        """Returns whether our SQLite file is gone or another one stands in its place. If so,
+        connections to the old one are closed: what they'd write would be in no file."""
         if not self.is_sqlite or self._file is None:
             return False
         if self._file == await asyncio.to_thread(self._identify_file):
@@ -137,7 +139,7 @@ class Database:
             return await self._connections.write(work)
 
     async def read(self, work: Callable[[Connection], T]) -> T:
-        """Runs ``work`` in a read transaction: one consistent view, of before or after an emptying.
+        """Runs ``work`` in a read transaction: in one view, of before or after an emptying.
 
         Raises:
             ReadModelUnavailable: the database can't be reached or is too slow.
@@ -154,9 +156,10 @@ class Database:
 
 
 def _held(work: Callable[[Connection], T], connection: Connection) -> T:
-    """PostgreSQL's TRUNCATE is not MVCC-safe: who took a snapshot before it finds the tables empty
-    after it, beside positions of before. This is the one statement that can wait for it without
-    taking a snapshot, and TRUNCATE waits for whoever has got past it."""
+    """Runs ``work`` beside no emptying. PostgreSQL's TRUNCATE is not MVCC-safe: who took a
+    snapshot before it finds the tables empty after it, beside positions of before. This is the
+    one statement that can wait for it without taking a snapshot, and TRUNCATE waits for whoever
+    has got past it."""
     connection.execute(_HOLD)
     return work(connection)
 
@@ -166,7 +169,8 @@ def _has_tables(connection: Connection) -> bool:
 
 
 def _is_complete(connection: Connection) -> bool:
-    """A database of an earlier version has the tables, but not each index of today."""
+    """Returns whether all is there. A database of an earlier version has the tables, but not each
+    index of today."""
     if not _has_tables(connection):
         return False
     found = inspect(connection).get_multi_indexes().values()
@@ -199,7 +203,7 @@ def _read_model_errors() -> Iterator[None]:
 
 
 def _sql_state(error: Exception) -> str:
-    """PostgreSQL's, or nothing."""
+    """Returns PostgreSQL's code, or nothing."""
     return str(getattr(getattr(error, "orig", None), "sqlstate", None) or "")
 
 

@@ -1,7 +1,6 @@
-"""The fold: committed records → rows. Pure."""
+"""Folds committed records to rows. Pure."""
 
 from collections.abc import Mapping, Sequence
-from uuid import UUID
 
 import msgspec
 
@@ -13,7 +12,7 @@ Row = dict[str, object]
 
 
 class CommittedEvent(msgspec.Struct, frozen=True, gc=False):
-    """One record of ``lock-events``. ``source_offset``: its fact's; ``value``: its bytes."""
+    """Is one record of ``lock-events``. ``source_offset``: its fact's; ``value``: its bytes."""
 
     offset: int
     source_offset: int
@@ -22,14 +21,14 @@ class CommittedEvent(msgspec.Struct, frozen=True, gc=False):
 
 
 class ParkedFact(msgspec.Struct, frozen=True, gc=False):
-    """One record of ``lock-facts.parked``, without the fact itself."""
+    """Is one record of ``lock-facts.parked``, without the fact itself."""
 
     offset: int
     headers: ParkedHeaders
 
 
 class Stretch(msgspec.Struct, frozen=True):
-    """The committed records of ``[begin, end)`` of one partition, with none left out.
+    """Holds the committed records of ``[begin, end)`` of one partition, with none left out.
     ``generation``: of the model that they follow on; None if any will do."""
 
     partition: int
@@ -41,21 +40,16 @@ class Stretch(msgspec.Struct, frozen=True):
 
 
 class Rows(msgspec.Struct, frozen=True):
-    """What is to be written: ``locks`` and ``temp_keys`` replace, ``events`` are new."""
+    """Holds what is to be written: ``locks`` and ``temp_keys`` replace, ``events`` are new."""
 
     locks: list[Row]
     temp_keys: list[Row]
     events: list[Row]
 
 
-def id_time_ms(event_id: UUID) -> int:
-    """The creation time inside a UUIDv7, milliseconds since 1970 (RFC 9562, section 5.7); -1 for
-    other versions."""
-    return event_id.int >> 80 if event_id.version == 7 else -1
-
-
 def fold(committed: Sequence[CommittedEvent], versions: Mapping[int, int]) -> Rows:
-    """``versions``: the version of each lock before these events; absent for a new lock.
+    """Makes the rows that these events leave. ``versions``: of each lock before them; absent for a
+    new lock.
 
     Raises:
         StreamViolation: an event's version does not follow its lock's.

@@ -1,5 +1,5 @@
-"""Lists of keys as one bound parameter: the statement stays the same, and prepared, however many
-they are."""
+"""Passes lists of keys as one bound parameter. However many they are, the statement stays the same,
+and prepared."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
@@ -24,12 +24,12 @@ Pair = tuple[int, int | str]
 
 class KeyLists(Protocol):
     def holds(self, column: ColumnElement[Any]) -> ColumnElement[bool]:
-        """The column is among ``numbers``."""
+        """Asks whether the column is among ``numbers``."""
 
     def join(
         self, table: FromClause, first: ColumnElement[Any], second: ColumnElement[Any]
     ) -> FromClause:
-        """Those rows of the table whose two columns are among ``pairs``."""
+        """Joins the rows of the table whose two columns are among ``pairs``."""
 
     def numbers(self, numbers: Sequence[int]) -> Mapping[str, object]: ...
 
@@ -37,7 +37,7 @@ class KeyLists(Protocol):
 
 
 class SqliteKeyLists:
-    """A JSON text, taken apart by ``json_each``."""
+    """Passes a JSON text, which ``json_each`` takes apart."""
 
     def holds(self, column: ColumnElement[Any]) -> ColumnElement[bool]:
         listed = func.json_each(bindparam("numbers", type_=Text)).table_valued("value")
@@ -63,7 +63,7 @@ class SqliteKeyLists:
 
 
 class PostgresqlKeyLists:
-    """Arrays."""
+    """Passes arrays."""
 
     def holds(self, column: ColumnElement[Any]) -> ColumnElement[bool]:
         return column == any_(bindparam("numbers", type_=ARRAY(BigInteger)))

@@ -1,4 +1,4 @@
-"""What has become of parked facts: which were recorded after all, and which still wait."""
+"""Answers what has become of parked facts: which were recorded after all, and which still wait."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -18,31 +18,33 @@ from read_model.tables import (
     parked,
     positions,
 )
-from schemas.topics import partition_of
+from schemas.topics import LockTopics
 
-Place = tuple[int, int]
+PartitionOffset = tuple[int, int]
 """Partition and offset in ``lock-facts.parked``."""
 
 
 class ParkedAt(msgspec.Struct, frozen=True):
-    """``source_offset``: of the fact in ``lock-facts``."""
+    """Says where and why a fact was parked. ``source_offset``: of the fact in ``lock-facts``."""
 
-    place: Place
+    place: PartitionOffset
     reason: str
     detail: str
     source_offset: int
 
 
 class ParkedFate(msgspec.Struct, frozen=True):
-    """Of one event id: its event's version, None without one, and where it was parked last. Last
-    is by offset in the lock's own partition, for which every retry goes; else anywhere."""
+    """Says what became of an event id: its event's version, if there is one, and where it was
+    parked last. That is the largest offset in the lock's own partition, for which every retry goes;
+    else anywhere."""
 
     version: int | None = None
     latest: ParkedAt | None = None
 
 
 class ParkedPage(msgspec.Struct, frozen=True):
-    """Rows of a partition, by offset, and how far parked facts and events were folded in then."""
+    """Holds rows of a partition, by offset, and how far parked facts and events were folded in
+    then."""
 
     rows: dict[int, StoredParked]
     parked: Position
@@ -50,9 +52,9 @@ class ParkedPage(msgspec.Struct, frozen=True):
 
 
 class ParkedQuestions:
-    def __init__(self, database: Database, partitions: int) -> None:
+    def __init__(self, database: Database, topics: LockTopics) -> None:
         self._database = database
-        self._partitions = partitions
+        self._topics = topics
         ids = bindparam("event_ids", expanding=True, type_=Bytes)
         self._versions = select(events.c.event_id, events.c.version).where(
             events.c.event_id.in_(ids)
@@ -82,7 +84,8 @@ class ParkedQuestions:
         self._positions = select(positions).where(positions.c.partition == bindparam("partition"))
 
     async def page(self, partition: int, begin: int, end: int, count: int) -> ParkedPage:
-        """The first ``count`` rows from ``begin`` to ``end``, and the positions beside them.
+        """Returns the first ``count`` rows from ``begin`` to ``end``, and the positions beside
+        them.
 
         Raises:
             ReadModelUnavailable: the database can't be reached or is too slow.
@@ -103,7 +106,7 @@ class ParkedQuestions:
         return await self._database.read(ask)
 
     async def last_offset(self, partition: int) -> int | None:
-        """Of the partition's last row.
+        """Returns the offset of the partition's last row.
 
         Raises:
             ReadModelUnavailable: the database can't be reached or is too slow.
@@ -114,7 +117,7 @@ class ParkedQuestions:
         return None if last is None else int(last)
 
     async def fates(self, event_ids: Iterable[UUID]) -> dict[UUID, ParkedFate]:
-        """What the model holds of these event ids.
+        """Returns what the model holds of these event ids.
 
         Raises:
             ReadModelUnavailable: the database can't be reached or is too slow.
@@ -134,7 +137,7 @@ class ParkedQuestions:
         versions = {UUID(bytes=i): v for i, v in connection.execute(self._versions, asked)}
         latest: dict[UUID, tuple[bool, ParkedAt]] = {}
         for event_id, partition, offset, lock_id, *row in connection.execute(self._rows, asked):
-            at_home = lock_id is not None and partition_of(lock_id, self._partitions) == partition
+            at_home = lock_id is not None and self._topics.partition_of(lock_id) == partition
             candidate = (at_home, ParkedAt((partition, offset), *row))
             best = latest.get(key := UUID(bytes=event_id))
             if best is None or (best[0], best[1].place) < (at_home, (partition, offset)):
@@ -146,16 +149,18 @@ class ParkedQuestions:
             for event_id in event_ids
         }
 
-    async def event_ids_at(self, places: Iterable[Place]) -> dict[Place, UUID | None]:
-        """The event ids of the facts that are parked at these places.
+    async def event_ids_at(
+        self, places: Iterable[PartitionOffset]
+    ) -> dict[PartitionOffset, UUID | None]:
+        """Returns the event ids of the facts that are parked at these places.
 
         Raises:
             ReadModelUnavailable: the database can't be reached or is too slow.
         """
         asked = sorted(set(places))
 
-        def ask(connection: Connection) -> dict[Place, UUID | None]:
-            found: dict[Place, UUID | None] = {}
+        def ask(connection: Connection) -> dict[PartitionOffset, UUID | None]:
+            found: dict[PartitionOffset, UUID | None] = {}
             for chunk in _chunks(asked):
                 for partition, offset, event_id in connection.execute(
                     self._ids_at, {"places": chunk}
@@ -166,7 +171,7 @@ class ParkedQuestions:
         return await self._database.read(ask)
 
     async def count_unrecorded(self, begins: Mapping[int, int]) -> int:
-        """How many facts are parked from ``begins`` on and have no event: each event id counts
+        """Counts the facts that are parked from ``begins`` on and have no event: each event id
         once, however often it was parked, and each fact without one for itself.
 
         Raises:

@@ -1,4 +1,4 @@
-"""PostgreSQL's connections. Everything runs in the event loop."""
+"""Keeps PostgreSQL's connections. Everything runs in the event loop."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 class PostgresqlConnections:
-    """Two pools: one connection that writes, some that read."""
+    """Keeps two pools: one connection that writes, some that read."""
 
     def __init__(self, url: URL, timeout_s: float) -> None:
         self._url = url

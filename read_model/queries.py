@@ -1,4 +1,4 @@
-"""The questions, over an open connection."""
+"""Asks the tables, over an open connection."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -24,7 +24,7 @@ CHUNK = 400
 
 
 class Queries:
-    """Made once, and so are their statements."""
+    """Answers over any connection. The statements are made once."""
 
     def __init__(self, keys: KeyLists) -> None:
         self._keys = keys
@@ -89,7 +89,7 @@ class Queries:
         )
 
     def generation(self, connection: Connection) -> int:
-        """0 before the first."""
+        """Returns the model's generation, 0 before the first."""
         return int(connection.scalar(self._generation) or 0)
 
     def positions(self, connection: Connection, stream: str) -> dict[int, Position]:
@@ -122,7 +122,8 @@ class Queries:
         return {row.lock_id: row.version for row in rows}
 
     def uuid_owners(self, connection: Connection, lock_uuids: Sequence[UUID]) -> dict[UUID, int]:
-        """The lock that has each of these UUIDs; of several, the one with the smallest id."""
+        """Returns the lock that has each of these UUIDs; of several, the one with the smallest
+        id."""
         found: dict[UUID, int] = {}
         for begin in range(0, len(lock_uuids), CHUNK):
             chunk = [lock_uuid.bytes for lock_uuid in lock_uuids[begin : begin + CHUNK]]
@@ -142,7 +143,7 @@ class Queries:
         return {(lock_id, key): count for lock_id, key, count in rows}
 
     def used_totals(self, connection: Connection, lock_ids: Sequence[int]) -> dict[int, int]:
-        """How often each of these locks was used, with whichever temp key."""
+        """Returns how often each of these locks was used, with whichever temp key."""
         if not lock_ids:
             return {}
         rows = connection.execute(self._used_totals, self._keys.numbers(lock_ids))

@@ -9,8 +9,9 @@ from schemas.primitives import printable
 
 
 class Position(msgspec.Struct, frozen=True):
-    """How far a stream's partition is folded in. ``source_offset`` is -1 before the first record.
-    ``newest_id_ms``: the largest time inside a folded UUIDv7 event id, -1 before the first."""
+    """Says how far a stream's partition is folded in. ``source_offset`` is -1 before the first
+    record. ``newest_id_ms``: the largest time inside a folded UUIDv7 event id, -1 before the
+    first."""
 
     next_offset: int = 0
     source_offset: int = -1
@@ -26,7 +27,7 @@ class LockRow(msgspec.Struct, frozen=True):
 
 
 class EventRow(msgspec.Struct, frozen=True):
-    """``value``: the ``lock-events`` value, bytes."""
+    """Is an event as stored. ``value``: the ``lock-events`` value, bytes."""
 
     version: int
     org_id: str
@@ -43,7 +44,7 @@ class ParkedRow(msgspec.Struct, frozen=True):
 
 
 class StoredParked(msgspec.Struct, frozen=True):
-    """All that a row of ``parked`` says of a parked fact."""
+    """Holds all that a row of ``parked`` says of a parked fact."""
 
     event_id: bytes | None
     lock_id: int | None
@@ -66,7 +67,7 @@ class StoredParked(msgspec.Struct, frozen=True):
 
 
 class Fate(msgspec.Struct, frozen=True):
-    """What the model holds of an event id, and how far each partition of ``lock-events`` was
+    """Holds what the model has of an event id, and how far each partition of ``lock-events`` was
     folded in then."""
 
     event: EventRow | None
@@ -75,7 +76,7 @@ class Fate(msgspec.Struct, frozen=True):
 
 
 class Progress(msgspec.Struct, frozen=True):
-    """How far the model has come. ``generation``: another after each emptying, and in each new
+    """Says how far the model has come. ``generation``: another after each emptying, and in each new
     database; by partition, how far events and parked facts are folded in."""
 
     generation: int
@@ -84,8 +85,8 @@ class Progress(msgspec.Struct, frozen=True):
 
 
 class Known(msgspec.Struct, frozen=True):
-    """What the model knows of the locks, temp keys, event ids and lock UUIDs that it was asked
-    for, and how far the partition was folded in then, of which generation of the model."""
+    """Holds what the model knows of the locks, temp keys, event ids and lock UUIDs asked for. How
+    far the partition was folded in then, and of which generation the model was, stands beside."""
 
     generation: int
     position: Position

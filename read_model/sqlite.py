@@ -1,5 +1,5 @@
-"""SQLite's connections. A transaction is one function in one thread: an event loop that asked for
-statement after statement would change threads several times for each."""
+"""Keeps SQLite's connections. A transaction is one function in one thread: an event loop that asked
+for statement after statement would change threads several times for each."""
 
 import asyncio
 from collections.abc import Callable
@@ -14,8 +14,8 @@ READING_THREADS = 4
 
 
 class SqliteConnections:
-    """One thread with a connection that writes, some that read. Threads begin with the first
-    transaction."""
+    """Has one thread with a connection that writes, and some that read. Threads begin with the
+    first transaction."""
 
     def __init__(self, url: URL, timeout_s: float) -> None:
         self._url = url
@@ -59,7 +59,7 @@ class SqliteConnections:
         return await self._readers.run(work)
 
     async def close(self) -> None:
-        """What is asked for from now on opens the file anew."""
+        """Closes the file; whatever is asked for from now on opens it anew."""
         closing = self._writer, self._readers
         self._writer, self._readers = self._lanes()
         for lane in closing:
@@ -67,15 +67,15 @@ class SqliteConnections:
 
 
 class _Lane:
-    """Threads, and as many connections: none is shared, none is waited for."""
+    """Has threads, and as many connections: none is shared, none is waited for."""
 
     def __init__(self, engine: Engine, threads: int, name: str) -> None:
         self._engine = engine
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix=name)
 
     async def run(self, work: Callable[[Connection], T]) -> T:
-        """Whoever is cancelled here leaves a transaction that has begun to its thread, which ends
-        it before it begins another; one that has not begun never will."""
+        """Runs ``work`` in a thread. Whoever is cancelled here leaves a transaction that has begun
+        to its thread, which ends it before it begins another; one that has not begun never will."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._threads, self._transaction, work)
 

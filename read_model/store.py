@@ -1,4 +1,4 @@
-"""The read model as others use it: the one way to write, and the queries."""
+"""The read model as others use it: the one way to write, and the questions."""
 
 import secrets
 from collections.abc import Iterable, Sequence
@@ -9,7 +9,8 @@ from sqlalchemy import Connection
 
 from read_model.changes import Changes
 from read_model.database import Database
-from read_model.fold import Row, Stretch, fold, id_time_ms
+from read_model.fold import Row, Stretch
+from read_model.folding import Folding
 from read_model.key_lists import PostgresqlKeyLists, SqliteKeyLists
 from read_model.parked_questions import ParkedQuestions
 from read_model.queries import Queries
@@ -21,24 +22,25 @@ from read_model.rows import (
     ParkedRow,
     Position,
     Progress,
-    StoredParked,
 )
 from read_model.tables import LOCK_EVENTS, PARKED_FACTS
-from runtime.errors import ReadModelUnavailable
-
-
-class ReadModelMoved(ReadModelUnavailable):
-    """The model's position is not where the writer left it: it was rebuilt or replaced."""
+from schemas.topics import LockTopics
 
 
 class ReadModel:
-    def __init__(self, database: Database, partitions: int) -> None:
+    """Writes the read model, and answers questions about it.
+
+    Each question is answered from one consistent view, and raises ``ReadModelUnavailable`` if the
+    database can't be reached or is too slow."""
+
+    def __init__(self, database: Database, topics: LockTopics) -> None:
         self._database = database
-        self._partitions = partitions
+        self._topics = topics
         keys = SqliteKeyLists() if database.is_sqlite else PostgresqlKeyLists()
         self._queries = Queries(keys)
         self._changes = Changes(keys, is_sqlite=database.is_sqlite)
-        self.parked = ParkedQuestions(database, partitions)
+        self._folding = Folding(self._queries, self._changes)
+        self.parked = ParkedQuestions(database, topics)
 
     async def require(self) -> None:
         """Looks whether there is a read model, and makes nothing.
@@ -61,7 +63,7 @@ class ReadModel:
         rows: list[Row] = [
             {"stream": stream, "partition": p, **msgspec.structs.asdict(Position())}
             for stream in (LOCK_EVENTS, PARKED_FACTS)
-            for p in set(range(self._partitions)) - folded[stream].keys()
+            for p in set(self._topics.numbers) - folded[stream].keys()
         ]
         if rows or not progress.generation:
             await self._database.write(lambda c: self._begin(c, rows))
@@ -74,8 +76,8 @@ class ReadModel:
         await self._database.close()
 
     async def notice_replaced_file(self) -> None:
-        """Where the model is a SQLite file that was deleted or replaced: begins a new one, from
-        which the projector will notice that everything is to be folded in again.
+        """Begins a new SQLite file where ours was deleted or replaced. From that one the projector
+        will notice that everything is to be folded in again.
 
         Raises:
             ReadModelUnavailable: the database can't be reached.
@@ -95,57 +97,17 @@ class ReadModel:
             ReadModelUnavailable: the database can't be reached, is locked or full.
             StreamViolation: a version does not follow its predecessor.
         """
-        await self._database.write(lambda c: self._fold_in(c, stretches))
-
-    def _fold_in(self, connection: Connection, stretches: Sequence[Stretch]) -> None:
-        current = self._lock_positions(connection, LOCK_EVENTS, stretches)
-        fresh = []
-        for stretch in stretches:
-            at = current[stretch.partition]
-            left = [e for e in stretch.events if e.offset >= at.next_offset]
-            fresh.extend(left)
-            current[stretch.partition] = Position(
-                next_offset=max(at.next_offset, stretch.end),
-                source_offset=left[-1].source_offset if left else at.source_offset,
-                newest_id_ms=max(
-                    at.newest_id_ms, *(id_time_ms(e.event.event_id) for e in left), -1
-                ),
-            )
-        lock_ids = sorted({e.event.lock_id for e in fresh})
-        versions = self._queries.versions(connection, lock_ids)
-        self._changes.write_rows(connection, fold(fresh, versions))
-        self._changes.write_positions(connection, LOCK_EVENTS, current)
+        await self._database.write(lambda c: self._folding.fold_in(c, stretches))
 
     async def apply_parked(self, stretches: Sequence[Stretch]) -> None:
-        """As ``apply``, for stretches of ``lock-facts.parked``. A gap is no error here: retention
-        deletes old parked facts.
+        """Folds stretches of ``lock-facts.parked`` in, as ``apply`` does. A gap is no error here:
+        retention deletes old parked facts.
 
         Raises:
             ReadModelMoved: the model is of another generation.
             ReadModelUnavailable: the database can't be reached, is locked or full.
         """
-        await self._database.write(lambda c: self._fold_parked_in(c, stretches))
-
-    def _fold_parked_in(self, connection: Connection, stretches: Sequence[Stretch]) -> None:
-        current = self._lock_positions(connection, PARKED_FACTS, stretches, gaps=True)
-        rows: list[Row] = []
-        for stretch in stretches:
-            at = current[stretch.partition]
-            left = [f for f in stretch.parked if f.offset >= at.next_offset]
-            rows += [
-                {
-                    "partition": stretch.partition,
-                    "offset": fact.offset,
-                    **msgspec.structs.asdict(StoredParked.of(fact.headers)),
-                }
-                for fact in left
-            ]
-            current[stretch.partition] = Position(
-                next_offset=max(at.next_offset, stretch.end),
-                source_offset=left[-1].headers.source_offset if left else at.source_offset,
-            )
-        self._changes.add_parked(connection, rows)
-        self._changes.write_positions(connection, PARKED_FACTS, current)
+        await self._database.write(lambda c: self._folding.fold_parked_in(c, stretches))
 
     async def reset(self) -> int:
         """Empties everything, and returns the generation that begins. Running projectors notice
@@ -158,47 +120,14 @@ class ReadModel:
         await self._database.write(lambda c: self._changes.empty(c, generation))
         return generation
 
-    def _lock_positions(
-        self,
-        connection: Connection,
-        stream: str,
-        stretches: Sequence[Stretch],
-        *,
-        gaps: bool = False,
-    ) -> dict[int, Position]:
-        wanted = sorted({stretch.partition for stretch in stretches})
-        current = self._changes.lock_positions(connection, stream, wanted)
-        # Only now: whoever empties the model has all positions first.
-        generation = self._queries.generation(connection)
-        reached = {p: at.next_offset for p, at in current.items()}
-        for stretch in stretches:
-            if stretch.partition not in current:
-                raise ReadModelMoved(f"the read model has no partition {stretch.partition}")
-            if stretch.generation not in (None, generation):
-                raise ReadModelMoved("the read model was emptied or replaced meanwhile")
-            if stretch.begin > reached[stretch.partition] and not gaps:
-                raise ReadModelMoved(
-                    f"the read model is at {reached[stretch.partition]} of partition "
-                    f"{stretch.partition}, and was to go on at {stretch.begin}"
-                )
-            reached[stretch.partition] = max(reached[stretch.partition], stretch.end)
-        return current
-
     # -- queries -------------------------------------------------------------------------------
 
     async def positions(self, stream: str) -> dict[int, Position]:
-        """How far each partition of the stream is folded in.
-
-        Raises:
-            ReadModelUnavailable: the database can't be reached or is too slow.
-        """
+        """Returns how far each partition of the stream is folded in."""
         return await self._database.read(lambda c: self._queries.positions(c, stream))
 
     async def progress(self) -> Progress:
-        """
-        Raises:
-            ReadModelUnavailable: the database can't be reached or is too slow.
-        """
+        """Returns how far everything is folded in, and of which generation the model is."""
 
         def ask(connection: Connection) -> Progress:
             return Progress(
@@ -210,11 +139,7 @@ class ReadModel:
         return await self._database.read(ask)
 
     async def lock(self, lock_id: int, partition: int) -> tuple[LockRow | None, Position]:
-        """A lock, and how far its partition was folded in when it was looked up.
-
-        Raises:
-            ReadModelUnavailable: the database can't be reached or is too slow.
-        """
+        """Returns a lock, and how far its partition was folded in when it was looked up."""
 
         def ask(connection: Connection) -> tuple[LockRow | None, Position]:
             found = self._queries.locks(connection, [lock_id]).get(lock_id)
@@ -223,58 +148,34 @@ class ReadModel:
         return await self._database.read(ask)
 
     async def locks(self, lock_ids: Iterable[int]) -> dict[int, LockRow]:
-        """Those of ``lock_ids`` that exist.
-
-        Raises:
-            ReadModelUnavailable: the database can't be reached or is too slow.
-        """
+        """Returns those of ``lock_ids`` that exist."""
         asked = list(lock_ids)
         return await self._database.read(lambda c: self._queries.locks(c, asked))
 
     async def locks_after(self, lock_id: int, org_id: str | None, limit: int) -> list[LockRow]:
-        """At most ``limit`` locks with greater ids, by id; of this organisation, if one is named.
-
-        Raises:
-            ReadModelUnavailable: the database can't be reached or is too slow.
-        """
+        """Returns the next ``limit`` locks by id, of one organisation or of all."""
         return await self._database.read(
             lambda c: self._queries.locks_after(c, lock_id, org_id, limit)
         )
 
     async def count_locks_of(self, org_id: str) -> int:
-        """How many locks are the organisation's.
-
-        Raises:
-            ReadModelUnavailable: the database can't be reached or is too slow.
-        """
+        """Counts the organisation's locks."""
         return await self._database.read(lambda c: self._queries.count_locks(c, org_id))
 
     async def uuid_owners(self, lock_uuids: Sequence[UUID]) -> dict[UUID, int]:
-        """The ids of the locks that have these UUIDs, as far as there are any.
-
-        Raises:
-            ReadModelUnavailable: the database can't be reached or is too slow.
-        """
+        """Returns the ids of the locks that have these UUIDs, as far as there are any."""
         return await self._database.read(lambda c: self._queries.uuid_owners(c, lock_uuids))
 
     async def known_lock_ids(self, lock_ids: Iterable[int]) -> set[int]:
-        """Those of ``lock_ids`` that exist.
-
-        Raises:
-            ReadModelUnavailable: the database can't be reached or is too slow.
-        """
+        """Returns those of ``lock_ids`` that exist."""
         asked = list(lock_ids)
         return set(await self._database.read(lambda c: self._queries.versions(c, asked)))
 
     async def events_of(
         self, lock_id: int, partition: int, org_id: str, after_version: int, limit: int
     ) -> tuple[list[EventRow], Position]:
-        """A lock's events that were this organisation's, by version, and how far its partition was
-        folded in when they were looked up.
-
-        Raises:
-            ReadModelUnavailable: the database can't be reached or is too slow.
-        """
+        """Returns a lock's events that were this organisation's, by version, and how far its
+        partition was folded in when they were looked up."""
 
         def ask(connection: Connection) -> tuple[list[EventRow], Position]:
             rows = self._queries.history(connection, lock_id, org_id, after_version, limit)
@@ -283,18 +184,10 @@ class ReadModel:
         return await self._database.read(ask)
 
     async def event(self, event_id: UUID) -> EventRow | None:
-        """
-        Raises:
-            ReadModelUnavailable: the database can't be reached or is too slow.
-        """
         return await self._database.read(lambda c: self._queries.event(c, event_id))
 
     async def event_at(self, event_id: UUID) -> tuple[EventRow | None, dict[int, Position]]:
-        """The event with this id, and how far everything was folded in when it was looked up.
-
-        Raises:
-            ReadModelUnavailable: the database can't be reached or is too slow.
-        """
+        """Returns the event with this id, and how far everything was folded in then."""
 
         def ask(connection: Connection) -> tuple[EventRow | None, dict[int, Position]]:
             row = self._queries.event(connection, event_id)
@@ -303,11 +196,7 @@ class ReadModel:
         return await self._database.read(ask)
 
     async def fate(self, event_id: UUID) -> Fate:
-        """The event or the parked fact with this id, in one consistent view.
-
-        Raises:
-            ReadModelUnavailable: the database can't be reached or is too slow.
-        """
+        """Returns the event and the parked fact with this id, and how far events were folded in."""
 
         def ask(connection: Connection) -> Fate:
             return Fate(
@@ -319,45 +208,25 @@ class ReadModel:
         return await self._database.read(ask)
 
     async def event_values(self, pairs: Sequence[tuple[int, int]]) -> dict[tuple[int, int], bytes]:
-        """The stored values of the events with these ``(lock id, version)``.
-
-        Raises:
-            ReadModelUnavailable: the database can't be reached or is too slow.
-        """
+        """Returns the stored values of the events with these ``(lock id, version)``."""
         return await self._database.read(lambda c: self._queries.event_values(c, pairs))
 
     async def count_parked(self) -> int:
-        """How many facts are parked.
-
-        Raises:
-            ReadModelUnavailable: the database can't be reached or is too slow.
-        """
+        """Counts the parked facts."""
         return await self._database.read(self._queries.count_parked)
 
     async def parked_fact(self, event_id: UUID) -> ParkedRow | None:
-        """The latest parked fact with this event id.
-
-        Raises:
-            ReadModelUnavailable: the database can't be reached or is too slow.
-        """
+        """Returns the latest parked fact with this event id."""
         return await self._database.read(lambda c: self._queries.parked_fact(c, event_id))
 
     async def parked_facts(self, event_ids: Sequence[UUID]) -> dict[UUID, ParkedRow]:
-        """The latest parked fact with each of these event ids.
-
-        Raises:
-            ReadModelUnavailable: the database can't be reached or is too slow.
-        """
+        """Returns the latest parked fact with each of these event ids."""
         return await self._database.read(lambda c: self._queries.parked_facts(c, event_ids))
 
     async def locks_and_uses(
         self, lock_ids: Sequence[int]
     ) -> tuple[dict[int, LockRow], dict[int, int]]:
-        """These locks, and how often each was used, in one consistent view.
-
-        Raises:
-            ReadModelUnavailable: the database can't be reached or is too slow.
-        """
+        """Returns these locks, and how often each was used."""
         return await self._database.read(
             lambda c: (self._queries.locks(c, lock_ids), self._queries.used_totals(c, lock_ids))
         )
@@ -370,11 +239,7 @@ class ReadModel:
         event_ids: Sequence[UUID],
         lock_uuids: Sequence[UUID],
     ) -> Known:
-        """What the projector needs to decide on a batch, in one consistent view.
-
-        Raises:
-            ReadModelUnavailable: the database can't be reached or is too slow.
-        """
+        """Returns what the projector needs to decide on a batch."""
 
         def ask(connection: Connection) -> Known:
             return Known(
@@ -390,5 +255,5 @@ class ReadModel:
 
 
 def _new_generation() -> int:
-    """Random: a new file in an old one's place has to have another too."""
+    """Returns a random number: a new file in an old one's place must have another too."""
     return 1 + secrets.randbits(62)

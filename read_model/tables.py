@@ -19,7 +19,7 @@ metadata = MetaData()
 
 
 class Bytes(LargeBinary):
-    """Both drivers take bytes as they are."""
+    """Passes bytes as they are, which both drivers take."""
 
     def bind_processor(self, dialect: Dialect) -> None:
         return None

@@ -1,6 +1,5 @@
-"""READ_MODEL_URL as people and managed PostgreSQL services write it: what we can honour is taken,
-the rest is refused by its name.
-"""
+"""Reads READ_MODEL_URL as people and managed PostgreSQL services write it. What we can honour is
+taken, the rest is refused by its name."""
 
 import errno
 import os
@@ -27,7 +26,7 @@ _SESSIONS = ("any", "primary", "standby", "read-write", "read-only", "prefer-sta
 
 
 class PostgresqlOptions(msgspec.Struct, frozen=True):
-    """What the URL's query asks of the driver."""
+    """Holds what the URL's query asks of the driver."""
 
     tls: ssl.SSLContext | str | None = None
     connect_timeout_s: float | None = None
@@ -36,7 +35,8 @@ class PostgresqlOptions(msgspec.Struct, frozen=True):
 
 
 def read_url(given: str) -> URL:
-    """
+    """Reads a URL, and sets the driver that we use.
+
     Raises:
         ConfigurationError: it can't be used; the text says why, without the password.
     """
@@ -107,7 +107,7 @@ def check_file(url: URL) -> None:
 
 
 def _is_database(file: Path) -> bool:
-    """SQLite itself has to look: closing a file drops all locks that this process has on it, also
+    """Lets SQLite itself look: closing a file drops all locks that this process has on it, also
     those of other connections (sqlite.org/howtocorrupt.html, section 2.2)."""
     try:
         with closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True)) as connection:
@@ -119,7 +119,7 @@ def _is_database(file: Path) -> bool:
 
 
 def postgresql_options(url: URL, *, read_files: bool = True) -> PostgresqlOptions:
-    """``read_files``: certificates that it names too.
+    """Reads what the query asks of the driver. ``read_files``: also the certificates that it names.
 
     Raises:
         ConfigurationError: an option that is not known, or can't be honoured.
@@ -163,8 +163,8 @@ def postgresql_options(url: URL, *, read_files: bool = True) -> PostgresqlOption
 
 
 def _context(mode: str, files: dict[str, str]) -> ssl.SSLContext:
-    """As libpq does it: a root certificate is looked at whatever the mode; without one the
-    system's count."""
+    """Makes a TLS context as libpq does: a root certificate is looked at whatever the mode; without
+    one the system's count."""
     root = files.get("sslrootcert", "system")
     named = "sslrootcert"
     try:
@@ -191,7 +191,7 @@ def _one_of(name: str, given: str, known: tuple[str, ...]) -> str:
 
 
 def _seconds(name: str, given: str) -> float | None:
-    """None for 0, which is no limit of its own."""
+    """Reads a number of seconds; None for 0, which is no limit of its own."""
     if not (given.isascii() and given.isdigit() and int(given) <= 86400):
         raise _bad(f"{name}={given} is not a number of seconds")
     return float(given) or None

@@ -18,6 +18,8 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 Role = Callable[[asyncio.Event], Awaitable[None]]
+Companion = Callable[[asyncio.Event], Coroutine[object, object, None]]
+"""Runs until the event is set."""
 
 
 def collect_rarely() -> None:
@@ -65,6 +67,21 @@ async def _with_signals(role: Role) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     await role(stop)
+
+
+async def run_beside(work: Callable[[], Awaitable[object]], *companions: Companion) -> None:
+    """Runs ``work``, and beside it its companions, which are stopped once it has ended. The first
+    error of any ends all."""
+    ended = asyncio.Event()
+
+    async def run_work() -> None:
+        await work()
+        ended.set()
+
+    async with asyncio.TaskGroup() as tasks:
+        for companion in companions:
+            tasks.create_task(companion(ended))
+        tasks.create_task(run_work())
 
 
 def stand_back(niceness: int) -> None:

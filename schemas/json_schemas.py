@@ -1,4 +1,4 @@
-"""JSON Schemas (draft 2020-12) of msgspec types, so that other languages read them alike."""
+"""Makes JSON Schemas (draft 2020-12) of msgspec types, so that other languages read them alike."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,13 +13,13 @@ _MAX_INT32 = 2**31 - 1
 
 
 def json_schema(type_: Any) -> Json:
-    """One type's schema, complete in itself: what it refers to stands under ``$defs``."""
+    """Returns one type's schema, complete in itself: what it refers to stands under ``$defs``."""
     return {"$schema": DIALECT, **_portable(msgspec.json.schema(type_))}
 
 
 def header_schema(type_: type[msgspec.Struct]) -> Json:
-    """The schema of a record's headers: an object of texts and of numbers in ASCII decimal. A
-    header that has no value is left out, it is never null."""
+    """Returns the schema of a record's headers: an object of texts and of numbers in ASCII decimal.
+    A header that has no value is left out; none is null."""
     schema = json_schema(type_)
     (headers,) = schema.pop("$defs").values()
     named = {name: _header(part) for name, part in headers["properties"].items()}
@@ -33,7 +33,8 @@ def _header(schema: Json) -> Json:
 
 
 def schema_components(types: Sequence[Any]) -> dict[str, Json]:
-    """The types' schemas by name, for the ``components/schemas`` of OpenAPI and AsyncAPI."""
+    """Returns the types' schemas by name, for the ``components/schemas`` of OpenAPI and
+    AsyncAPI."""
     _, components = msgspec.json.schema_components(
         types, ref_template="#/components/schemas/{name}"
     )
@@ -59,5 +60,5 @@ def _portable(schema: Any) -> Any:
 
 
 def integer_format(maximum: int | None) -> str:
-    """``int32`` where the integer is known to fit."""
+    """Returns ``int32`` where the integer is known to fit."""
     return "int32" if maximum is not None and maximum <= _MAX_INT32 else "int64"

@@ -18,6 +18,7 @@ from schemas.lock_facts import (
     Tracestate,
 )
 from schemas.primitives import EventId, LockId, LockUuid, Name, OpaqueText, WrittenTime
+from schemas.records import BadRecord, LogRecord, Place
 from schemas.trace_context import TRACEPARENT, TRACESTATE, TraceContext
 from schemas.undecodable import MAX_NUMBER, NamedHeaders, Undecodable, decode
 from schemas.undecodable import Headers as Headers
@@ -73,7 +74,7 @@ _encoder = msgspec.json.Encoder()
 
 
 def event_type(event: Event) -> str:
-    """``TempKeyUsed`` and so on: the value of the field ``type``."""
+    """Returns the value of the field ``type``: ``TempKeyUsed`` and so on."""
     return str(event.__struct_config__.tag)
 
 
@@ -109,7 +110,7 @@ class EventHeaders(msgspec.Struct, frozen=True, omit_defaults=True, rename="keba
 
     @property
     def trace(self) -> TraceContext:
-        """As far as it is well-formed."""
+        """Returns the trace, as far as it is well-formed."""
         return TraceContext.read(self.traceparent, self.tracestate)
 
     def to_kafka(self) -> Headers:
@@ -124,7 +125,8 @@ class EventHeaders(msgspec.Struct, frozen=True, omit_defaults=True, rename="keba
 
     @classmethod
     def from_kafka(cls, headers: Headers) -> "EventHeaders":
-        """
+        """Reads the headers of one ``lock-events`` record.
+
         Raises:
             Undecodable: a header is missing or is not what it should be.
         """
@@ -138,3 +140,46 @@ class EventHeaders(msgspec.Struct, frozen=True, omit_defaults=True, rename="keba
             traceparent=named.value(TRACEPARENT),
             tracestate=named.value(TRACESTATE),
         )
+
+
+class EventRecord(msgspec.Struct, frozen=True, gc=False):
+    """Is one record of ``lock-events``; its value is decoded on demand, as routing needs none."""
+
+    place: Place
+    headers: EventHeaders
+    value: bytes
+
+    @classmethod
+    def read(cls, topic: str, record: LogRecord) -> "EventRecord":
+        """Reads a record's headers.
+
+        Raises:
+            BadRecord: a header is missing or is not what it should be.
+        """
+        place = Place.of(topic, record)
+        try:
+            return cls(place, EventHeaders.from_kafka(record.headers), record.value or b"")
+        except Undecodable as error:
+            raise BadRecord(place, error) from error
+
+    def event(self) -> Event:
+        """Decodes the value.
+
+        Raises:
+            BadRecord: as ``decode_event``.
+        """
+        try:
+            return decode_event(self.value)
+        except Undecodable as error:
+            raise BadRecord(self.place, error) from error
+
+    def check_follows(self, source_offset: int) -> None:
+        """Checks that its fact stands behind the last event's, as projectors write them.
+
+        Raises:
+            BadRecord: its fact does not stand behind ``source_offset``.
+        """
+        own = self.headers.source_offset
+        if own <= source_offset:
+            why = f"its source-offset {own} does not follow {source_offset}"
+            raise BadRecord(self.place, why)

@@ -140,5 +140,5 @@ def encode_fact(fact: Fact) -> bytes:
 
 
 def fact_type(fact: Fact) -> str:
-    """``TempKeyUsed`` and so on: the value of the field ``type``."""
+    """Returns the value of the field ``type``: ``TempKeyUsed`` and so on."""
     return str(fact.__struct_config__.tag)

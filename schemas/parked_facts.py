@@ -12,6 +12,7 @@ import msgspec
 
 from schemas.lock_events import Headers
 from schemas.primitives import NAME_PATTERN, WrittenTime
+from schemas.records import BadRecord, LogRecord, Place
 from schemas.undecodable import NamedHeaders, Undecodable
 
 Reason = Literal[
@@ -61,8 +62,20 @@ class ParkedHeaders(msgspec.Struct, frozen=True, omit_defaults=True, rename=_hea
         return headers
 
     @classmethod
+    def read(cls, topic: str, record: LogRecord) -> "ParkedHeaders":
+        """Reads the headers of a record of ``topic``.
+
+        Raises:
+            BadRecord: as ``from_kafka``.
+        """
+        try:
+            return cls.from_kafka(record.headers)
+        except Undecodable as error:
+            raise BadRecord(Place.of(topic, record), error) from error
+
+    @classmethod
     def from_kafka(cls, headers: Headers) -> "ParkedHeaders":
-        """Ours come last: what stands before ``parked-reason`` is the original record's.
+        """Reads our headers, which come last: those before ``parked-reason`` are the fact's own.
 
         Raises:
             Undecodable: a header is missing or is not what it should be.
@@ -91,7 +104,7 @@ class ParkedHeaders(msgspec.Struct, frozen=True, omit_defaults=True, rename=_hea
 
 
 def original_headers(headers: Headers) -> Headers:
-    """The headers that the fact had before it was parked.
+    """Returns the headers that the fact had before it was parked.
 
     Raises:
         Undecodable: this is no parked record.

@@ -101,7 +101,7 @@ _decoder = msgspec.json.Decoder(Envelope)
 
 
 def partner_data(event: Event) -> PartnerData:
-    """What a partner, and the HTTP caller, may see of an event's data. The actor is not in it."""
+    """Returns what a partner, and the HTTP caller, may see of an event's data: not the actor."""
     match event:
         case TempKeyUsedEvent():
             return TempKeyUsedData(
@@ -150,7 +150,8 @@ def encode_envelope(record: Envelope) -> bytes:
 
 
 def decode_envelope(value: bytes) -> Envelope:
-    """
+    """Reads one value of a partner's topic.
+
     Raises:
         Undecodable: not an envelope.
     """
@@ -225,21 +226,23 @@ class PartnerHeaders(
 def partner_headers(
     record: Envelope, *, source_offset: int, sequence: int, trace: TraceContext = NO_TRACE
 ) -> Headers:
-    """``source_offset``: of the event in ``lock-events``; ``sequence``: in this partition."""
+    """Makes a partner record's headers. ``source_offset``: of the event in ``lock-events``;
+    ``sequence``: in this partition."""
     return PartnerHeaders.of(
         record, source_offset=source_offset, sequence=sequence, trace=trace
     ).to_kafka()
 
 
 class PartnerPosition(msgspec.Struct, frozen=True):
-    """What a partner record's headers say of how far its partition has come."""
+    """Says how far a partner's partition has come, as its records' headers have it."""
 
     source_offset: int
     sequence: int
 
     @classmethod
     def from_kafka(cls, headers: Headers) -> "PartnerPosition":
-        """
+        """Reads the position in a partner record's headers.
+
         Raises:
             Undecodable: a header is missing or is not a number.
         """

@@ -70,22 +70,23 @@ _LOCK_CREATED_NAMESPACE = UUID("c1a7f1de-42b4-5b5f-a5a7-2f6f6b6f0d77")
 
 
 def event_id_of_idempotency_key(org_id: str, idempotency_key: str) -> UUID:
-    """The event id that every use of this key by this organisation gets (a UUIDv5)."""
+    """Returns the event id that every use of this key by this organisation gets (a UUIDv5)."""
     return uuid5(_COMMAND_NAMESPACE, f"{org_id}\n{idempotency_key}")
 
 
 def event_id_of_lock_creation(lock_id: int) -> UUID:
-    """The event id of a lock's creation, so that an import can be run again without harm."""
+    """Returns the event id of a lock's creation, so that an import can be run again without
+    harm."""
     return uuid5(_LOCK_CREATED_NAMESPACE, str(lock_id))
 
 
 def default_lock_uuid(lock_id: int) -> UUID:
-    """The aggregate id of a lock that was added without one."""
+    """Returns the aggregate id of a lock that was added without one."""
     return uuid5(_LOCK_NAMESPACE, str(lock_id))
 
 
 def write_time(moment: datetime) -> str:
-    """An aware datetime as RFC 3339 in UTC with milliseconds: ``2026-11-23T10:00:00.123Z``.
+    """Writes an aware datetime as RFC 3339 in UTC with milliseconds: ``2026-11-23T10:00:00.123Z``.
 
     Raises:
         OverflowError: in UTC it is before the year 1 or after 9999.
@@ -106,10 +107,18 @@ def read_time(text: str) -> datetime:
 
 
 def printable(text: str) -> str:
-    """Text that every log, header and database takes: control characters are escaped."""
+    """Escapes control characters: every log, header and database takes the text."""
     return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text)
 
 
 def epoch_ms(moment: datetime) -> int:
-    """Milliseconds since 1970-01-01 UTC, rounded down."""
+    """Returns milliseconds since 1970-01-01 UTC, rounded down."""
     return int(moment.timestamp() * 1000)
+
+
+def id_time_ms(event_id: UUID) -> int:
+    """Returns the creation time inside a UUIDv7, in milliseconds since 1970; -1 for other versions.
+
+    Source: RFC 9562, section 5.7.
+    """
+    return event_id.int >> 80 if event_id.version == 7 else -1

@@ -91,12 +91,13 @@ class Partner(_Entry, frozen=True, kw_only=True, tag="partner"):
     ] = ()
 
     def begins(self, partitions: int) -> dict[int, int]:
-        """Where its events begin in each partition: at 0 where the registration names none."""
+        """Returns where its events begin in each partition: at 0 where the registration names
+        none."""
         offsets = self.start_offsets
         return {p: offsets[p] if p < len(offsets) else 0 for p in range(partitions)}
 
 
-ParkedPlace = Annotated[
+ParkedPlaceText = Annotated[
     str,
     msgspec.Meta(
         pattern=r"^[0-9]{1,4}:[0-9]{1,18}\Z",
@@ -113,7 +114,7 @@ class ParkedDiscard(_Entry, frozen=True, kw_only=True, tag="parkedDiscard"):
     when retention has deleted the facts."""
 
     id: str
-    places: Annotated[tuple[ParkedPlace, ...], msgspec.Meta(max_length=MAX_PLACES)]
+    places: Annotated[tuple[ParkedPlaceText, ...], msgspec.Meta(max_length=MAX_PLACES)]
     why: Annotated[str, msgspec.Meta(min_length=1, max_length=500)]
     by: Subject
 
@@ -122,7 +123,7 @@ class ParkedRepair(_Entry, frozen=True, kw_only=True, tag="parkedRepair"):
     """A parked fact was put back repaired, under another event id, or under its first. The
     latest repair counts."""
 
-    place: ParkedPlace
+    place: ParkedPlaceText
     event_id: EventId
     by: Subject
 
@@ -150,7 +151,8 @@ def entry_key(entry: Entry) -> bytes:
 
 
 def decode_entry(value: bytes) -> Entry:
-    """
+    """Reads one value of the registry.
+
     Raises:
         Undecodable: not an entry of a known kind, or what it says can't be so.
     """
@@ -162,7 +164,8 @@ def decode_entry(value: bytes) -> Entry:
 
 
 def _wrong(entry: Entry) -> str | None:
-    """What would stop whoever uses the entry. Not in the types: these were published without."""
+    """Says what would stop whoever uses the entry. Not in the types: these were published
+    without."""
     times: list[str | None]
     match entry:
         case Organization() | ParkedDiscard() | ParkedRepair():

@@ -1,4 +1,4 @@
-"""How each topic of an installation is made: its partitions, and how long Kafka keeps what."""
+"""Says how each topic of an installation is made: its partitions, and how long Kafka keeps what."""
 
 import msgspec
 
@@ -24,7 +24,7 @@ class Topic(msgspec.Struct, frozen=True):
 
 
 def lock_topics(topics: LockTopics) -> list[Topic]:
-    """The four that an installation has from its first start."""
+    """Returns the four that an installation has from its first start."""
     week, month = {"retention.ms": str(7 * DAY_MS)}, {"retention.ms": str(30 * DAY_MS)}
     return [
         Topic(topics.lock_facts, topics.partitions, week),

@@ -1,4 +1,4 @@
-"""Topic names, and which partition a lock lives in.
+"""Names topics, and says which partition a lock lives in.
 
 All lock topics of one installation have the same partition count, so partition ``p`` of one topic
 holds the same locks as partition ``p`` of another.
@@ -19,8 +19,8 @@ still fit with our headers added."""
 
 
 class LockTopics(msgspec.Struct, frozen=True):
-    """One installation's topics. ``prefix`` is put before each name; ``partitions``: how many each
-    has, but for the registry, which has one."""
+    """Names one installation's topics. ``prefix`` is put before each name; ``partitions``: how many
+    each has, but for the registry, which has one."""
 
     prefix: str
     partitions: int
@@ -52,26 +52,27 @@ class LockTopics(msgspec.Struct, frozen=True):
         return f"{self.prefix}partner.{partner_id}.lock-events"
 
     def partner_of(self, topic: str) -> str | None:
-        """The partner whose events the topic holds; None if it holds none's."""
+        """Returns the partner whose events the topic holds; None if it holds none's."""
         begin, end = f"{self.prefix}partner.", ".lock-events"
         if not (topic.startswith(begin) and topic.endswith(end)):
             return None
         return topic[len(begin) : -len(end)] or None
 
     def group(self, name: str) -> str:
-        """The consumer group ``name`` (``projector``, ``fanout.<partnerId>``)."""
+        """Returns the consumer group ``name`` (``projector``, ``fanout.<partnerId>``)."""
         return f"{self.prefix}{name}"
 
     def fanout_group(self, partner_id: str) -> str:
         return self.group(f"fanout.{partner_id}")
 
     def fanout_transactional_prefix(self, partner_id: str) -> str:
-        """Of ``<prefix>.<partition>``."""
+        """Returns the prefix of the ids ``<prefix>.<partition>``."""
         return f"fanout.{partner_id}.{self.lock_events}"
 
 
 def collides(one: str, other: str) -> bool:
-    """Whether Kafka refuses to have both topics: in names of metrics '.' and '_' are the same.
+    """Returns whether Kafka refuses to have both topics: in names of metrics '.' and '_' are the
+    same.
 
     Source: ``org.apache.kafka.common.internals.Topic.hasCollision``.
     """
@@ -79,13 +80,13 @@ def collides(one: str, other: str) -> bool:
 
 
 def lock_key(lock_id: int) -> bytes:
-    """The record key of a lock: its id in ASCII decimal."""
+    """Returns the record key of a lock: its id in ASCII decimal."""
     return b"%d" % lock_id
 
 
 @lru_cache(maxsize=65536)
 def partition_of(lock_id: int, partitions: int) -> int:
-    """The partition a lock lives in: what Kafka's own default partitioner gives for its key.
+    """Returns the partition a lock lives in, as Kafka's own default partitioner does for its key.
 
     Source: ``org.apache.kafka.clients.producer.internals.BuiltInPartitioner``.
     """
@@ -93,7 +94,7 @@ def partition_of(lock_id: int, partitions: int) -> int:
 
 
 def murmur2(data: bytes) -> int:
-    """MurmurHash2, 32 bits, with Kafka's seed; unsigned.
+    """Hashes with MurmurHash2, 32 bits, with Kafka's seed; unsigned.
 
     Source: ``org.apache.kafka.common.utils.Utils.murmur2``.
     """

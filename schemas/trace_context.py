@@ -1,4 +1,4 @@
-"""W3C Trace Context: what a caller's trace is called, as HTTP and Kafka headers carry it.
+"""Reads W3C Trace Context: what a caller's trace is called, as HTTP and Kafka headers carry it.
 
 Only what is well-formed is passed on. Both headers are bounded: 55 characters and 512.
 """
@@ -30,14 +30,14 @@ _MEMBER = re.compile(
 
 
 class TraceContext(msgspec.Struct, frozen=True):
-    """Well-formed. Without a ``traceparent`` there is no ``tracestate`` either."""
+    """Is well-formed. Without a ``traceparent`` there is no ``tracestate`` either."""
 
     traceparent: bytes | None = None
     tracestate: bytes | None = None
 
     @classmethod
     def of(cls, headers: Headers) -> "TraceContext":
-        """What a record carries; nothing where that is malformed or ambiguous."""
+        """Reads what a record carries; nothing where that is malformed or ambiguous."""
         parent = only(headers, TRACEPARENT)
         return cls.read(parent, only(headers, TRACESTATE)) if parent is not None else NO_TRACE
 
@@ -49,7 +49,8 @@ class TraceContext(msgspec.Struct, frozen=True):
         return cls(parent, read_tracestate(tracestate) if tracestate is not None else None)
 
     def to_kafka(self) -> Headers:
-        """``traceparent`` comes last: the hop that writes the record may put its own there."""
+        """Writes headers. ``traceparent`` comes last: the hop that writes the record may put its
+        own there."""
         headers: Headers = ()
         if self.tracestate is not None:
             headers += ((TRACESTATE, self.tracestate),)
@@ -62,8 +63,8 @@ NO_TRACE = TraceContext()
 
 
 def read_traceparent(value: bytes) -> bytes | None:
-    """As version 00 writes it. Of a later version the first four fields are taken, whatever
-    follows (section 3.2.4); None if it is malformed."""
+    """Reads it as version 00 writes it. Of a later version the first four fields are taken,
+    whatever follows (section 3.2.4); None if it is malformed."""
     match = _TRACEPARENT.match(value)
     if match is None:
         return None
@@ -74,8 +75,8 @@ def read_traceparent(value: bytes) -> bytes | None:
 
 
 def read_tracestate(value: bytes) -> bytes | None:
-    """Its members, at most 512 characters of them: large ones are left out first, then the last
-    ones (section 3.3.1.5). None if a member is malformed or comes twice, or there is none."""
+    """Returns its members, at most 512 characters of them: large ones are left out first, then the
+    last ones (section 3.3.1.5). None if a member is malformed or comes twice, or there is none."""
     members = [part.strip(b" \t") for part in value.split(b",")]
     members = [member for member in members if member]
     keys = {member.partition(b"=")[0] for member in members}

@@ -1,4 +1,4 @@
-"""How a record's bytes are read, and the one error that this may raise.
+"""Reads a record's bytes, and raises one error if they are not what they should be.
 
 Anybody may have written a record: bytes that are no UTF-8, JSON nested a million deep, a header
 without a value. Each of these raises something else by itself.
@@ -23,7 +23,8 @@ class Undecodable(msgspec.DecodeError):
 
 
 def decode(decoder: msgspec.json.Decoder[T], value: bytes) -> T:
-    """
+    """Reads UTF-8 JSON of the decoder's type.
+
     Raises:
         Undecodable: not UTF-8 JSON, or not of the decoder's type.
     """
@@ -38,13 +39,14 @@ def decode(decoder: msgspec.json.Decoder[T], value: bytes) -> T:
 
 
 class NamedHeaders:
-    """A record's headers by name; of a name that comes more than once, the last one."""
+    """Finds a record's headers by name; of a name that comes more than once, the last one."""
 
     def __init__(self, headers: Headers) -> None:
         self._values: dict[str, bytes | None] = dict(headers)
 
     def text(self, name: str) -> str:
-        """
+        """Returns a header's text.
+
         Raises:
             Undecodable: the header is missing, has no value, or is not UTF-8.
         """
@@ -54,7 +56,8 @@ class NamedHeaders:
             raise Undecodable(f"the header {name!r} is not UTF-8") from error
 
     def number(self, name: str) -> int:
-        """
+        """Returns a header's number.
+
         Raises:
             Undecodable: the header is missing or is no number: ASCII decimal without a sign, a
                 leading zero or anything around it, up to 2^63 - 1.
@@ -68,7 +71,7 @@ class NamedHeaders:
         raise Undecodable(f"the header {name!r} is no number from 0 to {MAX_NUMBER}")
 
     def value(self, name: str) -> bytes | None:
-        """None if the header is missing, or has no value."""
+        """Returns a header's value; None if it is missing, or has none."""
         return self._values.get(name)
 
     def _value(self, name: str) -> bytes:
@@ -79,6 +82,7 @@ class NamedHeaders:
 
 
 def only(headers: Headers, name: str) -> bytes | None:
-    """The value of a header that comes once; None if it is missing, or comes more than once."""
+    """Returns the value of a header that comes once; None if it is missing, or comes more than
+    once."""
     values = [value for key, value in headers if key == name]
     return values[0] if len(values) == 1 else None

@@ -1,4 +1,4 @@
-"""The bounded queue between the one fetch loop and each partition's worker."""
+"""Queues records between the one fetch loop and each partition's owner, within bounds."""
 
 import asyncio
 from collections import deque
@@ -14,8 +14,8 @@ from it, and the batch that goes to the broker."""
 
 
 class Feed:
-    """Records of one partition, in order. Closed until its owner has restored its state: what is
-    offered before then is dropped, since the owner will seek to where it wants to begin.
+    """Queues records of one partition, in order. It is closed until its owner has restored: what is
+    offered before is dropped, since the owner will seek to where it wants to begin.
 
     ``memory``: where everything is held that was offered and is not done with. Bytes are those that
     a record really takes as an object, see ``memory_of``."""
@@ -32,8 +32,8 @@ class Feed:
         self._changed = asyncio.Event()
 
     def begin(self) -> None:
-        """A new attempt, to which the failure of the one before means nothing. What fails from now
-        on, though the feed may not be open yet, will be raised."""
+        """Begins a new attempt, to which the failure of the one before means nothing. What fails
+        from now on, though the feed may not be open yet, will be raised."""
         self._failure = None
 
     def open(self) -> None:
@@ -61,12 +61,12 @@ class Feed:
 
     @property
     def has_room(self) -> bool:
-        """Well below full: worth fetching again."""
+        """Returns whether it is well below full: then it is worth fetching again."""
         return self._bytes <= FULL_BYTES // 4
 
     @property
     def oldest_ms(self) -> int | None:
-        """When the next record to be taken was written."""
+        """Returns when the next record to be taken was written; None if there is none."""
         return self._records[0].timestamp_ms if self._records else None
 
     def __len__(self) -> int:
@@ -81,7 +81,7 @@ class Feed:
         self._changed.set()
 
     def put_back(self, records: Sequence[Record]) -> None:
-        """Records that were taken and not processed: they come first again."""
+        """Puts records that were taken and not processed first again."""
         sizes = [memory_of(record) for record in records]
         self._records.extendleft(reversed(records))
         self._sizes.extendleft(reversed(sizes))
@@ -90,7 +90,7 @@ class Feed:
         self._memory.take(sum(sizes))
 
     def done(self) -> None:
-        """Whatever was taken and not put back is needed no longer."""
+        """Forgets whatever was taken and not put back."""
         self._change_work(-self._bytes_in_work)
 
     def _change_work(self, amount: int) -> None:
@@ -106,7 +106,7 @@ class Feed:
         self._changed.set()
 
     def end(self) -> None:
-        """Makes ``take`` return None once, and from then on, whatever is still queued."""
+        """Makes ``take`` return None from now on, whatever is still queued."""
         self._ended = True
         self._changed.set()
 
@@ -125,7 +125,8 @@ class Feed:
             return
 
     async def wait(self) -> int:
-        """How many records are there to be taken, once there are any; 0 when the feed has ended."""
+        """Returns how many records are there to be taken, once there are any; 0 when the feed has
+        ended."""
         while True:
             if self._ended:
                 return 0
@@ -137,7 +138,7 @@ class Feed:
             await self._changed.wait()
 
     async def take(self, max_records: int, max_bytes: int) -> list[Record] | None:
-        """The next records, at least one; None when the feed has ended."""
+        """Returns the next records, at least one; None when the feed has ended."""
         return self._next(max_records, max_bytes) if await self.wait() else None
 
     def _next(self, max_records: int, max_bytes: int) -> list[Record]:
@@ -160,7 +161,7 @@ HEADER_BYTES = 140
 
 
 def memory_of(record: Record) -> int:
-    """What the record takes while it is kept, in bytes."""
+    """Returns what the record takes while it is kept, in bytes."""
     size = RECORD_BYTES + len(record.key or b"") + len(record.value or b"")
     for name, value in record.headers:
         size += HEADER_BYTES + len(name) + len(value or b"")

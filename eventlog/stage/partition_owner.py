@@ -1,4 +1,4 @@
-"""The single writer of one partition, from its assignment to its revocation.
+"""Writes one partition, as its only writer, from its assignment to its revocation.
 
 Fence, restore, consume. On taking the partition its transactional id is taken over, then its state
 and position are restored from its output, then it consumes. Whatever goes wrong, it begins again.
@@ -21,8 +21,9 @@ from eventlog.log_reader import LogReader
 from eventlog.stage.feed import IN_WORK_TIMES, Feed
 from eventlog.stage.metrics import PartitionLag
 from eventlog.stage.setup import StageClients, StageSetup
-from eventlog.stage.stage_partition import Decided, Fail, OutputLog, StagePartition
+from eventlog.stage.stage_partition import Batch, Fail, OutputLog, StagePartition
 from eventlog.transactional_writer import TransactionalWriter
+from runtime.backoff import Backoff
 from runtime.errors import (
     KafkaRefused,
     PositionLost,
@@ -46,7 +47,7 @@ partition sooner only costs a refusal and a second try."""
 
 
 class PartitionOwner:
-    """``checkpoint``: how far it has come; None until it has restored."""
+    """Owns one partition. ``checkpoint``: how far it has come; None until it has restored."""
 
     def __init__(self, tp: TopicPartition, setup: StageSetup, clients: StageClients) -> None:
         self.tp = tp
@@ -62,21 +63,21 @@ class PartitionOwner:
         self._writer: TransactionalWriter | None = None
 
     async def run(self) -> None:
-        """Keeps the partition going until it is revoked. Any error means: fence and restore."""
+        """Keeps the partition going until it is revoked. After an error it fences and restores, or
+        stops."""
         where = f"{self._setup.name.label} partition {self.tp.partition}"
         readiness = self._setup.readiness
-        pause = FIRST_PAUSE_S
+        backoff = Backoff(FIRST_PAUSE_S, LONGEST_PAUSE_S)
         while not self._feed.ended:
-            begun = time.monotonic()
+            started_at = time.monotonic()
             try:
                 await self._take(where)
             except Unavailable as error:
                 readiness.block(where, str(error))
                 self._setup.counts.restarted()
-                if time.monotonic() - begun > LONGEST_PAUSE_S:
-                    pause = FIRST_PAUSE_S
-                await self._feed.wait_end(pause)
-                pause = min(LONGEST_PAUSE_S, pause * 2)
+                if time.monotonic() - started_at > LONGEST_PAUSE_S:
+                    backoff.reset()
+                await self._feed.wait_end(backoff.next())
                 await self._until_still_member()
             except (StageStopped, KafkaRefused) as error:
                 self._stopped = str(error)
@@ -97,25 +98,25 @@ class PartitionOwner:
             self.checkpoint = Checkpoint(state.position, self.checkpoint.note)
 
     def revoke(self) -> None:
-        """It is somebody else's: ``run`` finishes the transaction that is under way and returns."""
+        """Gives it up: ``run`` finishes the transaction that is under way and returns."""
         self._feed.end()
         self._clients.taking.look_again()
 
     def accept(self, messages: Sequence[Any]) -> None:
-        """What the fetch loop has for this partition. Dropped before it has restored: it will seek
-        to where it wants to begin."""
+        """Takes what the fetch loop has for this partition. Before it has restored that is dropped:
+        it will seek to where it wants to begin."""
         if not self._feed.is_open:
             return
         self._feed.offer([to_record(m) for m in messages])
         self._regulate()
 
     def hold(self, held: bool) -> None:
-        """Whether its stage has no room for more, whatever this partition has."""
+        """Notes whether its stage has no room for more, whatever this partition has."""
         self._held = held
         self._regulate()
 
     def _regulate(self) -> None:
-        """Fetches go on while there is room."""
+        """Lets fetches go on while there is room."""
         feed, consumer = self._feed, self._clients.consumer
         if not feed.is_open:
             return
@@ -132,7 +133,7 @@ class PartitionOwner:
                 consumer.pause(self.tp)
 
     def lose_position(self) -> None:
-        """The broker has nothing at the offset that was to be fetched."""
+        """Fails: the broker has nothing at the offset that was to be fetched."""
         if self._feed.is_open:
             self._feed.fail(PositionLost(f"{self._place}: retention passed our position"))
 
@@ -155,8 +156,9 @@ class PartitionOwner:
         return PartitionLag(self.tp.partition, records, seconds, self._stopped is not None)
 
     def _lag_records(self) -> int | None:
-        """Records fetched and not done with, and offsets not fetched yet. Of a partition that does
-        not work now: offsets beyond the last one done with, markers included."""
+        """Counts records fetched and not done with, and offsets not fetched yet. While the
+        partition does not work, it is the offsets beyond the last one done with, markers
+        included."""
         state = self._assigned_state()
         if state is None or state.highwater is None:
             return None
@@ -168,7 +170,8 @@ class PartitionOwner:
         return unfetched + len(self._feed) + len(self._in_work)
 
     def _assigned_state(self) -> Any:
-        """The consumer's: up to where it has handed records over; None if it has no position."""
+        """Returns the consumer's state, up to where it has handed records over; None without a
+        position."""
         subscription = self._clients.consumer._subscription.subscription
         assignment = subscription.assignment if subscription is not None else None
         state = assignment.state_value(self.tp) if assignment is not None else None
@@ -190,10 +193,10 @@ class PartitionOwner:
                 await self._take_in_turn(where, taking)
 
     async def _take_in_turn(self, where: str, taking: AsyncExitStack) -> None:
-        """``taking`` is closed once the partition is restored."""
+        """Fences, restores and consumes. ``taking`` is closed once the partition is restored."""
         setup, consumer = self._setup, self._clients.consumer
         partition = self.tp.partition
-        begun = time.perf_counter()
+        started_at = time.perf_counter()
         writer = await TransactionalWriter.fence(
             self._clients.kafka,
             f"{setup.name.transactional_prefix}.{partition}",
@@ -201,18 +204,18 @@ class PartitionOwner:
             self.tp.topic,
         )
         try:
-            state = setup.make_partition(partition, self._fail_of(writer))
-            position = await self._restore(state)
-            self.checkpoint = Checkpoint(position, state.note)
+            decider = setup.make_partition(partition, self._fail_of(writer))
+            position = await self._restore(decider)
+            self.checkpoint = Checkpoint(position, decider.note)
             self._feed.open()
             with kafka_errors(f"seeking in {self.tp.topic}"):
                 consumer.seek(self.tp, position)
             self._fetching = False
             self._regulate()
             setup.readiness.clear(where)
-            setup.counts.taken(time.perf_counter() - begun)
+            setup.counts.taken(time.perf_counter() - started_at)
             await taking.aclose()
-            await self._consume(writer, state)
+            await self._consume(writer, decider)
         finally:
             self._writer = None
             self._feed.close()
@@ -224,7 +227,7 @@ class PartitionOwner:
             closing.add_done_callback(self._clients.closing.discard)
 
     def _fail_of(self, writer: TransactionalWriter) -> Fail:
-        """What is told of an attempt once it has ended says nothing to the next one."""
+        """Makes what fails this attempt, and says nothing to the next one."""
         self._feed.begin()
         self._writer = writer
 
@@ -234,15 +237,15 @@ class PartitionOwner:
 
         return fail
 
-    async def _restore(self, state: StagePartition) -> int:
+    async def _restore(self, decider: StagePartition) -> int:
         checkpoint = await self._clients.checkpoints.read(self.tp)
         async with LogReader.open(self._clients.kafka) as reader:
             output = OutputLog(reader, self._clients.offsets, self.tp.partition, checkpoint)
-            position = await state.restore(output)
+            position = await decider.restore(output)
         return await self._check_retained(position, checkpoint)
 
     async def _check_retained(self, position: int, checkpoint: Checkpoint | None) -> int:
-        """The position, if everything from it on is still there to be read."""
+        """Returns the position, if everything from it on is still there to be read."""
         topic, partition, offsets = self.tp.topic, self.tp.partition, self._clients.offsets
         begin = (await beginnings(offsets, topic, [partition]))[partition]
         end = (await high_watermarks(offsets, topic, [partition]))[partition]
@@ -261,7 +264,7 @@ class PartitionOwner:
             f"all before {begin}: {begin - position} records were never processed"
         )
 
-    async def _consume(self, writer: TransactionalWriter, state: StagePartition) -> None:
+    async def _consume(self, writer: TransactionalWriter, decider: StagePartition) -> None:
         self._rests_until = 0.0
         while True:
             if (pause := self._rests_until - time.perf_counter()) > 0:
@@ -276,27 +279,27 @@ class PartitionOwner:
                 if records is None:
                     return
                 self._regulate()
-                await self._transact(writer, state, records)
+                await self._transact(writer, decider, records)
 
     async def _transact(
-        self, writer: TransactionalWriter, state: StagePartition, records: Sequence[Record]
+        self, writer: TransactionalWriter, decider: StagePartition, records: Sequence[Record]
     ) -> None:
         self._in_work = records
-        begun_ns = time.time_ns()
-        decided = await self._process(state, records)
-        self._feed.put_back(records[decided.taken :])
-        self._in_work = records[: decided.taken]
-        offsets = await self._write(writer, decided, begun_ns)
-        await state.committed(offsets)
+        started_at_ns = time.time_ns()
+        batch = await self._process(decider, records)
+        self._feed.put_back(records[batch.taken :])
+        self._in_work = records[: batch.taken]
+        offsets = await self._write(writer, batch, started_at_ns)
+        await batch.committed(offsets)
         self._in_work = ()
         self._feed.done()
-        self._setup.counts.done(decided.taken)
-        self.checkpoint = Checkpoint(records[decided.taken - 1].offset + 1, state.note)
+        self._setup.counts.done(batch.taken)
+        self.checkpoint = Checkpoint(records[batch.taken - 1].offset + 1, decider.note)
 
-    async def _process(self, state: StagePartition, records: Sequence[Record]) -> Decided:
-        """An error that nobody foresaw stops this partition and no other."""
+    async def _process(self, decider: StagePartition, records: Sequence[Record]) -> Batch:
+        """Lets the partition decide. An error that nobody foresaw stops it and no other."""
         try:
-            return await state.process(records)
+            return await decider.process(records)
         except (Unavailable, StageStopped, KafkaRefused):
             raise
         except Exception as error:
@@ -305,22 +308,22 @@ class PartitionOwner:
             raise StageStopped(f"{place} can't be processed: {error!r}") from error
 
     async def _write(
-        self, writer: TransactionalWriter, decided: Decided, begun_ns: int
+        self, writer: TransactionalWriter, batch: Batch, started_at_ns: int
     ) -> list[int]:
-        outputs = decided.outputs
+        outputs = batch.outputs
         if not outputs:
             return []
-        begun = time.perf_counter()
-        with self._setup.traces.transaction(self.tp.partition, outputs, begun_ns) as traced:
+        started_at = time.perf_counter()
+        with self._setup.traces.transaction(self.tp.partition, outputs, started_at_ns) as traced:
             offsets = await writer.write(traced.outputs)
             traced.committed(offsets)
         ended = time.perf_counter()
-        self._setup.counts.committed(len(outputs), ended - begun)
+        self._setup.counts.committed(len(outputs), ended - started_at)
         self._rests_until = ended + MARKERS_S
         return offsets
 
     async def _until_still_member(self) -> None:
-        """Before fencing again: asks the group whether the partition is still ours. One that was
+        """Asks the group, before fencing again, whether the partition is still ours. One that was
         paused past its session would otherwise fence its successor, for nothing."""
         while not self._feed.ended and self.checkpoint is not None:
             if await self._clients.checkpoints.write({self.tp: self.checkpoint}):

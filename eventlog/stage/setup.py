@@ -1,4 +1,4 @@
-"""What makes a stage the one that it is, and the clients that its partitions share."""
+"""Describes a stage, and the clients that its partitions share."""
 
 import asyncio
 from typing import Any
@@ -16,7 +16,8 @@ from runtime.readiness import Readiness
 
 
 class StageName(msgspec.Struct, frozen=True):
-    """``group``: the consumer group; ``transactional_prefix``: of ``<prefix>.<partition>``."""
+    """Names a stage. ``group``: the consumer group; ``transactional_prefix``: of
+    ``<prefix>.<partition>``."""
 
     label: str
     group: str
@@ -32,7 +33,7 @@ would be a thousand that are connecting and reading, none of which is done in ti
 
 
 class Limits:
-    """What the stages of one process share. ``memory``: bytes; ``taking``: partitions."""
+    """Holds what the stages of one process share. ``memory``: bytes; ``taking``: partitions."""
 
     def __init__(self, memory: int = STAGES_BYTES, taking: int = TAKEN_AT_ONCE) -> None:
         self.memory = Budget(memory)
@@ -40,7 +41,8 @@ class Limits:
 
 
 class StageSetup(msgspec.Struct, frozen=True):
-    """``rest_times``: see ``GroupCommit``; ``limits``: the process's."""
+    """Holds what makes a stage the one that it is. ``rest_times``: see ``GroupCommit``; ``limits``:
+    the process's."""
 
     name: StageName
     make_partition: MakePartition
@@ -52,9 +54,9 @@ class StageSetup(msgspec.Struct, frozen=True):
 
 
 class StageClients(msgspec.Struct, frozen=True):
-    """``consumer``: the group's; ``offsets``: to ask for the ends of partitions; ``closing``:
-    writers that are being put away; ``memory`` and ``taking``: the
-    stage's shares of the process's."""
+    """Holds what a stage's partitions share. ``consumer``: the group's; ``offsets``: to ask for the
+    ends of partitions; ``closing``: writers that are being discarded; ``memory`` and ``taking``:
+    the stage's shares of the process's."""
 
     kafka: Kafka
     consumer: Any

@@ -1,5 +1,5 @@
-"""The exactly-once stage: a consumer group whose members are the single writers of the partitions
-that they are assigned. The projector and every partner's fan-out are stages.
+"""Runs the exactly-once stage: a consumer group whose members are the single writers of the
+partitions that they are assigned. The projector and every partner's fan-out are stages.
 
 Group membership only shares out the work: what makes a late or paused process harmless is the fence
 of each partition, and that restoring follows it (``partition_owner``).
@@ -87,7 +87,8 @@ class Stage:
             await stop.wait()
 
     def retire(self) -> None:
-        """What is stopped next does not come back: nobody need wait until its session runs out."""
+        """Notes that the stage is stopped next for good: nobody need wait until its session runs
+        out."""
         self._retired = True
 
     async def _work(self, stop: asyncio.Event) -> None:
@@ -136,11 +137,12 @@ class Stage:
         )
 
     def status(self) -> dict[str, object]:
-        """Per assigned partition: position, high watermark as last seen, lag in records."""
+        """Returns each assigned partition's position, high watermark as last seen, and lag in
+        records."""
         return {str(owner.tp.partition): owner.status() for owner in self._owners()}
 
     def lag(self) -> list[PartitionLag]:
-        """How far each assigned partition is behind."""
+        """Returns how far each assigned partition is behind."""
         now_ms = time.time() * 1000
         return [owner.lag(now_ms) for owner in self._owners()]
 
@@ -158,8 +160,8 @@ class Stage:
                     owned.owner.accept(messages)
 
     async def _wait_for_room(self) -> None:
-        """What the client has fetched meanwhile stays with it, as it came: as objects it would take
-        three times as much."""
+        """Waits while there is no room in memory. What the client has fetched meanwhile stays with
+        it, as it came: as objects it would take three times as much."""
         memory = self._clients.memory
         if not await memory.wait(NO_ROOM_S):
             self._hold(True)
@@ -174,7 +176,7 @@ class Stage:
             owned.owner.hold(held)
 
     async def _fetch(self) -> Mapping[Any, Sequence[Any]]:
-        """One poll. Everything fetched is taken out at once: what is left behind would hold up
+        """Polls once. Everything fetched is taken out at once: what is left behind would hold up
         the fetches of all other partitions on that broker."""
         try:
             async with asyncio.timeout(POLL_DEADLINE_S):
@@ -215,8 +217,8 @@ class Stage:
         self._clients.group_commit.partitions = len(self._owned)
 
     async def _revoked(self, revoked: Collection[Any]) -> None:
-        """Eager rebalancing: whatever the group revokes, it revokes all. Transactions under way
-        are finished if they can be in time, and abandoned otherwise."""
+        """Gives up all partitions, as eager rebalancing does. Transactions under way are finished
+        if they can be in time, and abandoned otherwise."""
         leaving = list(self._owned.values())
         self._owned.clear()
         if not leaving:
@@ -250,7 +252,7 @@ OnPartitions = Callable[[Collection[Any]], Awaitable[None]]
 
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
-    """aiokafka logs what a listener raises and goes on; this keeps it for the fetch loop."""
+    """Keeps for the fetch loop what a call-back raises, which aiokafka only logs."""
 
     def __init__(self, assigned: OnPartitions, revoked: OnPartitions) -> None:
         self._on_assigned = assigned

@@ -1,4 +1,4 @@
-"""What a stage and the one that decides for a partition know of each other."""
+"""The interface between a stage and the code that decides for one of its partitions."""
 
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import aclosing, contextmanager
@@ -13,7 +13,7 @@ from runtime.errors import KafkaUnavailable, PositionLost
 
 
 class OutputLog:
-    """What the fenced owner of a partition may rely on when it restores."""
+    """Answers what the fenced owner of a partition may rely on when it restores."""
 
     def __init__(
         self, reader: LogReader, offsets_client: Any, partition: int, checkpoint: Checkpoint | None
@@ -24,7 +24,8 @@ class OutputLog:
         self.checkpoint = checkpoint
 
     async def high_watermark(self, topic: str, partition: int | None = None) -> int:
-        """``partition``: another than its own, of a topic that is not the output."""
+        """Returns the end of the topic's partition. ``partition``: another than its own, of a topic
+        that is not the output."""
         asked = self.partition if partition is None else partition
         return (await high_watermarks(self._offsets, topic, [asked]))[asked]
 
@@ -33,8 +34,8 @@ class OutputLog:
         return begins[self.partition]
 
     async def read(self, topic: str, begin: int, end: int) -> AsyncIterator[list[Record]]:
-        """The committed records of ``[begin, end)``. Whoever can't do without what retention has
-        deleted asks for the beginning first.
+        """Yields the committed records of ``[begin, end)``. Whoever can't do without what retention
+        has deleted asks for the beginning first.
 
         Raises:
             KafkaUnavailable: as ``LogReader.read``; or retention has passed ``begin``.
@@ -48,7 +49,7 @@ class OutputLog:
                     yield batch
 
     async def last(self, topic: str) -> Record | None:
-        """The last committed record that is still there.
+        """Returns the last committed record that is still there.
 
         Raises:
             KafkaUnavailable: as ``read``.
@@ -60,39 +61,80 @@ class OutputLog:
 
 @contextmanager
 def _still_there(topic: str) -> Iterator[None]:
-    """To ask where it begins and to read from there are two questions: the next attempt finds
-    another beginning."""
+    """Makes retention an outage. To ask where a topic begins and to read from there are two
+    questions: the next attempt finds another beginning."""
     try:
         yield
     except PositionLost as error:
         raise KafkaUnavailable(f"{topic}: retention went on while it was read") from error
 
 
-class Decided(msgspec.Struct, frozen=True):
-    """The outputs that follow from the first ``taken`` of the records that were to be processed;
-    at least one was. The rest is asked for again."""
+class Batch(msgspec.Struct, frozen=True):
+    """What follows from the first ``taken`` of the records that were to be processed, at least one.
+
+    What a partition has to know of its outputs when they are committed is a field of its own kind
+    of batch, and nowhere else: of a batch that is not committed, nothing is left to be met."""
 
     outputs: Sequence[Output]
     taken: int
 
+    async def committed(self, offsets: Sequence[int]) -> None:
+        """Called once the outputs are committed: they stand at ``offsets``, in their order.
+
+        It is called once for each batch, also for one without outputs, whose offsets are none; and
+        never for one whose commit failed or is in doubt: the next ``restore`` tells what became of
+        it. Nor is it called if the process dies meanwhile, so that all that matters must follow
+        from the output alone. The partition's next ``process`` comes after it has returned: it may
+        wait, to hold the partition back. It may raise what ``restore`` may, with the same effect;
+        the batch stays committed.
+        """
+
 
 class StagePartition(Protocol):
-    """The decisions and the state of one partition. Made afresh each time it is taken."""
+    """The decisions of one partition and what they rest on, in the hands of its one owner.
+
+    The owner (``PartitionOwner``) makes one for each attempt, right after the fence, and calls, one
+    at a time: ``restore`` once; then, as long as records come, ``process`` and its batch's
+    ``committed`` in turn. After an error it throws the partition away with whatever it remembers,
+    fences again, and makes another. Any call may be cancelled where it awaits: a partition that is
+    revoked has some seconds to end its batch (``stage.DRAIN_S``).
+
+    An error's type tells what follows. ``Unavailable``: another attempt, after a pause.
+    ``StageStopped`` or ``KafkaRefused``: this partition stops, and the others go on, until it is
+    assigned anew. Any other stops the partition likewise if ``process`` raises it, and else ends
+    the process.
+    """
 
     async def restore(self, output: OutputLog) -> int:
-        """Rebuilds the state from the output; returns the input offset to go on at."""
+        """Rebuilds the state from the output; returns the input offset to go on at.
 
-    async def process(self, records: Sequence[Record]) -> "Decided":
-        """What follows from these input records, or from the first of them."""
+        The predecessor can write no more, and what it has written is committed or aborted. May read
+        Kafka and databases for as long as that takes; some other partitions wait for their turn
+        meanwhile. It must wait for nothing that a paused process may hold.
+        """
 
-    async def committed(self, offsets: Sequence[int]) -> None:
-        """The outputs of the last ``process`` stand at ``offsets``, for good."""
+    async def process(self, records: Sequence[Record]) -> Batch:
+        """Decides what follows from these input records, or from the first of them.
+
+        They are one or more, in order, and follow on those that were taken before; between them may
+        be markers' offsets. It sees a record again only if it did not take it: then the record
+        comes first in the next call. The partition of a later attempt sees all again from where its
+        ``restore`` says. No transaction is open yet, so no time-out of Kafka's runs, but partitions
+        that began with this one wait for it: it may ask a database, and not linger.
+        """
 
     @property
     def note(self) -> str:
-        """For the checkpoint: what tells that the output has not moved on since."""
+        """What tells, beside a checkpoint, that the output has not moved on since.
+
+        Read after ``restore`` and after each ``committed``; handed to a later ``restore`` with the
+        checkpoint, as advice.
+        """
 
 
 Fail = Callable[[Exception], None]
-"""Makes a partition's worker stop what it does with this error, when it next looks."""
+"""Makes the owner stop with this error, when it next waits for records: a batch under way is
+finished first. An error's type means what it does in ``StagePartition``. Of an attempt that has
+ended, it does nothing."""
 MakePartition = Callable[[int, Fail], StagePartition]
+"""Makes what decides for a partition, by its number, for one attempt."""

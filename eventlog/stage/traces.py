@@ -1,5 +1,6 @@
-"""Spans of the exactly-once stages: for each record that goes out and is part of a sampled trace,
-one for its processing and one for its sending (OpenTelemetry's messaging conventions)."""
+"""Makes the spans of the exactly-once stages. Each record that goes out and is part of a sampled
+trace gets one for its processing and one for its sending (OpenTelemetry's messaging
+conventions)."""
 
 import time
 from collections.abc import Sequence
@@ -14,7 +15,8 @@ SAMPLED = 1
 
 
 class StageTraces:
-    """``output_template``: the name of the outputs' topics where there is one for each partner."""
+    """Traces one stage. ``output_template``: the name of the outputs' topics where there is one for
+    each partner."""
 
     def __init__(
         self, tracing: Tracing, group: str, input_topic: str, output_template: str | None = None
@@ -25,9 +27,10 @@ class StageTraces:
         self._template = output_template
 
     def transaction(
-        self, partition: int, outputs: Sequence[Output], begun_ns: int
+        self, partition: int, outputs: Sequence[Output], started_at_ns: int
     ) -> "TracedTransaction":
-        """``begun_ns``: when the processing of the inputs began, since 1970."""
+        """Begins the spans of these outputs. ``started_at_ns``: when the processing of their inputs
+        began, since 1970."""
         if not self._tracing.on:
             return TracedTransaction(outputs, [])
         carried: list[Output] = []
@@ -43,7 +46,7 @@ class StageTraces:
                 "consumer",
                 parent,
                 self._processing(partition, output.headers),
-                begun_ns=begun_ns,
+                begun_ns=started_at_ns,
             )
             sent = self._tracing.start(
                 f"send {self._template or output.topic}",
@@ -77,8 +80,8 @@ class _OutputSpans:
 
 
 class TracedTransaction:
-    """``outputs``: what is to be written. Its spans end with the block: with the offsets that were
-    ``committed``, or as failed."""
+    """Holds ``outputs``, which are to be written. Its spans end with the block: with the offsets
+    that were ``committed``, or as failed."""
 
     def __init__(self, outputs: Sequence[Output], spans: Sequence[_OutputSpans]) -> None:
         self.outputs = outputs
@@ -110,7 +113,8 @@ def _sampled_parent(headers: Headers) -> bytes | None:
 
 
 def _carrying(output: Output, traceparent: bytes | None) -> Output:
-    """A parked fact keeps the headers that it came with."""
+    """Puts our span into the output's headers. A parked fact keeps the headers that it came
+    with."""
     if output.headers[-1][0] != TRACEPARENT or traceparent is None:
         return output
     headers = (*output.headers[:-1], (TRACEPARENT, traceparent))

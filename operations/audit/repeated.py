@@ -6,6 +6,7 @@ from eventlog.kafka import Record
 from operations.audit.event_ids import hash_id
 from operations.audit.stream_checks import ReadEvent, read_event
 from operations.audit.violations import Violation
+from schemas.records import Place
 
 
 class Repeated:
@@ -24,7 +25,7 @@ class Repeated:
             read = read_event(record)
         except ValueError:
             return
-        place = f"{self._topic}[{record.partition}] offset {record.offset}"
+        place = str(Place.of(self._topic, record))
         yield from self._look_at_id(record, read.headers.event_id, place)
         yield from self._look_at_lock(record, read, place)
 

@@ -29,7 +29,9 @@ class ReadEvent(msgspec.Struct, frozen=True, gc=False):
 
 
 def read_event(record: Record) -> ReadEvent:
-    """
+    """Reads a record more strictly than ``EventRecord``: whoever follows the stream relies on its
+    headers alone, or on its value alone, and only an audit finds that the two do not agree.
+
     Raises:
         ValueError: not what a projector writes; the text says why.
     """

@@ -10,8 +10,8 @@ from eventlog.registry import Registry, edit_registry
 from operations.parked.retries import is_wanted
 from operations.parked.states import (
     Notes,
+    ParkedPlace,
     ParkedRecord,
-    Place,
     find_parked,
     read_parked,
     read_place,
@@ -31,8 +31,8 @@ def operator_name() -> str:
 
 
 async def discard_places(
-    here: Installation, notes: Notes, places: Sequence[Place], why: str, by: str
-) -> list[Place]:
+    here: Installation, notes: Notes, places: Sequence[ParkedPlace], why: str, by: str
+) -> list[ParkedPlace]:
     """Discards all of these facts, or none.
 
     Raises:
@@ -54,7 +54,7 @@ def check_discardable(found: ParkedRecord) -> None:
         )
     if found.state.again is not None:
         raise ConfigurationError(
-            f"{found.place} was {found.state}; discard {Place(*found.state.again.place)}"
+            f"{found.place} was {found.state}; discard {ParkedPlace(*found.state.again.place)}"
         )
     if found.state.name == "discarded":
         raise ConfigurationError(f"{found.place} is {found.state}")
@@ -62,17 +62,17 @@ def check_discardable(found: ParkedRecord) -> None:
 
 async def discard_all(
     here: Installation, notes: Notes, reason: str, why: str, by: str
-) -> list[Place]:
+) -> list[ParkedPlace]:
     """Discards every waiting fact that was parked for ``reason``; those that were."""
-    places: list[Place] = []
+    places: list[ParkedPlace] = []
     async for chunk in read_parked(here, notes):
         places += [found.place for found in chunk if is_wanted(found, reason)]
     return await _write(here, places, why, by, skip_discarded=True)
 
 
 async def _write(
-    here: Installation, places: Sequence[Place], why: str, by: str, *, skip_discarded: bool
-) -> list[Place]:
+    here: Installation, places: Sequence[ParkedPlace], why: str, by: str, *, skip_discarded: bool
+) -> list[ParkedPlace]:
     now, name = write_time(datetime.now(UTC)), uuid4().hex
 
     def edit(registry: Registry) -> Sequence[ParkedDiscard]:

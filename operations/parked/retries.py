@@ -11,8 +11,8 @@ from eventlog.publisher import FactPublisher, Published
 from eventlog.registry import Registry, edit_registry
 from operations.parked.states import (
     Notes,
+    ParkedPlace,
     ParkedRecord,
-    Place,
     own_event_id,
     read_parked,
 )
@@ -53,7 +53,7 @@ class Retried(msgspec.Struct, rename="camel"):
     unreadable: int = 0
     failures: list[Failure] = []
 
-    def fail(self, place: Place, reason: str, detail: str) -> None:
+    def fail(self, place: ParkedPlace, reason: str, detail: str) -> None:
         if len(self.failures) < SHOWN_FAILURES:
             self.failures.append(Failure(str(place), reason, detail))
 
@@ -92,7 +92,7 @@ async def retry_one(
     raise ParkedAgain(f"it was parked again: {failure.reason}: {failure.detail}")
 
 
-async def _note_repair(here: Installation, place: Place, fact: Fact, by: str) -> None:
+async def _note_repair(here: Installation, place: ParkedPlace, fact: Fact, by: str) -> None:
     entry = ParkedRepair(
         place=str(place), event_id=fact.event_id, by=by, created_at=write_time(datetime.now(UTC))
     )
@@ -129,7 +129,7 @@ def is_wanted(found: ParkedRecord, reason: str | None) -> bool:
 async def _retry_some(
     here: Installation, publisher: FactPublisher, some: Sequence[ParkedRecord], outcome: Retried
 ) -> None:
-    facts: dict[Place, Fact] = {}
+    facts: dict[ParkedPlace, Fact] = {}
     for found in some:
         try:
             facts[found.place] = decode_fact(found.record.value or b"")
@@ -142,7 +142,7 @@ async def _retry_some(
         *(publisher.publish(fact, traces[place]) for place, fact in facts.items()),
         return_exceptions=True,
     )
-    sent: dict[Place, tuple[Fact, Published]] = {}
+    sent: dict[ParkedPlace, tuple[Fact, Published]] = {}
     for (place, fact), at in zip(facts.items(), published, strict=True):
         if isinstance(at, BaseException):
             raise at
@@ -151,15 +151,15 @@ async def _retry_some(
 
 
 async def _settle(
-    here: Installation, sent: Mapping[Place, tuple[Fact, Published]], outcome: Retried
-) -> dict[Place, int]:
+    here: Installation, sent: Mapping[ParkedPlace, tuple[Fact, Published]], outcome: Retried
+) -> dict[ParkedPlace, int]:
     """Waits for what becomes of them; the versions of those that are recorded.
 
     Raises:
         Unavailable: no progress for 15 s.
     """
     loop = asyncio.get_running_loop()
-    waiting, versions = dict(sent), dict[Place, int]()
+    waiting, versions = dict(sent), dict[ParkedPlace, int]()
     deadline = loop.time() + OUTCOME_S
     while waiting:
         fates = await here.read_model.parked.fates(fact.event_id for fact, _ in waiting.values())

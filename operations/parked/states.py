@@ -25,7 +25,7 @@ from schemas.registry import ParkedDiscard, ParkedRepair
 StateName = Literal["waiting", "recorded", "discarded", "parked-again"]
 
 
-class Place(msgspec.Struct, frozen=True, order=True):
+class ParkedPlace(msgspec.Struct, frozen=True, order=True):
     """Where a parked record stands in ``lock-facts.parked``."""
 
     partition: int
@@ -35,7 +35,7 @@ class Place(msgspec.Struct, frozen=True, order=True):
         return f"{self.partition}:{self.offset}"
 
 
-def read_place(text: str, partitions: int) -> Place:
+def read_place(text: str, partitions: int) -> ParkedPlace:
     """
     Raises:
         ConfigurationError: not ``PARTITION:OFFSET``.
@@ -46,9 +46,9 @@ def read_place(text: str, partitions: int) -> Place:
     return _to_place(text)
 
 
-def _to_place(text: str) -> Place:
+def _to_place(text: str) -> ParkedPlace:
     partition, offset = text.split(":")
-    return Place(int(partition), int(offset))
+    return ParkedPlace(int(partition), int(offset))
 
 
 class State(msgspec.Struct, frozen=True):
@@ -65,12 +65,12 @@ class State(msgspec.Struct, frozen=True):
                 f"discarded by {self.discard.by} at {self.discard.created_at}: {self.discard.why}"
             )
         if self.again is not None:
-            return f"parked again as {Place(*self.again.place)}"
+            return f"parked again as {ParkedPlace(*self.again.place)}"
         return f"recorded as version {self.version}" if self.version is not None else self.name
 
 
 class ParkedRecord(msgspec.Struct, frozen=True):
-    place: Place
+    place: ParkedPlace
     headers: ParkedHeaders
     record: Record
     state: State
@@ -89,14 +89,14 @@ class Notes:
             _to_place(entry.place): entry.event_id for entry in registry.all(ParkedRepair)
         }
 
-    def event_ids(self, place: Place, own: UUID | None) -> list[UUID]:
+    def event_ids(self, place: ParkedPlace, own: UUID | None) -> list[UUID]:
         """Those under which the fact may have become an event."""
         repaired = self.repairs.get(place)
         return [event_id for event_id in (own, repaired) if event_id is not None]
 
 
 def state_of(
-    place: Place, own: UUID | None, notes: Notes, fates: Mapping[UUID, ParkedFate]
+    place: ParkedPlace, own: UUID | None, notes: Notes, fates: Mapping[UUID, ParkedFate]
 ) -> State:
     """The state of the fact at ``place``, whose event id is ``own``. Pure."""
     known = [fates.get(event_id, ParkedFate()) for event_id in notes.event_ids(place, own)]
@@ -111,7 +111,7 @@ def state_of(
     return State("waiting")
 
 
-def _is_later(at: ParkedAt, place: Place) -> bool:
+def _is_later(at: ParkedAt, place: ParkedPlace) -> bool:
     """The read model may be behind what is read from the topic."""
     partition, offset = at.place
     return partition != place.partition or offset > place.offset
@@ -154,9 +154,9 @@ async def with_states(
     Raises:
         ReadModelUnavailable: the database can't be reached or is too slow.
     """
-    read: list[tuple[Place, ParkedHeaders, Record]] = []
+    read: list[tuple[ParkedPlace, ParkedHeaders, Record]] = []
     for record in records:
-        place = Place(record.partition, record.offset)
+        place = ParkedPlace(record.partition, record.offset)
         try:
             read.append((place, ParkedHeaders.from_kafka(record.headers), record))
         except ValueError as error:
@@ -169,7 +169,7 @@ async def with_states(
     ]
 
 
-async def find_parked(here: Installation, notes: Notes, place: Place) -> ParkedRecord:
+async def find_parked(here: Installation, notes: Notes, place: ParkedPlace) -> ParkedRecord:
     """
     Raises:
         ConfigurationError: nothing is there, or not any more.
@@ -199,7 +199,7 @@ async def count_waiting(here: Installation, registry: Registry) -> int:
         if p.offset >= begins.get(p.partition, p.offset + 1)
     ]
     at = await here.read_model.parked.event_ids_at((p.partition, p.offset) for p in noted)
-    ids = {Place(*place): event_id for place, event_id in at.items()}
+    ids = {ParkedPlace(*place): event_id for place, event_id in at.items()}
     asked = [i for place, own in ids.items() for i in notes.event_ids(place, own)]
     fates = await here.read_model.parked.fates(asked)
     unrecorded = await here.read_model.parked.count_unrecorded(begins)
@@ -211,9 +211,9 @@ async def count_waiting(here: Installation, registry: Registry) -> int:
     return unrecorded - settled
 
 
-def _is_counted(place: Place, fate: ParkedFate | None) -> bool:
+def _is_counted(place: ParkedPlace, fate: ParkedFate | None) -> bool:
     """``count_unrecorded`` knows the fact, and by this place."""
     if fate is None:
         return True
     at = fate.latest
-    return fate.version is None and at is not None and Place(*at.place) == place
+    return fate.version is None and at is not None and ParkedPlace(*at.place) == place

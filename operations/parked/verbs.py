@@ -13,8 +13,8 @@ from operations.parked.discards import discard_all, discard_places, operator_nam
 from operations.parked.retries import Retried, retry_all, retry_one
 from operations.parked.states import (
     Notes,
+    ParkedPlace,
     ParkedRecord,
-    Place,
     StateName,
     find_parked,
     read_parked,
@@ -128,7 +128,7 @@ def _row(found: ParkedRecord) -> dict[str, object]:
     if state.version is not None:
         row["version"] = state.version
     if state.again is not None:
-        row["parkedAgainAs"] = str(Place(*state.again.place))
+        row["parkedAgainAs"] = str(ParkedPlace(*state.again.place))
     if state.discard is not None:
         row["discarded"] = {
             "at": state.discard.created_at,
@@ -263,7 +263,7 @@ def discard_parked(
         raise _usage(f"--why is needed, with 1 to {MAX_WHY} characters: it is kept on record")
     named, who = places or [], (by or operator_name())[:255]
 
-    async def verb() -> Sequence[Place]:
+    async def verb() -> Sequence[ParkedPlace]:
         async with open_installation() as here:
             notes = await _notes(here)
             if reason is not None:

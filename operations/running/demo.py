@@ -16,8 +16,7 @@ from operations.organizations.signing import mint_token
 from operations.organizations.verbs import ensure_organization
 from operations.partners.registration import create_partner
 from operations.shared.installation import Installation
-from read_model.database import Database, read_model_url
-from read_model.store import ReadModel
+from read_model.opening import open_read_model
 from runtime.files import write_atomically
 from runtime.settings import Settings
 from schemas.api_keys import is_valid, key_id_of
@@ -67,9 +66,7 @@ async def set_up_demo(settings: Settings) -> DemoData:
         Unavailable: Kafka or the read model.
     """
     kafka = Kafka(settings, "lockstream-up")
-    read_model = ReadModel(
-        Database(read_model_url(settings), settings.read_model_timeout), settings.partitions
-    )
+    read_model = open_read_model(settings)
     try:
         here = Installation(settings, kafka, read_model)
         await ensure_organization(here, DEMO_ORG)

@@ -11,10 +11,11 @@ from pathlib import Path
 import msgspec
 
 from operations.shared.console import say
+from runtime.backoff import Backoff
 from runtime.errors import ConfigurationError
 from runtime.process import first_of
 
-FIRST_PAUSE_S = 0.0
+FIRST_PAUSE_S, SECOND_PAUSE_S = 0.0, 0.5
 LONGEST_PAUSE_S = 10.0
 STABLE_S = 30.0
 STOP_S = 20.0
@@ -75,7 +76,7 @@ class Supervised:
             await asyncio.to_thread(_keep_small, self._command.log)
 
     async def _keep_running(self) -> None:
-        pause = FIRST_PAUSE_S
+        backoff = Backoff(FIRST_PAUSE_S, self._longest_pause_s, SECOND_PAUSE_S)
         while not self._stopping.is_set():
             begun = time.monotonic()
             async with self._starting:
@@ -89,14 +90,14 @@ class Supervised:
                 said = await asyncio.to_thread(_last_line, self._command.log)
                 raise ConfigurationError(said)
             if time.monotonic() - begun > STABLE_S:
-                pause = FIRST_PAUSE_S
+                backoff.reset()
+            pause = backoff.next()
             self._tell(
                 f"{self._command.name} ended ({_describe(code)}), starting it again"
                 + (f" in {pause:.1f} s" if pause else "")
                 + f"; see {self._command.log}"
             )
             await first_of(self._stopping, timeout_s=pause)
-            pause = min(self._longest_pause_s, max(0.5, pause * 2))
 
     async def _start(self) -> asyncio.subprocess.Process:
         with self._command.log.open("ab") as log:

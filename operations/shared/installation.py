@@ -13,7 +13,7 @@ import typer
 from eventlog.kafka import Kafka
 from operations.shared.configuration import fail, load_settings, needs_broker
 from operations.shared.console import say
-from read_model.database import Database, read_model_url
+from read_model.opening import open_read_model
 from read_model.store import ReadModel
 from runtime.errors import ConfigurationError, KafkaUnavailable, LockstreamError
 from runtime.process import collect_rarely
@@ -35,9 +35,7 @@ async def open_installation() -> AsyncIterator[Installation]:
         ConfigurationError: see ``load_settings``.
     """
     settings = needs_broker(load_settings())
-    read_model = ReadModel(
-        Database(read_model_url(settings), settings.read_model_timeout), settings.partitions
-    )
+    read_model = open_read_model(settings)
     try:
         yield Installation(settings, Kafka(settings, "lockstream-cli"), read_model)
     finally:

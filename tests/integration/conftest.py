@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from eventlog.kafka import Kafka
-from read_model.database import Database, read_model_url
+from read_model import opening
 from read_model.store import ReadModel
 from runtime.settings import Settings
 from tests.postgres import NoPostgres
@@ -65,8 +65,7 @@ async def read_model(
 def open_read_model(settings: Settings, url: str = "") -> ReadModel:
     import msgspec
 
-    chosen = msgspec.structs.replace(settings, read_model_url=url)
-    return ReadModel(Database(read_model_url(chosen), 5.0), settings.partitions)
+    return opening.open_read_model(msgspec.structs.replace(settings, read_model_url=url))
 
 
 async def _fresh_database(server: str) -> str:

@@ -186,7 +186,7 @@ async def test_a_rebuild_that_another_one_overtakes_says_so(here: Installation) 
             await self.reset()
             await super().apply(stretches)
 
-    model = Overtaken(here.read_model._database, here.settings.partitions)
+    model = Overtaken(here.read_model._database, here.settings.topics)
     with pytest.raises(Unavailable, match="emptied by another rebuild"):
         await rebuild_read_model(msgspec.structs.replace(here, read_model=model))
 
@@ -213,7 +213,7 @@ async def test_a_fact_that_was_parked_before_is_not_taken_for_the_new_one(
             asked.set()
             return found
 
-    model = Asked(here.read_model._database, partitions)
+    model = Asked(here.read_model._database, here.settings.topics)
     there = msgspec.structs.replace(here, read_model=model)
     adding = asyncio.create_task(ensure_lock(there, LockLine(8, "acme", None)))
     await asked.wait()

@@ -7,10 +7,11 @@ from contextlib import asynccontextmanager
 import msgspec
 import pytest
 
-from projector.fold_queue import FoldQueue, Pending
+from projector.fold_queue import FoldQueue, Unfolded
 from projector.metrics import ProjectorMetrics
 from read_model.fold import CommittedEvent, ParkedFact, Stretch
-from read_model.store import ReadModel, ReadModelMoved
+from read_model.folding import ReadModelMoved
+from read_model.store import ReadModel
 from runtime.errors import LockstreamError
 from runtime.readiness import Readiness
 from schemas.lock_events import Event, encode_event
@@ -31,7 +32,7 @@ PARKED = Stretch(
 )
 
 
-class Owner:
+class Submitter:
     def __init__(self) -> None:
         self.ends: list[int] = []
         self.failures: list[LockstreamError] = []
@@ -61,7 +62,7 @@ async def test_a_model_that_was_emptied_and_filled_again_at_once_is_noticed(
     read_model: ReadModel,
 ) -> None:
     """Else what only this queue would have brought back stays away for good."""
-    owner = Owner()
+    owner = Submitter()
     await read_model.apply([FIRST])
     async with running(read_model) as queue:
         generation = (await read_model.progress()).generation
@@ -75,11 +76,11 @@ async def test_a_model_that_was_emptied_and_filled_again_at_once_is_noticed(
 async def test_a_parked_fact_that_follows_on_a_model_of_before_fails_its_partition(
     read_model: ReadModel,
 ) -> None:
-    owner = Owner()
+    owner = Submitter()
     before = (await read_model.progress()).generation
     await read_model.reset()
     async with running(read_model) as queue:
-        await queue.submit(Pending(owner, 1, msgspec.structs.replace(PARKED, generation=before)))
+        await queue.submit(Unfolded(owner, 1, msgspec.structs.replace(PARKED, generation=before)))
         await eventually(owner.has_failed)
     assert await read_model.count_parked() == 0
 
@@ -89,10 +90,10 @@ async def test_an_owner_of_before_whose_fold_ends_late_takes_nothing_from_the_ne
     read_model: ReadModel, fails: bool
 ) -> None:
     """Whether it ends well or not, it is the new one that is told of a loss."""
-    old, new = Owner(), Owner()
+    old, new = Submitter(), Submitter()
     generation = (await read_model.progress()).generation
     async with running(read_model) as queue:
-        await queue.submit(Pending(old, 1, SECOND if fails else FIRST))
+        await queue.submit(Unfolded(old, 1, SECOND if fails else FIRST))
         queue.watch(0, new, generation, 0)
 
         async def late() -> bool:
@@ -108,7 +109,7 @@ async def test_an_owner_of_before_whose_fold_ends_late_takes_nothing_from_the_ne
 async def test_a_partition_that_can_not_be_folded_is_told_and_holds_up_no_other(
     read_model: ReadModel,
 ) -> None:
-    broken, fine = Owner(), Owner()
+    broken, fine = Submitter(), Submitter()
     events: list[Event] = [created_event(8), used_event(8)]
     others = [
         Stretch(1, n, n + 1, events=[CommittedEvent(n, n, event, encode_event(event))])
@@ -116,10 +117,10 @@ async def test_a_partition_that_can_not_be_folded_is_told_and_holds_up_no_other(
     ]
     gap, later = SECOND, msgspec.structs.replace(SECOND, begin=2, end=3)
     async with running(read_model) as queue:
-        await queue.submit(Pending(fine, 1, others[0]))
-        await queue.submit(Pending(broken, 1, gap))
-        await queue.submit(Pending(fine, 2, others[1]))
-        await queue.submit(Pending(broken, 2, later))
+        await queue.submit(Unfolded(fine, 1, others[0]))
+        await queue.submit(Unfolded(broken, 1, gap))
+        await queue.submit(Unfolded(fine, 2, others[1]))
+        await queue.submit(Unfolded(broken, 2, later))
 
         async def all_are_done_with() -> bool:
             return queue.size == 0
@@ -144,11 +145,11 @@ async def test_parked_facts_are_there_before_the_position_of_the_events_says_so(
     read_model: ReadModel,
 ) -> None:
     """Between the two, or after a crash there, nobody may take a parked fact for none."""
-    model = Interrupted(read_model._database, 3)
-    owner = Owner()
+    model = Interrupted(read_model._database, read_model._topics)
+    owner = Submitter()
     async with running(model) as queue:
-        await queue.submit(Pending(owner, 1, FIRST))
-        await queue.submit(Pending(owner, 1, PARKED))
+        await queue.submit(Unfolded(owner, 1, FIRST))
+        await queue.submit(Unfolded(owner, 1, PARKED))
 
         async def folded() -> bool:
             return len(owner.ends) == 2

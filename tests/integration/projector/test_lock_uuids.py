@@ -12,7 +12,7 @@ from eventlog.stage.stage_partition import OutputLog
 from projector.fold_queue import FoldQueue
 from projector.lock_uuids import LockUuids
 from projector.metrics import ProjectorMetrics
-from projector.partition import ProjectorPartition
+from projector.partition import Projector
 from read_model.fold import CommittedEvent, Stretch
 from read_model.store import ReadModel
 from runtime.readiness import Readiness
@@ -25,7 +25,7 @@ from tests.examples_of import LOCK_UUID, created_event, lock_created
 from tests.integration.roles import install
 
 
-class Projector:
+class Process:
     """The partitions of one process, which fold nothing in and commit nothing."""
 
     def __init__(
@@ -35,17 +35,9 @@ class Projector:
         readiness = Readiness()
         metrics = ProjectorMetrics(readiness, lambda: ())
         queue, uuids = FoldQueue(model, readiness, metrics), LockUuids()
+        projector = Projector(settings.topics, model, queue, uuids, metrics)
         self.partitions = [
-            ProjectorPartition(
-                settings.topics,
-                settings.partitions,
-                number,
-                model,
-                queue,
-                uuids,
-                fail=lambda error: pytest.fail(str(error)),
-                metrics=metrics,
-            )
+            projector.make_partition(number, lambda error: pytest.fail(str(error)))
             for number in range(settings.partitions)
         ]
         self._fact_offsets = count()
@@ -71,10 +63,10 @@ class Projector:
 
 
 @asynccontextmanager
-async def projector(kafka: Kafka, settings: Settings, model: ReadModel) -> AsyncIterator[Projector]:
+async def projector(kafka: Kafka, settings: Settings, model: ReadModel) -> AsyncIterator[Process]:
     await install(kafka, settings)
     async with LogReader.open(kafka) as reader, connected(kafka.offsets_client()) as offsets:
-        made = Projector(settings, model, reader, offsets)
+        made = Process(settings, model, reader, offsets)
         for number in range(settings.partitions):
             await made.restore(number)
         yield made

@@ -12,12 +12,13 @@ from eventlog.transactional_writer import TransactionalWriter
 from projector.fold_queue import FoldQueue
 from projector.lock_uuids import LockUuids
 from projector.metrics import ProjectorMetrics
-from projector.partition import ProjectorPartition
+from projector.partition import Projector, ProjectorPartition
 from projector.role import run_projector
 from read_model.database import Database, read_model_url
 from read_model.fold import CommittedEvent, Stretch
+from read_model.folding import ReadModelMoved
 from read_model.rows import Known
-from read_model.store import ReadModel, ReadModelMoved
+from read_model.store import ReadModel
 from runtime.errors import PartitionsChanged
 from runtime.readiness import Readiness
 from runtime.settings import Settings
@@ -453,35 +454,29 @@ class SlowToAnswer(ReadModel):
         return answer
 
 
-def alone(settings: Settings, model: ReadModel, number: int) -> ProjectorPartition:
+async def alone(settings: Settings, model: ReadModel, number: int) -> ProjectorPartition:
+    """A partition that has restored as far as the model goes."""
     readiness = Readiness()
     metrics = ProjectorMetrics(readiness, lambda: ())
-    return ProjectorPartition(
-        settings.topics,
-        settings.partitions,
-        number,
-        model,
-        FoldQueue(model, readiness, metrics),
-        LockUuids(),
-        fail=lambda error: pytest.fail(str(error)),
-        metrics=metrics,
-    )
+    queue = FoldQueue(model, readiness, metrics)
+    projector = Projector(settings.topics, model, queue, LockUuids(), metrics)
+    partition = projector.make_partition(number, lambda error: pytest.fail(str(error)))
+    await partition._model.begin()
+    return partition
 
 
 async def test_a_fold_that_ends_during_a_look_up_is_not_taken_for_a_rebuild(
     settings: Settings,
 ) -> None:
-    model = SlowToAnswer(Database(read_model_url(settings), 5.0), settings.partitions)
+    model = SlowToAnswer(Database(read_model_url(settings), 5.0), settings.topics)
     await model.prepare()
     fact = temp_key_used(1)
     number = partition_of(1, settings.partitions)
-    partition = alone(settings, model, number)
-    partition._generation = (await model.progress()).generation
+    partition = await alone(settings, model, number)
     folded = CommittedEvent(6, 3, used_event(1), b"")
-    model.meanwhile(lambda: partition.folded(1, Stretch(number, 0, 7, events=[folded])))
+    model.meanwhile(lambda: partition._model.folded(1, Stretch(number, 0, 7, events=[folded])))
     record = Record(number, 5, 0, lock_key(1), encode_fact(fact), ())
-    decided = await partition.process([record])
-    assert decided.taken == 1
+    assert (await partition.process([record])).taken == 1
     await model.close()
 
 
@@ -493,16 +488,14 @@ async def test_nothing_is_decided_by_a_model_that_was_emptied_or_has_gone_back(
     await model.prepare()
     number = partition_of(1, settings.partitions)
     record = Record(number, 5, 0, lock_key(1), encode_fact(temp_key_used(1)), ())
-    partition = alone(settings, model, number)
-    partition._generation = (await model.progress()).generation
+    partition = await alone(settings, model, number)
     assert (await partition.process([record])).taken == 1
     folded = CommittedEvent(6, 3, used_event(1), b"")
-    partition.folded(1, Stretch(number, 0, 7, events=[folded]))
+    partition._model.folded(1, Stretch(number, 0, 7, events=[folded]))
     another = Record(number, 6, 0, lock_key(1), encode_fact(temp_key_used(1, "other")), ())
     with pytest.raises(ReadModelMoved, match="has gone back to 0"):
         await partition.process([another])
-    partition = alone(settings, model, number)
-    partition._generation = (await model.progress()).generation
+    partition = await alone(settings, model, number)
     await model.reset()
     with pytest.raises(ReadModelMoved, match="was emptied or replaced"):
         await partition.process([record])

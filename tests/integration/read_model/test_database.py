@@ -19,6 +19,7 @@ from read_model.sqlite import READING_THREADS
 from read_model.store import ReadModel
 from runtime.errors import ReadModelUnavailable, StreamViolation
 from runtime.settings import Settings
+from schemas.topics import LockTopics
 from tests.integration.kafka_tools import eventually
 
 LONG_S = 30.0
@@ -188,7 +189,7 @@ async def test_a_database_of_before_gets_the_indexes_of_today(read_model: ReadMo
 async def test_no_question_scans_a_table(tmp_path: Path) -> None:
     """What is asked for costs the same however full the model is."""
     database = open_database(tmp_path, LONG_S)
-    model = ReadModel(database, 3)
+    model = ReadModel(database, LockTopics("", 3))
     await model.prepare()
     asked: list[tuple[str, tuple[object, ...]]] = []
 
@@ -231,7 +232,10 @@ async def test_a_second_look_at_a_file_lets_no_other_process_take_its_journal_aw
     tmp_path: Path,
 ) -> None:
     """Whoever closes a file as the last one deletes its journal."""
-    one, two = (ReadModel(open_database(tmp_path, LONG_S), partitions) for partitions in (3, 5))
+    one, two = (
+        ReadModel(open_database(tmp_path, LONG_S), LockTopics("", partitions))
+        for partitions in (3, 5)
+    )
 
     async def rows_as_another_process_sees_them() -> int:
         process = await asyncio.create_subprocess_exec(

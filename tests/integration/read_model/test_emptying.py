@@ -12,8 +12,9 @@ from sqlalchemy import Connection, event, func, select, text
 from sqlalchemy.util import await_only
 
 from read_model.fold import CommittedEvent, ParkedFact, Stretch
+from read_model.folding import ReadModelMoved
 from read_model.rows import Position
-from read_model.store import ReadModel, ReadModelMoved
+from read_model.store import ReadModel
 from read_model.tables import EMPTIED, LOCK_EVENTS, PARKED_FACTS, positions
 from runtime.settings import Settings
 from schemas.lock_events import Event, encode_event

@@ -8,8 +8,9 @@ import msgspec
 import pytest
 
 from read_model.fold import CommittedEvent, ParkedFact, Stretch
+from read_model.folding import ReadModelMoved
 from read_model.rows import Position
-from read_model.store import ReadModel, ReadModelMoved
+from read_model.store import ReadModel
 from read_model.tables import LOCK_EVENTS, PARKED_FACTS
 from runtime.errors import StreamViolation
 from runtime.settings import Settings

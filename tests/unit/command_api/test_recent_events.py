@@ -18,9 +18,8 @@ from command_api.recent_events import (
 )
 from command_api.stream_view import StreamView
 from eventlog.kafka import Record
-from read_model.database import Database, read_model_url
 from read_model.fold import CommittedEvent, Stretch
-from read_model.store import ReadModel
+from read_model.opening import open_read_model
 from runtime.errors import ReadModelUnavailable
 from runtime.readiness import Readiness
 from runtime.settings import Settings
@@ -129,7 +128,7 @@ async def test_a_lock_is_not_said_to_be_missing_unless_that_is_known(
 ) -> None:
     """The model is empty: folded up to 0. ``begin``: where memory begins."""
     settings = Settings(state_dir=tmp_path, partitions=1)
-    model = ReadModel(Database(read_model_url(settings), 5.0), 1)
+    model = open_read_model(settings)
     await model.prepare()
     seen = asyncio.Event()
     if caught_up:
@@ -146,7 +145,7 @@ async def test_another_organisations_lock_costs_as_much_work_as_none(
 ) -> None:
     """Both ask the database the same questions, each time: no answer comes sooner."""
     settings = Settings(state_dir=tmp_path, partitions=1)
-    model = ReadModel(Database(read_model_url(settings), 5.0), 1)
+    model = open_read_model(settings)
     await model.prepare()
     event = created_event(lock_id=7, org_id="globex")
     await model.apply([Stretch(0, 0, 1, events=[CommittedEvent(0, 0, event, encode_event(event))])])
@@ -224,14 +223,12 @@ def test_a_bad_record_is_named_with_its_place_and_what_is_wrong() -> None:
     readiness = Readiness()
     recent = RecentEvents(TOPICS, {0: 0}, readiness)
     recent.take(TOPICS.lock_events, [Record(0, 5, 0, b"7", b"x", ())])
-    text = "lock-events[0] offset 5 can't be read: the header 'event-id' is missing"
+    text = "a record can't be read: lock-events[0] offset 5: the header 'event-id' is missing"
     assert readiness.obstacles["lock-events"] == text
     created = msgspec.structs.replace(record(created_event(), 6), value=None)
     recent.take(TOPICS.lock_events, [created])
     text = readiness.obstacles["lock-events"]
-    assert text.startswith(
-        "lock-events[0] offset 6 can't be read: lock-events partition 0 offset 6 can't be read: "
-    )
+    assert text.startswith("a record can't be read: lock-events[0] offset 6: Input data")
 
 
 def test_the_oldest_events_are_forgotten_and_covered_no_longer(

@@ -1,18 +1,17 @@
 import asyncio
 from pathlib import Path
 
-from projector.fold_queue import PENDING_BYTES, PENDING_EVENTS, FoldQueue, Pending
+from projector.fold_queue import PENDING_BYTES, PENDING_EVENTS, FoldQueue, Unfolded
 from projector.metrics import ProjectorMetrics
-from read_model.database import Database, read_model_url
 from read_model.fold import CommittedEvent, Stretch
-from read_model.store import ReadModel
+from read_model.opening import open_read_model
 from runtime.errors import LockstreamError
 from runtime.readiness import Readiness
 from runtime.settings import Settings
 from tests.examples_of import used_event
 
 
-class Owner:
+class Submitter:
     def folded(self, batch: int, stretch: Stretch) -> None: ...
 
     def fold_failed(self, error: LockstreamError) -> None: ...
@@ -20,16 +19,16 @@ class Owner:
 
 def queue(folder: Path) -> FoldQueue:
     readiness = Readiness()
-    model = ReadModel(Database(read_model_url(Settings(state_dir=folder)), 5.0), 1)
+    model = open_read_model(Settings(state_dir=folder))
     return FoldQueue(model, readiness, ProjectorMetrics(readiness, list))
 
 
-def pending(events: int, value_bytes: int, partition: int = 0) -> Pending:
+def pending(events: int, value_bytes: int, partition: int = 0) -> Unfolded:
     event = CommittedEvent(0, 0, used_event(), b"x" * value_bytes)
-    return Pending(Owner(), 0, Stretch(partition, 0, events, events=[event] * events))
+    return Unfolded(Submitter(), 0, Stretch(partition, 0, events, events=[event] * events))
 
 
-async def waits_for_room(fold_queue: FoldQueue, more: Pending) -> bool:
+async def waits_for_room(fold_queue: FoldQueue, more: Unfolded) -> bool:
     """Whether it waits until what was queued is gone."""
     submitting = asyncio.create_task(fold_queue.submit(more))
     for _ in range(5):

@@ -13,13 +13,12 @@ from hypothesis import strategies as st
 
 from projector import lock_states
 from projector.decisions import LockState
-from projector.lock_states import LockStates, Lookups, RecentlyUsed
+from projector.lock_states import FactLookups, LockStates, RecentlyUsed
 from projector.lock_uuids import LockUuids
-from read_model.fold import id_time_ms
 from read_model.rows import Known, LockRow, Position
 from schemas.lock_events import Event
 from schemas.lock_facts import Fact
-from schemas.primitives import default_lock_uuid
+from schemas.primitives import default_lock_uuid, id_time_ms
 from tests.examples_of import (
     LOCK_UUID,
     TIME,
@@ -272,25 +271,25 @@ def test_look_ups_ask_for_each_thing_once_and_for_nothing_that_is_remembered() -
     assert (asked.locks, asked.temp_keys) == ([7, 8, 9], [(7, "a"), (7, "b")])
     assert asked.lock_uuids == [default_lock_uuid(8)]
     assert asked.event_ids == [old, facts[-1].event_id]
-    assert states.unknown_locks([9, 7, 9]) == Lookups([9, 7], [], [], [])
+    assert states.unknown_locks([9, 7, 9]) == FactLookups([9, 7], [], [], [])
     states.record(used_event(7, temp_key="a", event_id=old))
     again = states.lookups(facts[:3])
-    assert again == Lookups([], [(7, "b")], [], [])
-    assert states.unknown_locks([9, 7]) == Lookups([9], [], [], [])
+    assert again == FactLookups([], [(7, "b")], [], [])
+    assert states.unknown_locks([9, 7]) == FactLookups([9], [], [], [])
 
 
 @pytest.mark.parametrize(
     "asked",
     [
-        Lookups([7], [], [], []),
-        Lookups([], [(7, "a")], [], []),
-        Lookups([], [], [LOCK_UUID], []),
-        Lookups([], [], [], [LOCK_UUID]),
+        FactLookups([7], [], [], []),
+        FactLookups([], [(7, "a")], [], []),
+        FactLookups([], [], [LOCK_UUID], []),
+        FactLookups([], [], [], [LOCK_UUID]),
     ],
 )
-def test_whatever_is_missing_makes_a_look_up(asked: Lookups) -> None:
+def test_whatever_is_missing_makes_a_look_up(asked: FactLookups) -> None:
     assert asked
-    assert not Lookups([], [], [], [])
+    assert not FactLookups([], [], [], [])
 
 
 def test_what_the_read_model_answered_may_be_forgotten_at_once(
@@ -315,7 +314,7 @@ def test_what_the_read_model_answered_may_be_forgotten_at_once(
     assert states.lock(7) is None
     assert states.uuid_owner(LOCK_UUID) is None
     assert states.used(7, "key-1") == 0
-    assert states.lookups([fact]) == Lookups([7], [(7, "key-1")], [fact.event_id], [])
+    assert states.lookups([fact]) == FactLookups([7], [(7, "key-1")], [fact.event_id], [])
 
 
 def test_who_has_a_uuid_is_not_unlearned_from_an_older_answer() -> None:
@@ -323,7 +322,7 @@ def test_who_has_a_uuid_is_not_unlearned_from_an_older_answer() -> None:
     states.begin_batch()
     states.record(created_event())
     states.learn(
-        Lookups([], [], [], [LOCK_UUID]),
+        FactLookups([], [], [], [LOCK_UUID]),
         msgspec.structs.replace(NOTHING, uuid_owners={LOCK_UUID: 9, UUID(int=1): 10}),
     )
     assert (states.uuid_owner(LOCK_UUID), states.uuid_owner(UUID(int=1))) == (7, 10)

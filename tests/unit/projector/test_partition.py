@@ -6,32 +6,21 @@ import pytest
 
 from projector import lock_states
 from projector.fold_queue import FoldQueue
-from projector.lock_uuids import LockUuids
 from projector.metrics import ProjectorMetrics
-from projector.partition import ProjectorPartition
-from read_model.database import Database, read_model_url
+from projector.partition_model import PartitionModel
 from read_model.fold import CommittedEvent, ParkedFact, Stretch
-from read_model.store import ReadModel
+from read_model.opening import open_read_model
 from runtime.readiness import Readiness
 from runtime.settings import Settings
 from schemas.parked_facts import ParkedHeaders
 from tests.examples_of import TIME, created_event
 
 
-def partition_in(folder: Path) -> ProjectorPartition:
+def partition_in(folder: Path) -> PartitionModel:
     settings, readiness = Settings(state_dir=folder), Readiness()
-    model = ReadModel(Database(read_model_url(settings), 5.0), 1)
-    metrics = ProjectorMetrics(readiness, list)
-    return ProjectorPartition(
-        settings.topics,
-        1,
-        0,
-        model,
-        FoldQueue(model, readiness, metrics),
-        LockUuids(),
-        fail=lambda error: pytest.fail(str(error)),
-        metrics=metrics,
-    )
+    model = open_read_model(settings)
+    queue = FoldQueue(model, readiness, ProjectorMetrics(readiness, list))
+    return PartitionModel(0, model, queue, fail=lambda error: pytest.fail(str(error)))
 
 
 def test_what_a_batch_has_changed_is_kept_until_its_events_are_folded(
@@ -40,7 +29,7 @@ def test_what_a_batch_has_changed_is_kept_until_its_events_are_folded(
     """Its parked facts are folded first, and say nothing of them."""
     monkeypatch.setattr(lock_states, "LOCKS_KEPT", 0)
     partition = partition_in(tmp_path)
-    states, event = partition._states, created_event()
+    states, event = partition.states, created_event()
     batch = states.begin_batch()
     states.record(event)
     parked = ParkedFact(0, ParkedHeaders("unknown-lock", "", "lock-facts", 3, TIME))

@@ -2,9 +2,10 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from read_model.fold import CommittedEvent, fold, id_time_ms
+from read_model.fold import CommittedEvent, fold
 from runtime.errors import StreamViolation
 from schemas.lock_events import Event, encode_event
+from schemas.primitives import id_time_ms
 from tests.examples_of import LOCK_UUID, TIME, created_event, used_event
 
 

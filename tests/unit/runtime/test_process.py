@@ -4,7 +4,7 @@ from contextlib import aclosing
 
 import pytest
 
-from runtime.process import first_of, prefetched, within
+from runtime.process import first_of, prefetched, run_beside, within
 
 
 async def test_a_cancellation_that_comes_with_the_answer_is_not_lost() -> None:
@@ -76,3 +76,24 @@ async def test_whoever_stops_early_leaves_nothing_under_way() -> None:
             await asyncio.sleep(0)
             break
     assert ended.is_set()
+
+
+async def test_companions_end_once_the_work_has_and_the_error_of_one_ends_all() -> None:
+    ended: list[str] = []
+
+    async def companion(stop: asyncio.Event) -> None:
+        await stop.wait()
+        ended.append("companion")
+
+    async def work() -> None:
+        await asyncio.sleep(0.01)
+        ended.append("work")
+
+    await run_beside(work, companion)
+    assert ended == ["work", "companion"]
+
+    async def broken(stop: asyncio.Event) -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ExceptionGroup):
+        await run_beside(asyncio.Event().wait, companion, broken)

@@ -15,7 +15,7 @@ from eventlog.stage.metrics import StageMetrics
 from eventlog.stage.partition_owner import PartitionOwner
 from eventlog.stage.setup import Limits, StageClients, StageName, StageSetup
 from eventlog.stage.stage import Stage
-from eventlog.stage.stage_partition import Decided, Fail, OutputLog, StagePartition
+from eventlog.stage.stage_partition import Batch, Fail, OutputLog, StagePartition
 from eventlog.stage.traces import StageTraces
 from eventlog.transactional_writer import TransactionalWriter
 from runtime.errors import StreamViolation
@@ -50,7 +50,7 @@ class Copying:
         source = -1 if last is None else int(dict(last.headers)[HEADER])
         return source + 1 + self._copies.skips
 
-    async def process(self, records: Sequence[Record]) -> Decided:
+    async def process(self, records: Sequence[Record]) -> Batch:
         self._copies.given.extend(record.offset for record in records)
         if (checkpoint := self._copies.owner.checkpoint) is not None:
             self._copies.leads.append(checkpoint.next_offset - records[0].offset)
@@ -63,9 +63,7 @@ class Copying:
             Output(self._topic, record.key, record.value, ((HEADER, b"%d" % record.offset),))
             for record in records
         ]
-        return Decided(outputs, len(records))
-
-    async def committed(self, offsets: Sequence[int]) -> None: ...
+        return Batch(outputs, len(records))
 
 
 class AskedCheckpoints(Checkpoints):

@@ -13,7 +13,7 @@ from eventlog.stage.budget import Budget
 from eventlog.stage.metrics import StageMetrics
 from eventlog.stage.setup import Limits, StageName, StageSetup
 from eventlog.stage.stage import Stage
-from eventlog.stage.stage_partition import Decided, Fail, OutputLog, StagePartition
+from eventlog.stage.stage_partition import Batch, Fail, OutputLog, StagePartition
 from eventlog.stage.traces import StageTraces
 from runtime.readiness import Readiness
 from runtime.settings import Settings
@@ -75,12 +75,10 @@ class Gated:
     async def restore(self, output: OutputLog) -> int:
         return 0
 
-    async def process(self, records: Sequence[Record]) -> Decided:
+    async def process(self, records: Sequence[Record]) -> Batch:
         await self._gate.wait()
         self._done.append(len(records))
-        return Decided((), len(records))
-
-    async def committed(self, offsets: Sequence[int]) -> None: ...
+        return Batch((), len(records))
 
 
 class Behind:

@@ -485,7 +485,7 @@ async def test_a_read_model_that_somebody_begins_to_fill_is_not_empty(
             return found
 
     monkeypatch.setattr(auditor, "FILLED_S", 20.0)
-    model = Asked(audited.read_model._database, audited.settings.partitions)
+    model = Asked(audited.read_model._database, audited.settings.topics)
     audited.read_model = model
     await model.reset()
     judging = asyncio.create_task(audited.violations())
@@ -506,7 +506,7 @@ async def test_a_read_model_that_is_emptied_while_it_is_audited_is_no_violation(
             await self.reset()
             return await super().event_values(pairs)
 
-    model = Emptied(audited.read_model._database, audited.settings.partitions)
+    model = Emptied(audited.read_model._database, audited.settings.topics)
     audited.read_model = model
     assert await audited.violations() == []
 

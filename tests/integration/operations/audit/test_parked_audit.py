@@ -184,7 +184,7 @@ async def test_retention_between_two_questions_makes_no_violation(parked: Parked
             return await super().page(partition, begin, end, count)
 
     model = parked.read_model
-    model.parked = Later(model._database, model._partitions)
+    model.parked = Later(model._database, model._topics)
     await parked.change(delete(parked_table).where(parked_table.c.offset < 3))
     assert await parked.violations() == []
 
@@ -215,7 +215,7 @@ async def test_a_read_model_that_is_emptied_while_it_is_audited_has_no_violation
             return page
 
     model = parked.read_model
-    model.parked = Emptied(model._database, model._partitions)
+    model.parked = Emptied(model._database, model._topics)
     assert await parked.violations() == []
 
 

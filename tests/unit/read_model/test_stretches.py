@@ -3,8 +3,8 @@
 import pytest
 
 from eventlog.kafka import Record
-from projector.own_output import read_parked, read_stretch
 from read_model.fold import CommittedEvent, ParkedFact, Stretch
+from read_model.stretches import read_parked, read_stretch
 from runtime.errors import StreamViolation
 from schemas.lock_events import Event, EventHeaders, encode_event, event_type
 from schemas.parked_facts import ParkedHeaders

@@ -1,0 +1,44 @@
+"""Reads back what a projector has written, and checks it against what only a projector writes."""
+
+from collections.abc import Sequence
+
+from read_model.fold import CommittedEvent, ParkedFact, Stretch
+from runtime.errors import StreamViolation
+from schemas.lock_events import EventRecord
+from schemas.parked_facts import ParkedHeaders
+from schemas.records import BadRecord, LogRecord
+
+
+def read_stretch(
+    topic: str, records: Sequence[LogRecord], begin: int, previous_source: int
+) -> tuple[Stretch, int]:
+    """Reads records of one partition of ``lock-events``, and returns the largest ``source-offset``
+    among them with their stretch.
+
+    Raises:
+        StreamViolation: not an event, headers missing, or ``source-offset`` not increasing.
+    """
+    committed: list[CommittedEvent] = []
+    for record in records:
+        try:
+            read = EventRecord.read(topic, record)
+            event = read.event()
+            read.check_follows(previous_source)
+        except BadRecord as error:
+            raise StreamViolation(str(error)) from error
+        previous_source = read.headers.source_offset
+        committed.append(CommittedEvent(record.offset, previous_source, event, read.value))
+    end = records[-1].offset + 1
+    return Stretch(records[0].partition, begin, end, events=committed), previous_source
+
+
+def read_parked(topic: str, record: LogRecord) -> ParkedFact:
+    """Reads what ``lock-facts.parked`` says of a fact.
+
+    Raises:
+        StreamViolation: headers are missing or wrong.
+    """
+    try:
+        return ParkedFact(record.offset, ParkedHeaders.read(topic, record))
+    except BadRecord as error:
+        raise StreamViolation(str(error)) from error
