@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Mapping
 from uuid import UUID
 
-from eventlog.kafka import Kafka, beginnings, connected, high_watermarks
+from eventlog.kafka import Kafka
 from eventlog.log_reader import LogReader
 from runtime.errors import KafkaUnavailable
 from schemas.lock_facts import Fact, decode_fact
@@ -35,9 +35,9 @@ class PendingFacts:
             raise KafkaUnavailable("the facts could not be searched in time") from error
 
     async def _search(self, event_id: UUID, begins: Mapping[int, int]) -> Fact | None:
-        async with connected(self._kafka.offsets_client()) as client:
-            ends = await high_watermarks(client, self._topic, list(self._partitions))
-            retained = await beginnings(client, self._topic, list(self._partitions))
+        async with self._kafka.offsets_client() as client:
+            ends = await client.high_watermarks(self._topic, list(self._partitions))
+            retained = await client.beginnings(self._topic, list(self._partitions))
         begins = {p: max(retained[p], begins[p]) for p in self._partitions}
         wanted = str(event_id).encode()
         async with LogReader.open(self._kafka) as reader:

@@ -3,15 +3,13 @@ save it a longer look."""
 
 import logging
 from collections.abc import Mapping
-from typing import Any
 
 import msgspec
-from aiokafka import TopicPartition
-from aiokafka.errors import KafkaError
-from aiokafka.structs import OffsetAndMetadata
 
-from eventlog.kafka import REQUEST_TIMEOUT_S
-from eventlog.kafka_errors import kafka_errors
+from eventlog.clients.client import REQUEST_TIMEOUT_S
+from eventlog.clients.group_consumer import GroupConsumer
+from eventlog.kafka_errors import KafkaError, kafka_errors
+from eventlog.records import TopicPartition
 from runtime.process import within
 
 log = logging.getLogger(__name__)
@@ -28,36 +26,28 @@ class Checkpoint(msgspec.Struct, frozen=True):
 
 
 class Checkpoints:
-    """Of the group that ``consumer`` is a member of."""
+    """Reads and writes those of the group that ``consumer`` is a member of."""
 
-    def __init__(self, group: str, consumer: Any) -> None:
+    def __init__(self, group: str, consumer: GroupConsumer) -> None:
         self._group = group
         self._consumer = consumer
 
     async def read(self, tp: TopicPartition) -> Checkpoint | None:
-        """
+        """Returns the group's last checkpoint, None if there is none.
+
         Raises:
             KafkaUnavailable: the group's coordinator does not answer.
         """
-        # The public committed() drops the metadata.
         with kafka_errors(f"reading the offsets of {self._group}"):
-            found = await within(
-                self._consumer._coordinator.fetch_committed_offsets([tp]), REQUEST_TIMEOUT_S
-            )
-        committed = found.get(tp)
-        if committed is None or committed.offset < 0:
-            return None
-        return Checkpoint(committed.offset, committed.metadata)
+            found = await within(self._consumer.committed(tp), REQUEST_TIMEOUT_S)
+        return Checkpoint(*found) if found is not None else None
 
     async def write(self, checkpoints: Mapping[TopicPartition, Checkpoint]) -> bool:
-        """Whether they were accepted, as from a member. That they were not costs nothing but a
-        longer look at the output next time."""
+        """Returns whether they were accepted, as from a member. That they were not costs nothing
+        but a longer look at the output next time."""
         if not checkpoints:
             return True
-        offsets = {
-            tp: OffsetAndMetadata(checkpoint.next_offset, checkpoint.note)
-            for tp, checkpoint in checkpoints.items()
-        }
+        offsets = {tp: (made.next_offset, made.note) for tp, made in checkpoints.items()}
         try:
             await within(self._consumer.commit(offsets), WRITE_TIMEOUT_S)
         except (KafkaError, TimeoutError) as error:

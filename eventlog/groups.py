@@ -4,23 +4,13 @@ import asyncio
 import re
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import msgspec
-from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
-from aiokafka.errors import GroupIdNotFound, for_code
-from aiokafka.protocol.admin import DeleteGroupsRequest
 
 from eventlog.checkpoints import Checkpoint
-from eventlog.kafka import (
-    REQUEST_TIMEOUT_S,
-    Kafka,
-    connected,
-    high_watermarks,
-)
-from eventlog.kafka_errors import error_of, kafka_errors
+from eventlog.clients.admin import Admin
+from eventlog.kafka import Kafka
 from eventlog.log_reader import LogReader
-from runtime.process import within
 
 _UUID = re.compile(r"-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z|-[A-Za-z0-9_-]{22}\Z")
 
@@ -80,8 +70,8 @@ async def read_groups(kafka: Kafka, wanted: Sequence[Wanted]) -> list[GroupState
         KafkaUnavailable: the broker can't be reached in time.
     """
     async with (
-        connected(kafka.admin()) as admin,
-        connected(kafka.offsets_client()) as client,
+        kafka.admin() as admin,
+        kafka.offsets_client() as client,
         LogReader.open(kafka, LOOK_BYTES, LOOK_WAIT_MS) as reader,
     ):
         at_once = asyncio.Semaphore(GROUPS_AT_ONCE)
@@ -89,7 +79,7 @@ async def read_groups(kafka: Kafka, wanted: Sequence[Wanted]) -> list[GroupState
         ends, waiting = {}, {}
         for topic in {one.topic for one in wanted}:
             numbers = sorted({p for one in wanted if one.topic == topic for p in one.begin})
-            ends[topic] = await high_watermarks(client, topic, numbers)
+            ends[topic] = await client.high_watermarks(topic, numbers)
             positions = [
                 at for (_, at), one in zip(known, wanted, strict=True) if one.topic == topic
             ]
@@ -107,19 +97,13 @@ async def read_groups(kafka: Kafka, wanted: Sequence[Wanted]) -> list[GroupState
 
 
 async def _ask(
-    admin: Any, at_once: asyncio.Semaphore, wanted: Wanted
+    admin: Admin, at_once: asyncio.Semaphore, wanted: Wanted
 ) -> tuple[list[Member], dict[int, int]]:
     """The group's members and its position in each partition."""
     async with at_once:
         members = await _members(admin, wanted.group)
-        with kafka_errors(f"reading the offsets of {wanted.group}"):
-            asked = admin.list_consumer_group_offsets(wanted.group)
-            committed = await within(asked, REQUEST_TIMEOUT_S)
-    reached = {
-        tp.partition: at.offset
-        for tp, at in committed.items()
-        if tp.topic == wanted.topic and at.offset >= 0
-    }
+        committed = await admin.group_offsets(wanted.group)
+    reached = {tp.partition: at for tp, (at, _) in committed.items() if tp.topic == wanted.topic}
     return members, {p: reached.get(p, begin) for p, begin in wanted.begin.items()}
 
 
@@ -149,49 +133,36 @@ async def _first_waiting(
 
 
 async def group_members(kafka: Kafka, group: str) -> list[Member]:
-    """
+    """Returns who is in the group; nobody if there is no such group.
+
     Raises:
         KafkaUnavailable: the broker can't be reached in time.
     """
-    async with connected(kafka.admin()) as admin:
+    async with kafka.admin() as admin:
         return await _members(admin, group)
 
 
-async def _members(admin: Any, group: str) -> list[Member]:
-    with kafka_errors(f"describing group {group}"):
-        answers = await within(admin.describe_consumer_groups([group]), REQUEST_TIMEOUT_S)
-        described = [found for answer in answers for found in answer.groups]
-        for code, *_ in described:
-            if code:
-                raise error_of(code)
-    return [_member(member) for found in described for member in found[5]]
-
-
-def _member(described: Any) -> Member:
-    member_id, _, host, _, assignment = described[:5]
-    partitions: list[int] = []
-    if assignment:
-        decoded = ConsumerProtocolMemberAssignment.decode(assignment)
-        partitions = [tp.partition for tp in decoded.partitions()]
-    # Kafka makes a member's id of its instance id (or client id) and something random.
-    name = _UUID.sub("", member_id)
-    return Member(name, host.lstrip("/"), tuple(sorted(partitions)))
+async def _members(admin: Admin, group: str) -> list[Member]:
+    return [
+        # Kafka makes a member's id of its instance id (or client id) and something random.
+        Member(
+            _UUID.sub("", member.member_id),
+            member.host.lstrip("/"),
+            tuple(sorted(member.partitions)),
+        )
+        for member in await admin.group_members(group)
+    ]
 
 
 async def group_checkpoints(kafka: Kafka, group: str, topic: str) -> dict[int, Checkpoint]:
-    """What the group has noted of each partition of the topic.
+    """Returns what the group has noted of each partition of the topic.
 
     Raises:
         KafkaUnavailable: the broker can't be reached in time.
     """
-    async with connected(kafka.admin()) as admin:
-        with kafka_errors(f"reading the offsets of {group}"):
-            committed = await within(admin.list_consumer_group_offsets(group), REQUEST_TIMEOUT_S)
-    return {
-        tp.partition: Checkpoint(at.offset, at.metadata)
-        for tp, at in committed.items()
-        if tp.topic == topic and at.offset >= 0
-    }
+    async with kafka.admin() as admin:
+        committed = await admin.group_offsets(group)
+    return {tp.partition: Checkpoint(*at) for tp, at in committed.items() if tp.topic == topic}
 
 
 async def delete_group(kafka: Kafka, group: str) -> None:
@@ -200,12 +171,5 @@ async def delete_group(kafka: Kafka, group: str) -> None:
     Raises:
         KafkaUnavailable: it has members, or the broker can't be reached in time.
     """
-    async with connected(kafka.admin()) as admin:
-        with kafka_errors(f"deleting group {group}"):
-            coordinator = await within(admin.find_coordinator(group), REQUEST_TIMEOUT_S)
-            # aiokafka's admin has the request, and no method for it.
-            asked = admin._send_request(DeleteGroupsRequest([group]), coordinator)
-            answer = await within(asked, REQUEST_TIMEOUT_S)
-            for _, code in answer.results:
-                if code and for_code(code) is not GroupIdNotFound:
-                    raise error_of(code)
+    async with kafka.admin() as admin:
+        await admin.delete_group(group)

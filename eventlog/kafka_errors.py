@@ -7,8 +7,10 @@ here. A test fails for a class that a new version brings and that nobody has tho
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
+from aiokafka import errors as errors
 from aiokafka import errors as kafka
-from aiokafka.errors import KafkaError, for_code
+from aiokafka.errors import KafkaError as KafkaError
+from aiokafka.errors import for_code
 
 from runtime.errors import KafkaRefused, KafkaUnavailable
 
@@ -131,7 +133,7 @@ REFUSED_CODES: Mapping[int, tuple[str, str]] = {
 KAFKA_ERRORS = (KafkaError, kafka.ConsumerStoppedError, kafka.IllegalOperation)
 
 
-class UnlistedCode(KafkaError):  # type: ignore[misc]
+class UnlistedCode(KafkaError):
     """A broker's answer that aiokafka has no class for."""
 
     def __init__(self, code: int, message: str = "") -> None:

@@ -3,21 +3,11 @@
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
-from typing import Any
 
-from aiokafka import TopicPartition
-from aiokafka.errors import OffsetOutOfRangeError
-
-from eventlog.kafka import (
-    READER_FETCH_BYTES,
-    READER_FETCH_WAIT_MS,
-    FetchedRecord,
-    Kafka,
-    Record,
-    connected,
-    to_record,
-)
-from eventlog.kafka_errors import kafka_errors
+from eventlog.clients.reader import Reader
+from eventlog.kafka import READER_FETCH_BYTES, READER_FETCH_WAIT_MS, Kafka
+from eventlog.kafka_errors import errors, kafka_errors
+from eventlog.records import FetchedRecord, Record, TopicPartition, to_record
 from runtime.errors import KafkaUnavailable, PositionLost
 
 STALL_S = 10.0
@@ -31,8 +21,8 @@ nothing to do: with all that was fetched, it took more than half of the time."""
 class LogReader:
     """Reads committed records. One stretch at a time."""
 
-    def __init__(self, consumer: Any) -> None:
-        self._consumer = consumer
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
 
     @classmethod
     @asynccontextmanager
@@ -48,8 +38,8 @@ class LogReader:
         Raises:
             KafkaUnavailable: the broker can't be reached in time.
         """
-        async with connected(kafka.reader(fetch_bytes, fetch_wait_ms)) as consumer:
-            yield cls(consumer)
+        async with kafka.reader(fetch_bytes, fetch_wait_ms) as reader:
+            yield cls(reader)
 
     async def read(
         self,
@@ -94,21 +84,19 @@ class LogReader:
         left = {TopicPartition(topic, p): end[p] for p in begin if begin[p] < end[p]}
         if not left:
             return
-        consumer = self._consumer
-        consumer.assign(list(left))
-        for tp in left:
-            consumer.seek(tp, begin[tp.partition])
+        reader = self._reader
+        reader.assign({tp: begin[tp.partition] for tp in left})
         loop = asyncio.get_running_loop()
         deadline = loop.time() + STALL_S
         while left:
             with kafka_errors(f"reading {topic}"):
                 try:
-                    batches = await consumer.getmany(timeout_ms=_POLL_MS, max_records=at_once)
-                except OffsetOutOfRangeError as error:
+                    batches = await reader.fetch(_POLL_MS, at_once)
+                except errors.OffsetOutOfRangeError as error:
                     raise PositionLost(
                         f"{topic}: retention has deleted records that were still to be read"
                     ) from error
-                positions = {tp: await consumer.position(tp) for tp in left}
+                positions = {tp: await reader.position(tp) for tp in left}
             for tp, batch in batches.items():
                 stop_at = end[tp.partition]
                 if batch[-1].offset >= stop_at:
@@ -120,7 +108,7 @@ class LogReader:
             for tp, position in positions.items():
                 if position >= left[tp]:
                     del left[tp]
-                    consumer.pause(tp)
+                    reader.pause(tp)
             if batches:
                 # Later than the caller took: its own slowness is no stall of Kafka's.
                 deadline = loop.time() + STALL_S

@@ -2,17 +2,16 @@
 
 import asyncio
 import logging
-from typing import Any
 
 import msgspec
 
-from eventlog.kafka import Kafka, start_client, stop_client
+from eventlog.clients.producer import Producer, Written
+from eventlog.kafka import Kafka
 from eventlog.kafka_errors import KAFKA_ERRORS, kafka_errors, ours
-from eventlog.refusals import require_topics
 from runtime.errors import KafkaRefused, KafkaUnavailable, OutcomeUnknown
 from runtime.tracing import Attributes, Tracing, ended_on_error, messaging
-from schemas.lock_events import Headers
 from schemas.lock_facts import Fact, encode_fact
+from schemas.primitives import Headers
 from schemas.topics import lock_key, partition_of
 from schemas.trace_context import NO_TRACE, TraceContext
 
@@ -36,7 +35,7 @@ class FactPublisher:
         self._partitions = partitions
         self._timeout_s = timeout_s
         self._tracing = tracing
-        self._producer: Any = None
+        self._producer: Producer | None = None
         self._told = ""
         self._starting = asyncio.Lock()
 
@@ -51,7 +50,7 @@ class FactPublisher:
     async def close(self) -> None:
         """Sends what is queued, for 5 s at most."""
         if self._producer is not None:
-            await stop_client(self._producer, timeout_s=5.0)
+            await self._producer.stop(timeout_s=5.0)
             self._producer = None
 
     async def publish(self, fact: Fact, trace: TraceContext = NO_TRACE) -> Published:
@@ -76,7 +75,7 @@ class FactPublisher:
         return messaging("send", self._topic, partition) if self._tracing.on else {}
 
     async def _publish(self, fact: Fact, partition: int, headers: Headers) -> int:
-        sent: asyncio.Future[Any] | None = None
+        sent: asyncio.Future[Written] | None = None
         producer = self._producer
         try:
             async with asyncio.timeout(self._timeout_s):
@@ -87,7 +86,7 @@ class FactPublisher:
                     encode_fact(fact),
                     key=lock_key(fact.lock_id),
                     partition=partition,
-                    headers=list(headers),
+                    headers=headers,
                 )
                 metadata = await asyncio.shield(sent)
         except TimeoutError as error:
@@ -99,14 +98,15 @@ class FactPublisher:
             self._tell(refusal)
             raise
         except KAFKA_ERRORS as error:
-            await self._discard(producer)
+            if producer is not None:
+                await self._discard(producer)
             known = ours(error, f"writing to {self._topic}")
             if isinstance(known, KafkaRefused):
                 self._tell(known)
             elif sent is not None:
                 raise OutcomeUnknown(f"Kafka did not confirm the fact: {error!r}") from error
             raise known from error
-        return int(metadata.offset)
+        return metadata.offset
 
     def _tell(self, refusal: KafkaRefused) -> None:
         """In the log, once: every command meets with it."""
@@ -114,31 +114,31 @@ class FactPublisher:
             self._told = str(refusal)
             log.error("%s", refusal)
 
-    async def _working_producer(self) -> Any:
+    async def _working_producer(self) -> Producer:
         if self._producer is not None:
             return self._producer
         async with self._starting:
             if self._producer is None:
                 producer = self._kafka.idempotent_producer()
-                await start_client(producer, "connecting a producer")
+                await producer.start("connecting a producer")
                 try:
                     with kafka_errors(f"looking up {self._topic}"):
-                        await require_topics(producer, [self._topic])
+                        await producer.connections.require_topics([self._topic])
                 except BaseException:
-                    await stop_client(producer, timeout_s=0.5)
+                    await producer.stop(timeout_s=0.5)
                     raise
                 self._producer = producer
         return self._producer
 
-    async def _discard(self, producer: Any) -> None:
+    async def _discard(self, producer: Producer) -> None:
         """A producer that failed may stay out of sequence until it is replaced (aiokafka #1017)."""
         if self._producer is producer:
             self._producer = None
             log.warning("the fact producer failed and is replaced")
-            await stop_client(producer, timeout_s=0.5)
+            await producer.stop(timeout_s=0.5)
 
 
-def _consume(sent: "asyncio.Future[object]") -> None:
+def _consume(sent: "asyncio.Future[Written]") -> None:
     """Nobody waits for this send any more: its late error is not news."""
     if not sent.cancelled():
         sent.exception()

@@ -8,17 +8,11 @@ from typing import TypeVar
 
 import msgspec
 
-from eventlog.kafka import (
-    REQUEST_TIMEOUT_S,
-    Kafka,
-    Output,
-    Record,
-    beginnings,
-    connected,
-    high_watermarks,
-)
+from eventlog.clients.client import REQUEST_TIMEOUT_S
+from eventlog.kafka import Kafka
 from eventlog.kafka_errors import kafka_errors
 from eventlog.log_reader import LogReader
+from eventlog.records import Output, Record
 from eventlog.tail import FIRST, Tail
 from eventlog.transactional_writer import TransactionalWriter
 from runtime.errors import KafkaUnavailable, OutputUncertain
@@ -115,9 +109,9 @@ async def read_registry(kafka: Kafka, topic: str) -> Registry:
         KafkaUnavailable: the broker can't be reached in time.
     """
     registry = Registry()
-    async with connected(kafka.offsets_client()) as client:
-        begin = await beginnings(client, topic, [0])
-        end = await high_watermarks(client, topic, [0])
+    async with kafka.offsets_client() as client:
+        begin = await client.beginnings(topic, [0])
+        end = await client.high_watermarks(topic, [0])
     async with LogReader.open(kafka) as reader:
         async for records in reader.read(topic, begin, end):
             registry.take(topic, records)
@@ -130,7 +124,7 @@ async def write_entries(kafka: Kafka, topic: str, entries: Sequence[Entry]) -> N
     Raises:
         KafkaUnavailable: the broker can't be reached in time; some may have been written.
     """
-    async with connected(kafka.idempotent_producer()) as producer:
+    async with kafka.idempotent_producer() as producer:
         for entry in entries:
             with kafka_errors(f"writing to {topic}"):
                 await within(

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from eventlog.kafka import Record
+from eventlog.records import Record
 from read_model.fold import CommittedEvent, ParkedFact, Stretch
 from runtime.errors import StreamViolation
 from schemas.lock_events import EventHeaders, decode_event

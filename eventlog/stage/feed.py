@@ -4,7 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import Sequence
 
-from eventlog.kafka import Record
+from eventlog.records import Record
 from eventlog.stage.budget import Share
 
 FULL_BYTES = 8 * 1024 * 1024

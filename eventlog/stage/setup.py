@@ -1,11 +1,12 @@
 """What makes a stage the one that it is, and the clients that its partitions share."""
 
 import asyncio
-from typing import Any
 
 import msgspec
 
 from eventlog.checkpoints import Checkpoints
+from eventlog.clients.group_consumer import GroupConsumer
+from eventlog.clients.offsets_client import OffsetsClient
 from eventlog.kafka import Kafka
 from eventlog.stage.budget import Budget, Share
 from eventlog.stage.group_commit import GroupCommit
@@ -57,8 +58,8 @@ class StageClients(msgspec.Struct, frozen=True):
     stage's shares of the process's."""
 
     kafka: Kafka
-    consumer: Any
-    offsets: Any
+    consumer: GroupConsumer
+    offsets: OffsetsClient
     checkpoints: Checkpoints
     closing: set[asyncio.Task[None]]
     group_commit: GroupCommit

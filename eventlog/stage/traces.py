@@ -5,9 +5,9 @@ import time
 from collections.abc import Sequence
 from types import TracebackType
 
-from eventlog.kafka import Output
+from eventlog.records import Output
 from runtime.tracing import Attributes, Span, Tracing, messaging
-from schemas.lock_events import Headers
+from schemas.primitives import Headers
 from schemas.trace_context import TRACEPARENT, TraceContext
 
 SAMPLED = 1

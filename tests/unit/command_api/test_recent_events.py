@@ -17,7 +17,7 @@ from command_api.recent_events import (
     SeenEvent,
     SeenParked,
 )
-from eventlog.kafka import Record
+from eventlog.records import Record
 from read_model.database import Database, read_model_url
 from read_model.fold import CommittedEvent, Stretch
 from read_model.store import ReadModel

@@ -2,7 +2,7 @@
 
 import pytest
 
-from eventlog.kafka import Record
+from eventlog.records import Record
 from projector.own_output import read_parked, read_stretch
 from read_model.fold import CommittedEvent, ParkedFact, Stretch
 from runtime.errors import StreamViolation
