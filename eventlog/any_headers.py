@@ -1,9 +1,9 @@
 """Records whose header keys are not UTF-8, which any other writer may produce.
 
-aiokafka reads header keys as UTF-8, and where one is not its consumer raises UnicodeDecodeError and
-loses whatever it has read before. Here is all that we rely on inside aiokafka to bear them:
-``aiokafka.consumer.fetcher`` looks up its ``MemoryRecords`` by that name for each partition that it
-has fetched, and goes over the batches that this yields. ``test_any_headers`` fails if it changes.
+aiokafka reads header keys as UTF-8. Where one is not, its consumer raises UnicodeDecodeError and
+loses what it has read before. What we rely on: ``aiokafka.consumer.fetcher`` looks up its
+``MemoryRecords`` by that name for each partition that it has fetched, and goes over the batches
+that this yields. ``test_poison`` fails if that changes.
 """
 
 from collections.abc import Iterator

@@ -1,13 +1,11 @@
 """The writer's promises, on a real broker, by both versions of Kafka's transaction protocol."""
 
-import asyncio
 from collections.abc import Awaitable, Callable
 
 import pytest
 from aiokafka.errors import KafkaError
-from aiokafka.producer import sender as aiokafka_sender
 
-from eventlog.kafka import CONCURRENT_TRANSACTIONS_BACKOFF_S, Kafka
+from eventlog.kafka import Kafka
 from eventlog.records import Output
 from eventlog.transactional_writer import TransactionalWriter
 from eventlog.transactions import AiokafkaTransactions, TransactionsV2, transactions_of
@@ -114,25 +112,6 @@ async def test_a_batch_larger_than_one_request_is_still_one_transaction(
     assert offsets == list(range(3000))
     assert [r.value for r in await read_all(kafka, events, settings.partitions)] == values
     assert await end_of(kafka, events, 0) == 3001
-    await writer.discard()
-
-
-async def test_transactions_follow_each_other_without_the_20_ms_pause(
-    kafka: Kafka, settings: Settings
-) -> None:
-    """The pause is a constant inside aiokafka: it must still exist, and ours must be in force."""
-    await install(kafka, settings)
-    assert isinstance(aiokafka_sender.BACKOFF_OVERRIDE, float)
-    writer = await fence_by_aiokafka(kafka, f"{settings.topic_prefix}w", 0)
-    assert aiokafka_sender.BACKOFF_OVERRIDE == CONCURRENT_TRANSACTIONS_BACKOFF_S
-    events = settings.topics.lock_events
-    loop = asyncio.get_running_loop()
-    times = []
-    for _ in range(60):
-        begun = loop.time()
-        await writer.write(outputs(events, b"x"))
-        times.append(loop.time() - begun)
-    assert sorted(times)[10] < 0.020
     await writer.discard()
 
 
