@@ -8,6 +8,7 @@ from uuid import UUID
 import uuid_utils
 
 from eventlog.kafka import Kafka
+from eventlog.records import Output
 from runtime.settings import Settings
 from schemas.lock_facts import (
     Actor,
@@ -64,10 +65,8 @@ async def _publish(settings: Settings, facts: Iterable[Fact]) -> None:
         while window := list(islice(left, WINDOW)):
             futures = [
                 await producer.send(
-                    topic,
-                    encode_fact(fact),
-                    key=lock_key(fact.lock_id),
-                    partition=partition_of(fact.lock_id, partitions),
+                    Output(topic, lock_key(fact.lock_id), encode_fact(fact)),
+                    partition_of(fact.lock_id, partitions),
                 )
                 for fact in window
             ]

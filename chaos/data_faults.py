@@ -16,7 +16,7 @@ from chaos.scene import AT_ONCE_S, Fault, Scene
 from chaos.system import PARTITIONS, System
 from eventlog.kafka import stable_ends
 from eventlog.log_reader import LogReader
-from eventlog.records import Record
+from eventlog.records import Output, Record
 from schemas.lock_facts import Actor, TempKeyUse, TempKeyUsed, encode_fact
 from schemas.parked_facts import ParkedHeaders, Reason
 from schemas.primitives import write_time
@@ -231,8 +231,7 @@ async def _write(system: System, partition: int, key: bytes | None, value: bytes
         asyncio.timeout(PARKED_WITHIN_S),
         system.kafka.idempotent_producer() as producer,
     ):
-        sent = await producer.send_and_wait(topic, value, key=key, partition=partition)
-        return sent.offset
+        return (await producer.send_and_wait(Output(topic, key, value), partition)).offset
 
 
 async def _parked_end(system: System, partition: int) -> int:

@@ -16,6 +16,7 @@ from chaos.system import PARTITIONS, PROBE_ORG, System
 from eventlog.clients.producer import Producer, Written
 from eventlog.groups import read_groups
 from eventlog.kafka import stable_ends
+from eventlog.records import Output
 from eventlog.registry import Registry, edit_registry
 from eventlog.topic_setup import ensure_topics
 from operations.running.status import fanout_group
@@ -114,10 +115,8 @@ async def _send(
         data=TempKeyUse(temp_key_uuid=temp_key),
     )
     return await producer.send(
-        system.settings.topics.lock_facts,
-        encode_fact(fact),
-        key=lock_key(lock_id),
-        partition=partition_of(lock_id, PARTITIONS),
+        Output(system.settings.topics.lock_facts, lock_key(lock_id), encode_fact(fact)),
+        partition_of(lock_id, PARTITIONS),
     )
 
 

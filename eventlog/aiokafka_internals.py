@@ -1,8 +1,8 @@
-"""What we use of aiokafka that is not its public API, one function for each.
+"""This module holds what we use of aiokafka that is not its public API, one function for each.
 
 ``test_aiokafka_internals`` has a test for each that fails when aiokafka changes it. Two other
-modules build on aiokafka's insides, with tests of their own: ``kafka_requests`` on its protocol
-classes, ``any_headers`` on its fetcher. In the types, Any stands for an object of aiokafka's.
+modules build on aiokafka's insides: ``kafka_requests`` on its protocol classes, ``any_headers`` on
+its fetcher. In the types, Any stands for an object of aiokafka's.
 """
 
 import asyncio
@@ -29,8 +29,7 @@ def connections_of(client: Any) -> Any:
 
 
 def follow_topic(connections: Any, topic: str) -> None:
-    """Makes ``topic`` one whose metadata is refreshed. Asks for nothing yet, as ``add_topic``
-    does."""
+    """Makes a topic's metadata be refreshed. Asks for nothing yet, unlike ``add_topic``."""
     connections._topics.add(topic)
 
 
@@ -69,8 +68,8 @@ async def connect_as(connections: Any, host: str, port: int) -> Any:
 
 
 def set_transaction_pause(seconds: float) -> None:
-    """Sets how long all producers of this process wait before they ask again whether the markers
-    of the transaction before are written."""
+    """Sets how long the producers of this process wait for the markers of the transaction before,
+    until they ask again."""
     sender.BACKOFF_OVERRIDE = seconds
 
 
@@ -81,8 +80,8 @@ def sender_task(client: Any) -> "asyncio.Task[None] | None":
 
 
 def unawaited(producer: Any) -> Iterator["asyncio.Future[Any]"]:
-    """Yields the futures of a transactional producer that nobody awaits once it has broken: for a
-    commit that was never begun, for batches that were never sent."""
+    """Yields the futures that nobody awaits once a transactional producer has broken: of a commit
+    that was never begun, of batches that were never sent."""
     for batches in producer._message_accumulator._batches.values():
         for batch in batches:
             if batch._drain_waiter is not None:
@@ -109,7 +108,8 @@ def producer_identity(producer: Any) -> tuple[int, int]:
 
 
 def seal(builder: Any, producer_id: int, epoch: int, sequence: int) -> bytes:
-    """Returns a closed batch as bytes. ``sequence``: of its first record, in its partition."""
+    """Returns a closed batch as bytes. ``sequence``: the number of its first record in its
+    partition."""
     builder._set_producer_state(producer_id, epoch, sequence)
     return bytes(builder._build())
 
@@ -118,7 +118,7 @@ def seal(builder: Any, producer_id: int, epoch: int, sequence: int) -> bytes:
 
 
 class FetchState(msgspec.Struct, frozen=True):
-    """How far a consumer is in one partition. ``position``: after what it has handed over;
+    """Says how far a consumer is in one partition. ``position``: after what it has handed over;
     ``highwater``: the last known end, None before the first fetch."""
 
     position: int
@@ -126,7 +126,7 @@ class FetchState(msgspec.Struct, frozen=True):
 
 
 def fetch_state(consumer: Any, tp: TopicPartition) -> FetchState | None:
-    """Returns None if the partition is not the consumer's, or has no position yet."""
+    """Returns how far a consumer is; None if it has not got the partition, or no position yet."""
     subscription = consumer._subscription.subscription
     assignment = subscription.assignment if subscription is not None else None
     state = assignment.state_value(tp) if assignment is not None else None
@@ -146,8 +146,8 @@ async def committed_with_note(consumer: Any, tp: TopicPartition) -> tuple[int, s
 
 
 def forget_instance_id(consumer: Any) -> None:
-    """Makes a static member leave its group as it stops, by its member id. By itself it does not:
-    it is taken to come back, until its session runs out (KIP-345)."""
+    """Makes a static member leave its group as it stops. By itself it stays a member until its
+    session runs out, since it may come back (KIP-345). A member id is enough to leave with."""
     if hasattr(consumer._coordinator, "_group_instance_id"):
         consumer._coordinator._group_instance_id = None
 
@@ -162,7 +162,7 @@ def lost_positions(error: OffsetOutOfRangeError) -> Mapping[TopicPartition, int]
 
 
 class GroupMember(msgspec.Struct, frozen=True):
-    """A member of a consumer group, as its coordinator describes it."""
+    """Describes one member of a consumer group, as its coordinator does."""
 
     member_id: str
     host: str

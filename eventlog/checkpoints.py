@@ -1,5 +1,5 @@
-"""Checkpoints: a group's advisory offsets. Where a stage goes on is told by its output; these only
-save it a longer look."""
+"""Checkpoints are a group's advisory offsets. A stage's output says where it goes on; checkpoints
+only shorten the search."""
 
 import logging
 from collections.abc import Mapping
@@ -18,15 +18,15 @@ WRITE_TIMEOUT_S = 3.0
 
 
 class Checkpoint(msgspec.Struct, frozen=True):
-    """An advisory group offset: ``next_offset`` of the input, and the stage's note on its output
-    at that moment, by which a later owner can tell whether to believe it."""
+    """Holds an advisory group offset: the input's ``next_offset``, and the stage's note on its
+    output at that moment, by which a later owner can tell whether to believe it."""
 
     next_offset: int
     note: str
 
 
 class Checkpoints:
-    """Reads and writes those of the group that ``consumer`` is a member of."""
+    """Reads and writes the checkpoints of the group that ``consumer`` is a member of."""
 
     def __init__(self, group: str, consumer: GroupConsumer) -> None:
         self._group = group
@@ -43,8 +43,8 @@ class Checkpoints:
         return Checkpoint(*found) if found is not None else None
 
     async def write(self, checkpoints: Mapping[TopicPartition, Checkpoint]) -> bool:
-        """Returns whether they were accepted, as from a member. That they were not costs nothing
-        but a longer look at the output next time."""
+        """Returns whether the group accepted them, as a member's. A refusal costs nothing but a
+        longer look at the output next time."""
         if not checkpoints:
             return True
         offsets = {tp: (made.next_offset, made.note) for tp, made in checkpoints.items()}

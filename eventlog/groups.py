@@ -1,4 +1,4 @@
-"""What Kafka knows of a consumer group: who is in it, and how far it is by its checkpoints."""
+"""This module asks Kafka who is in a consumer group, and how far its checkpoints are."""
 
 import asyncio
 import re
@@ -21,7 +21,7 @@ LOOK_WAIT_MS = 20
 
 
 class Member(msgspec.Struct, frozen=True):
-    """One replica in a group. ``name``: its instance id, or its client id where it has none."""
+    """Describes one replica in a group. ``name``: its instance id, or else its client id."""
 
     name: str
     host: str
@@ -29,9 +29,9 @@ class Member(msgspec.Struct, frozen=True):
 
 
 class Progress(msgspec.Struct, frozen=True):
-    """How far a group is in one partition. ``position``: the next offset that it will read, by its
-    checkpoint; ``end``: after the last record. ``waiting_since_ms``: when the oldest record that
-    waits was written, None where none waits."""
+    """Says how far a group is in one partition. ``position``: the next offset that it will read, by
+    its checkpoint; ``end``: after the last record. ``waiting_since_ms``: when the oldest record
+    that waits was written, None if none waits."""
 
     position: int
     end: int
@@ -39,18 +39,19 @@ class Progress(msgspec.Struct, frozen=True):
 
     @property
     def lag(self) -> int:
-        """Records that wait, and markers between them: at most so many."""
+        """Returns how many records wait, counting the markers between them."""
         return self.end - self.position if self.waiting_since_ms is not None else 0
 
     def lag_s(self) -> float:
-        """How long the oldest record waits, in seconds."""
+        """Returns how long the oldest record waits, in seconds."""
         if self.waiting_since_ms is None:
             return 0.0
         return max(0.0, time.time() - self.waiting_since_ms / 1000)
 
 
 class Wanted(msgspec.Struct, frozen=True):
-    """A group to be asked for: it reads ``topic``, from ``begin`` on where it has no checkpoint."""
+    """Names a group to be asked for. It reads ``topic``, from ``begin`` on where it has no
+    checkpoint."""
 
     group: str
     topic: str
@@ -63,8 +64,8 @@ class GroupState(msgspec.Struct, frozen=True):
 
 
 async def read_groups(kafka: Kafka, wanted: Sequence[Wanted]) -> list[GroupState]:
-    """Each group's members and how far it is in each partition, in the order asked for, by one
-    client of each kind for all of them. Checkpoints are written every 5 seconds.
+    """Returns each group's members and progress, in the order asked for. One client of each kind
+    asks for all of them. Checkpoints are written every 5 seconds.
 
     Raises:
         KafkaUnavailable: the broker can't be reached in time.
@@ -75,13 +76,13 @@ async def read_groups(kafka: Kafka, wanted: Sequence[Wanted]) -> list[GroupState
         LogReader.open(kafka, LOOK_BYTES, LOOK_WAIT_MS) as reader,
     ):
         at_once = asyncio.Semaphore(GROUPS_AT_ONCE)
-        known = await asyncio.gather(*(_ask(admin, at_once, one) for one in wanted))
+        found = await asyncio.gather(*(_ask(admin, at_once, one) for one in wanted))
         ends, waiting = {}, {}
         for topic in {one.topic for one in wanted}:
             numbers = sorted({p for one in wanted if one.topic == topic for p in one.begin})
             ends[topic] = await client.high_watermarks(topic, numbers)
             positions = [
-                at for (_, at), one in zip(known, wanted, strict=True) if one.topic == topic
+                at for (_, at), one in zip(found, wanted, strict=True) if one.topic == topic
             ]
             waiting[topic] = await _first_waiting(reader, topic, positions, ends[topic])
     return [
@@ -92,14 +93,14 @@ async def read_groups(kafka: Kafka, wanted: Sequence[Wanted]) -> list[GroupState
                 for p, at in sorted(positions.items())
             },
         )
-        for (members, positions), one in zip(known, wanted, strict=True)
+        for (members, positions), one in zip(found, wanted, strict=True)
     ]
 
 
 async def _ask(
     admin: Admin, at_once: asyncio.Semaphore, wanted: Wanted
 ) -> tuple[list[Member], dict[int, int]]:
-    """The group's members and its position in each partition."""
+    """Returns the group's members and its position in each partition."""
     async with at_once:
         members = await _members(admin, wanted.group)
         committed = await admin.group_offsets(wanted.group)
@@ -113,22 +114,22 @@ async def _first_waiting(
     groups: Sequence[Mapping[int, int]],
     ends: Mapping[int, int],
 ) -> dict[tuple[int, int], int | None]:
-    """Per partition and position, when the first record from there on was written, None if none
-    is there: what follows the last record is a marker, and nobody waits for it. All partitions are
-    asked at once, and what is the next record of one position is so of all up to it."""
-    asked: dict[int, list[int]] = {
+    """Returns when the first record from each position on was written, by partition and position;
+    None if there is no record: what follows the last one is a marker, and nobody waits for it. Asks
+    all partitions at once. The next record of one position is that of all positions up to it."""
+    left: dict[int, list[int]] = {
         p: sorted({group[p] for group in groups if p in group}) for p in ends
     }
     found: dict[tuple[int, int], int | None] = {}
-    while begin := {p: positions[0] for p, positions in asked.items() if positions}:
+    while begin := {p: positions[0] for p, positions in left.items() if positions}:
         firsts = await reader.firsts(topic, begin, ends)
         for p in begin:
             record = firsts.get(p)
-            for at in list(asked[p]):
+            for at in list(left[p]):
                 if record is not None and at > record.offset:
                     break
                 found[p, at] = record.timestamp_ms if record is not None else None
-                asked[p].remove(at)
+                left[p].remove(at)
     return found
 
 

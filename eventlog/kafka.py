@@ -1,4 +1,4 @@
-"""Makes the clients of one process, with settings that were chosen on purpose."""
+"""This module makes all clients, with settings that were chosen on purpose."""
 
 import ssl
 from collections.abc import Sequence
@@ -33,12 +33,12 @@ MAX_REQUEST_BYTES = MAX_OUTPUT_BYTES + 64 * 1024
 
 
 class Kafka:
-    """The factory of all clients. Opens no connection by itself.
+    """Makes the clients of one process. Opens no connection by itself.
 
-    ``topic``, where a method takes it: any that a long-lived client has to do with; empty: it lives
-    for a moment. One that knows of none asks every minute for the metadata of all topics, and keeps
-    it: that was 0.7 MiB for each partition of a hundred partners, and seconds in which nothing else
-    was done.
+    ``topic``, where a method takes it: any topic that a long-lived client has to do with; empty for
+    a client that lives for a moment. A client that knows of none asks every minute for the metadata
+    of all topics, and keeps it: that was 0.7 MiB for each partition of a hundred partners, and
+    seconds in which nothing else was done.
     """
 
     def __init__(self, settings: Settings, client_id: str) -> None:

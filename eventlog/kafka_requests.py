@@ -1,9 +1,10 @@
-"""Requests of Kafka's protocol that aiokafka does not have: those of a transaction by version 2 of
-the transaction protocol (KIP-890), whether the cluster speaks it, a change of one setting.
+"""This module holds requests of Kafka's protocol that aiokafka does not have.
 
-Bodies are written and read by hand, as Apache Kafka's ``ProduceRequest.json`` (version 12),
-``EndTxnRequest.json`` (5), ``ApiVersionsRequest.json`` (3) and
-``IncrementalAlterConfigsRequest.json`` (0) say; aiokafka's ``client.send`` takes them like its own.
+They are those of a transaction by version 2 of the transaction protocol (KIP-890), the question
+whether the cluster speaks it, and a change of one setting. Bodies are written and read by hand, as
+Apache Kafka's ``ProduceRequest.json`` (version 12), ``EndTxnRequest.json`` (5),
+``ApiVersionsRequest.json`` (3) and ``IncrementalAlterConfigsRequest.json`` (0) say; aiokafka's
+``client.send`` takes them like its own.
 """
 
 import struct
@@ -61,7 +62,7 @@ Answer = TypeVar("Answer")
 
 
 class Request(RequestStruct, Generic[Answer]):  # type: ignore[misc]
-    """A request of one version, with a body that is bytes already, as ``client.send`` takes it."""
+    """Is a request of one version, with a body that is bytes already; ``client.send`` takes it."""
 
     FLEXIBLE_VERSION = True
     API_KEY = -1
@@ -74,7 +75,7 @@ class Request(RequestStruct, Generic[Answer]):  # type: ignore[misc]
 
     @classmethod
     def is_spoken(cls, versions: Mapping[int, tuple[int, int]]) -> bool:
-        """Returns whether a broker with these least and greatest versions, by API, accepts it."""
+        """Returns whether a broker with these (least, most) versions of each API accepts it."""
         least, most = versions.get(cls.API_KEY, (0, -1))
         return bool(least <= cls.API_VERSION <= most)
 
@@ -115,7 +116,7 @@ class Produced(Response):  # type: ignore[misc]
 
 
 class Produce(Request[Produced]):
-    """One batch for one partition, in a transaction that it begins or goes on with."""
+    """Writes one batch to one partition, in a transaction that it begins or goes on with."""
 
     API_KEY = 0
     API_VERSION = 12
@@ -163,7 +164,7 @@ class Ended(Response):  # type: ignore[misc]
 
 
 class Commit(Request[Ended]):
-    """The end of a transaction."""
+    """Ends a transaction."""
 
     API_KEY = 26
     API_VERSION = 5
@@ -201,7 +202,7 @@ class Features(Response):  # type: ignore[misc]
 
 
 class AskFeatures(Request[Features]):
-    """What the cluster has agreed on (KIP-584)."""
+    """Asks what the cluster has agreed on (KIP-584)."""
 
     API_KEY = 18
     API_VERSION = 3
@@ -232,8 +233,8 @@ class Altered(Response):  # type: ignore[misc]
 
 
 class AlterTopicSetting(Request[Altered]):
-    """Another value of one setting, by topic (KIP-339): aiokafka's AlterConfigs takes all other
-    settings of the topic away."""
+    """Changes one setting, by topic (KIP-339). aiokafka's AlterConfigs resets all other settings of
+    the topic."""
 
     FLEXIBLE_VERSION = False
     API_KEY = 44

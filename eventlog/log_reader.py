@@ -1,7 +1,7 @@
-"""Reading a stretch of the log: from an offset to an end that was seen beforehand."""
+"""A log reader reads a stretch of the log: from an offset to an end that was seen beforehand."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 
 from eventlog.clients.reader import Reader
@@ -19,7 +19,7 @@ nothing to do: with all that was fetched, it took more than half of the time."""
 
 
 class LogReader:
-    """Reads committed records. One stretch at a time."""
+    """Reads committed records, one stretch at a time."""
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
@@ -32,8 +32,8 @@ class LogReader:
         fetch_bytes: int = READER_FETCH_BYTES,
         fetch_wait_ms: int = READER_FETCH_WAIT_MS,
     ) -> AsyncIterator["LogReader"]:
-        """``fetch_bytes``, ``fetch_wait_ms``: see ``Kafka.reader``; for one of many, and one
-        that reads many short stretches, less.
+        """Connects. ``fetch_bytes``, ``fetch_wait_ms``: see ``Kafka.reader``; less for one of many
+        readers, and for one that reads many short stretches.
 
         Raises:
             KafkaUnavailable: the broker can't be reached in time.
@@ -49,7 +49,7 @@ class LogReader:
         at_once: int = _AT_ONCE,
     ) -> AsyncGenerator[list[Record], None]:
         """Yields the committed records of ``[begin, end)`` of each partition, in order within a
-        partition. It ends by position and not by count: transaction markers occupy offsets.
+        partition. Ends by position and not by count: transaction markers occupy offsets.
 
         Raises:
             KafkaUnavailable: no progress for 10 s (an open transaction hides what follows it).
@@ -61,8 +61,8 @@ class LogReader:
 
     async def fetch(
         self, topic: str, begin: Mapping[int, int], end: Mapping[int, int]
-    ) -> AsyncIterator[list[FetchedRecord]]:
-        """The same as ``read`` for less, for a caller that keeps no record beyond its batch.
+    ) -> AsyncIterator[Sequence[FetchedRecord]]:
+        """Yields what ``read`` does for less, to a caller that keeps no record beyond its batch.
 
         Raises:
             KafkaUnavailable: as ``read``.
@@ -79,8 +79,8 @@ class LogReader:
         end: Mapping[int, int],
         at_once: int,
         first: bool = False,
-    ) -> AsyncGenerator[list[FetchedRecord], None]:
-        """``first``: of each partition only what comes first."""
+    ) -> AsyncGenerator[Sequence[FetchedRecord], None]:
+        """Yields what was fetched. ``first``: of each partition only what comes first."""
         left = {TopicPartition(topic, p): end[p] for p in begin if begin[p] < end[p]}
         if not left:
             return
@@ -121,8 +121,8 @@ class LogReader:
     async def firsts(
         self, topic: str, begin: Mapping[int, int], end: Mapping[int, int]
     ) -> dict[int, Record]:
-        """The first committed record of ``[begin, end)`` of each partition that has one, asked of
-        all at once.
+        """Returns the first committed record of ``[begin, end)`` of each partition that has one,
+        asked of all at once.
 
         Raises:
             KafkaUnavailable: as ``read``.
@@ -132,7 +132,8 @@ class LogReader:
             return {batch[0].partition: to_record(batch[0]) async for batch in batches}
 
     async def last(self, topic: str, partition: int, end: int, beginning: int) -> Record | None:
-        """The last committed record before ``end``, or None if there is none since ``beginning``.
+        """Returns the last committed record before ``end``, or None if there is none since
+        ``beginning``.
 
         Looks back in growing steps, since markers and aborted records occupy offsets too.
         """

@@ -1,5 +1,6 @@
-"""What is read from Kafka and written to it."""
+"""These are the shapes of what is read from Kafka and written to it."""
 
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -9,7 +10,7 @@ from schemas.primitives import Headers
 
 
 class Record(msgspec.Struct, frozen=True, gc=False):
-    """One record as read. ``timestamp_ms``: milliseconds since 1970-01-01 UTC."""
+    """Holds one record as read. ``timestamp_ms``: milliseconds since 1970-01-01 UTC."""
 
     partition: int
     offset: int
@@ -20,7 +21,7 @@ class Record(msgspec.Struct, frozen=True, gc=False):
 
 
 class FetchedRecord(Protocol):
-    """A record as aiokafka hands it over, for whoever needs no copy of it."""
+    """Is a record as aiokafka hands it over, for whoever needs no copy of it."""
 
     @property
     def partition(self) -> int: ...
@@ -36,8 +37,12 @@ class FetchedRecord(Protocol):
     def headers(self) -> Headers: ...
 
 
+Fetched = Mapping[TopicPartition, Sequence[FetchedRecord]]
+"""What one poll has brought, in order within each partition."""
+
+
 class Output(msgspec.Struct, frozen=True, gc=False):
-    """One record to be written."""
+    """Holds one record to be written."""
 
     topic: str
     key: bytes | None

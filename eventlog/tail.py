@@ -1,4 +1,4 @@
-"""Following topics for as long as the process lives, without a group: every replica sees all."""
+"""A tail follows topics while the process lives, without a group: every replica sees all."""
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
@@ -23,7 +23,7 @@ OnRecords = Callable[[str, Sequence[Record]], None]
 
 
 class Tail:
-    """``begin``: per topic and partition, the offset to begin at, or ``FIRST``."""
+    """Follows topics. ``begin``: per topic and partition, the offset to begin at, or ``FIRST``."""
 
     def __init__(
         self, kafka: Kafka, begin: Mapping[str, Mapping[int, int]], on_records: OnRecords
@@ -69,7 +69,7 @@ class Tail:
             await asyncio.sleep(LOOK_AGAIN_S)
 
     async def _offsets(self, client: OffsetsClient) -> dict[TopicPartition, int]:
-        """Where each partition begins."""
+        """Returns where each partition begins."""
         found: dict[TopicPartition, int] = {}
         for topic, begin in self._begin.items():
             wanted = [p for p, offset in begin.items() if offset == FIRST]

@@ -1,22 +1,24 @@
-"""The topics of one installation: made when it is first set up, checked at every start."""
+"""This module makes the topics of an installation, and checks them at every start."""
 
 import asyncio
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
 
 from eventlog.clients.admin import Admin, TopicSpec
 from eventlog.clients.client import REQUEST_TIMEOUT_S
 from eventlog.kafka import Kafka
 from eventlog.kafka_errors import errors, ours
-from eventlog.topic_room import make_room
 from runtime.errors import KafkaUnavailable, PartitionsChanged
 from runtime.settings import Settings
 from schemas.topic_configs import LARGEST, Topic, lock_topics
+
+log = logging.getLogger(__name__)
 
 _NOT_YET = (errors.LeaderNotAvailableError, errors.UnknownTopicOrPartitionError)
 
 
 async def ensure_installation(kafka: Kafka, settings: Settings) -> None:
-    """Creates what is missing of the four lock topics and checks their partition counts.
+    """Creates those of the four lock topics that are missing, and checks their partition counts.
 
     Raises:
         KafkaUnavailable: the broker can't be reached in time.
@@ -31,7 +33,7 @@ async def ensure_topics(kafka: Kafka, settings: Settings, topics: Sequence[Topic
     async with kafka.admin() as admin:
         await _create_missing(admin, settings, topics)
         await _check_partitions(admin, topics)
-        await make_room(
+        await _make_room(
             admin, {t.name: int(t.config[LARGEST]) for t in topics if LARGEST in t.config}
         )
 
@@ -103,3 +105,27 @@ async def _check_partitions(admin: Admin, topics: Sequence[Topic]) -> None:
         if loop.time() > deadline:
             raise KafkaUnavailable(f"topics without a leader among {sorted(expected)}")
         await asyncio.sleep(0.05)
+
+
+async def _make_room(admin: Admin, wanted: Mapping[str, int]) -> None:
+    """Raises the limit on one batch of records of these topics where it is lower than ``wanted``,
+    and touches no other setting. A refusal is logged: whoever then writes a larger record stops.
+
+    Raises:
+        KafkaUnavailable: the broker can't be reached in time.
+    """
+    if not wanted:
+        return
+    limits = await admin.topic_setting(wanted, LARGEST)
+    low = {name: wanted[name] for name, limit in limits.items() if int(limit) < wanted[name]}
+    if not low:
+        return
+    outcomes = await admin.alter_topic_setting(LARGEST, {name: str(n) for name, n in low.items()})
+    for name, error in outcomes.items():
+        if error is not None:
+            log.warning(
+                "%s: %s may not be raised to %s (%r); set it yourself",
+                *(name, LARGEST, low[name], error),
+            )
+        else:
+            log.info("%s: %s is now %s", name, LARGEST, low[name])

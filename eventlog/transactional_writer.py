@@ -1,7 +1,7 @@
-"""One producer, one transactional id, one output partition: all of it or nothing of it.
+"""A transactional writer writes to one partition: all of a transaction or nothing of it.
 
-After any error or time-out the writer is useless by design and must be thrown away: what became of
-the transaction is told by the output alone, once the next writer has fenced this one.
+After any error or time-out the writer is useless by design and must be discarded: only the output
+tells what became of the transaction, once the next writer has fenced this one.
 """
 
 import asyncio
@@ -46,8 +46,8 @@ class TransactionalWriter:
         await producer.start(doing, FENCE_TIMEOUT_S)
         try:
             with kafka_errors(doing):
-                asked = transactions_of(producer, partition)
-                return cls(producer, await within(asked, STEP_TIMEOUT_S))
+                picking = transactions_of(producer, partition)
+                return cls(producer, await within(picking, STEP_TIMEOUT_S))
         except BaseException:
             await producer.stop(timeout_s=1.0)
             raise
@@ -62,9 +62,9 @@ class TransactionalWriter:
         try:
             return await self._write(outputs)
         except KAFKA_ERRORS as error:
-            known = ours(error, f"writing to {', '.join(sorted({o.topic for o in outputs}))}")
-            if isinstance(known, KafkaRefused):
-                raise known from error
+            translated = ours(error, f"writing to {', '.join(sorted({o.topic for o in outputs}))}")
+            if isinstance(translated, KafkaRefused):
+                raise translated from error
             raise OutputUncertain(f"transaction failed: {error!r}") from error
         except (TimeoutError, AssertionError) as error:
             # aiokafka asserts its transaction states: one that its sender broke fails that way.
@@ -92,7 +92,7 @@ class TransactionalWriter:
         await self._transactions.begin()
 
     async def _send(self, outputs: Sequence[Output]) -> list[Sent]:
-        """Sends batch by batch."""
+        """Sends the outputs, batch by batch."""
         by_topic: dict[str, list[int]] = {}
         for i, output in enumerate(outputs):
             by_topic.setdefault(output.topic, []).append(i)
@@ -111,7 +111,7 @@ class TransactionalWriter:
         return sent
 
     async def _flush(self, sent: Sequence[Sent]) -> Sequence[Written]:
-        """Where each batch stands, once the broker has taken all of them."""
+        """Returns where each batch stands, once the broker has taken all of them."""
         return await asyncio.gather(*(coming for _, coming, _ in sent))
 
     async def _commit(self) -> None:

@@ -1,5 +1,6 @@
-"""How a fenced producer makes one transaction after the other: by version 2 of Kafka's protocol
-where the cluster speaks it (KIP-890; new clusters of Kafka 4 do), else as aiokafka does.
+"""This module makes the transactions of a fenced producer, one after the other: by version 2 of
+Kafka's protocol where the cluster speaks it (KIP-890; new clusters of Kafka 4 do), else as aiokafka
+does.
 
 Version 2 needs two requests, not three, and gives each transaction an epoch of its own: a request
 that arrives late can't hit the next transaction (KAFKA-17754). It goes straight over aiokafka's
@@ -42,7 +43,7 @@ class Transactions(Protocol):
     async def commit(self) -> None: ...
 
     def discard(self) -> None:
-        """Nobody awaits any more what it has under way."""
+        """Forgets what is under way."""
 
 
 async def transactions_of(producer: TransactionalProducer, partition: int) -> Transactions:
@@ -67,7 +68,7 @@ async def _speaks_version_2(connections: Connections, node: int) -> bool:
 
 
 class AiokafkaTransactions:
-    """Implements ``Transactions``."""
+    """Implements ``Transactions`` by aiokafka's sender."""
 
     def __init__(self, producer: TransactionalProducer, partition: int) -> None:
         self._producer = producer
@@ -87,7 +88,8 @@ class AiokafkaTransactions:
 
 
 class TransactionsV2:
-    """Implements ``Transactions``. The batches of a topic are sent one after the other."""
+    """Implements ``Transactions`` by version 2. The batches of a topic are sent one after the
+    other."""
 
     def __init__(self, producer: TransactionalProducer, partition: int, coordinator: int) -> None:
         self._connections = producer.connections
@@ -100,7 +102,7 @@ class TransactionsV2:
         self._sent: list[asyncio.Task[Written]] = []
 
     async def begin(self) -> None:
-        """The first batch begins it."""
+        """Sends nothing: the first batch begins a transaction."""
         self._records.clear()
         self._last.clear()
         self._sent.clear()
@@ -145,7 +147,7 @@ class TransactionsV2:
             await self._wait_out(answer.error_code, COMMIT_RETRIED)
 
     async def _wait_out(self, error_code: int, retried: Collection[type[KafkaError]]) -> None:
-        """Returns when it is worth another try.
+        """Returns when another try makes sense.
 
         Raises:
             KafkaError: it is not.

@@ -1,4 +1,4 @@
-"""Whether Kafka answers, and lets us do our work: asked every second, said in readiness."""
+"""The watch asks every second whether Kafka answers and lets us do our work, for readiness."""
 
 import asyncio
 from collections.abc import Collection

@@ -1,4 +1,4 @@
-"""Questions about topics and consumer groups, and changes to them."""
+"""This module asks about topics and consumer groups, and changes them."""
 
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from typing import Any
@@ -24,7 +24,7 @@ from runtime.process import within
 
 
 class TopicSpec(msgspec.Struct, frozen=True):
-    """A topic that is to be made."""
+    """Describes a topic that is to be made."""
 
     name: str
     partitions: int
@@ -33,8 +33,8 @@ class TopicSpec(msgspec.Struct, frozen=True):
 
 
 class TopicState(msgspec.Struct, frozen=True):
-    """A topic as one broker knows it. ``in_sync``: every replica is. ``error``: why it is not
-    known, and then there are no partitions."""
+    """Describes a topic as one broker knows it. ``in_sync``: every replica is. ``error``: why the
+    broker does not know it; then there are no partitions."""
 
     name: str
     partitions: int
@@ -44,8 +44,8 @@ class TopicState(msgspec.Struct, frozen=True):
 
 
 class Admin(Client):
-    """Each question has its deadline. All raise ``KafkaUnavailable`` where the broker can't be
-    reached in time, and ``KafkaRefused`` where we may not."""
+    """Asks and changes, with a deadline on each request. Every method raises ``KafkaUnavailable``
+    if the broker can't be reached in time, and ``KafkaRefused`` if we may not."""
 
     def _end(self) -> Awaitable[None]:
         end: Awaitable[None] = self._client.close()
@@ -58,10 +58,10 @@ class Admin(Client):
             return set(await within(self._client.list_topics(), REQUEST_TIMEOUT_S))
 
     async def describe_topics(self, topics: Sequence[str] | None = None) -> list[TopicState]:
-        """Returns these topics; None: all there are."""
+        """Returns how these topics stand; None: all that there are."""
         with kafka_errors("describing the topics"):
-            asked = self._client.describe_topics(None if topics is None else list(topics))
-            return [_topic_state(found) for found in await within(asked, REQUEST_TIMEOUT_S)]
+            question = self._client.describe_topics(None if topics is None else list(topics))
+            return [_topic_state(found) for found in await within(question, REQUEST_TIMEOUT_S)]
 
     async def create_topics(self, topics: Iterable[TopicSpec]) -> None:
         """Creates topics; one that somebody else has made meanwhile is no error."""
@@ -89,9 +89,9 @@ class Admin(Client):
     async def topic_setting(self, topics: Iterable[str], setting: str) -> dict[str, str]:
         """Returns the value of one setting, by topic."""
         kind = ConfigResourceType.TOPIC
-        asked = [ConfigResource(kind, topic, {setting: ""}) for topic in topics]
+        resources = [ConfigResource(kind, topic, {setting: ""}) for topic in topics]
         with kafka_errors("asking for the topics' settings"):
-            answers = await within(self._client.describe_configs(asked), REQUEST_TIMEOUT_S)
+            answers = await within(self._client.describe_configs(resources), REQUEST_TIMEOUT_S)
         return {
             topic: value
             for answer in answers
@@ -101,10 +101,10 @@ class Admin(Client):
     async def alter_topic_setting(
         self, setting: str, values: Mapping[str, str]
     ) -> dict[str, KafkaError | None]:
-        """Sets one setting by topic, and touches no other; returns why not, by topic."""
+        """Sets one setting by topic, and touches no other; returns the error, by topic."""
         with kafka_errors("changing the topics' settings"):
-            asked = self.connections.ask_any(AlterTopicSetting(setting, values))
-            answer = await within(asked, REQUEST_TIMEOUT_S)
+            question = self.connections.ask_any(AlterTopicSetting(setting, values))
+            answer = await within(question, REQUEST_TIMEOUT_S)
         return {
             name: error_of(code, text) if code else None for code, text, _, name in answer.resources
         }
@@ -113,8 +113,8 @@ class Admin(Client):
 
     async def group_members(self, group: str) -> list[GroupMember]:
         with kafka_errors(f"describing group {group}"):
-            asked = self._client.describe_consumer_groups([group])
-            answers = await within(asked, REQUEST_TIMEOUT_S)
+            question = self._client.describe_consumer_groups([group])
+            answers = await within(question, REQUEST_TIMEOUT_S)
             described = [one for answer in answers for one in internals.described_members(answer)]
             for code, _ in described:
                 if code:
@@ -124,8 +124,8 @@ class Admin(Client):
     async def group_offsets(self, group: str) -> dict[TopicPartition, tuple[int, str]]:
         """Returns what the group has committed: the next offset, and its note."""
         with kafka_errors(f"reading the offsets of {group}"):
-            asked = self._client.list_consumer_group_offsets(group)
-            found = await within(asked, REQUEST_TIMEOUT_S)
+            question = self._client.list_consumer_group_offsets(group)
+            found = await within(question, REQUEST_TIMEOUT_S)
         return {tp: (at.offset, at.metadata) for tp, at in found.items() if at.offset >= 0}
 
     async def delete_group(self, group: str) -> None:
@@ -133,8 +133,8 @@ class Admin(Client):
         with kafka_errors(f"deleting group {group}"):
             coordinator = await within(self._client.find_coordinator(group), REQUEST_TIMEOUT_S)
             # aiokafka's admin has the request, and no method for it.
-            asked = self.connections.ask(coordinator, DeleteGroupsRequest([group]))
-            for _, code in (await within(asked, REQUEST_TIMEOUT_S)).results:
+            question = self.connections.ask(coordinator, DeleteGroupsRequest([group]))
+            for _, code in (await within(question, REQUEST_TIMEOUT_S)).results:
                 if code and not isinstance(error := error_of(code), errors.GroupIdNotFound):
                     raise error
 

@@ -1,4 +1,4 @@
-"""What all clients have in common: they are started and stopped, each in a time of its own."""
+"""All clients are started and stopped in the same way, each in a limited time."""
 
 import asyncio
 import logging
@@ -18,14 +18,14 @@ START_GRACE_S = 0.5
 
 
 class Client:
-    """Wraps a client of aiokafka's, which has no types. As a context manager: starts and stops."""
+    """Wraps a client of aiokafka's, which has no types. A context manager starts and stops it."""
 
     def __init__(self, client: Any) -> None:
         self._client = client
         self.connections = Connections(internals.connections_of(client))
 
     async def start(self, doing: str, timeout_s: float = REQUEST_TIMEOUT_S) -> None:
-        """Connects. What can't start is closed again. ``doing``: for the error.
+        """Connects; a client that can't start is closed again. ``doing``: what for, in the error.
 
         Raises:
             KafkaUnavailable: the broker can't be reached in time.
@@ -48,7 +48,7 @@ class Client:
             raise
 
     async def stop(self, timeout_s: float = 3.0) -> None:
-        """Stops, by force if it does not end in time: a producer first waits for a broker that may
+        """Stops, by force if that takes too long: a producer first waits for a broker that may
         never come back."""
         try:
             await within(self._end(), timeout_s)
@@ -81,8 +81,8 @@ class Client:
 
 
 async def _end_start(starting: "asyncio.Future[None]") -> None:
-    """Gives a start a moment to end by itself: cancelled amid its first request, aiokafka forgets a
-    connection that it has opened, and nobody can close it."""
+    """Gives a start a moment to end by itself. A start that is cancelled amid its first request
+    forgets a connection that it has opened, and nobody can close it."""
     if not starting.done():
         await asyncio.wait((starting,), timeout=START_GRACE_S)
     if not starting.done():

@@ -1,5 +1,7 @@
-"""The connections below a client: requests that aiokafka has no method for, and why a broker does
-not let us in, or does not know a topic. aiokafka logs both and tries again without saying why.
+"""Connections carry requests that aiokafka has no method for.
+
+They also find out why a broker does not let us in, and that a topic does not exist: aiokafka logs
+both and tries again, until whoever waits gives up without having learnt the reason.
 """
 
 import asyncio
@@ -29,64 +31,44 @@ _POLL_S = 0.05
 
 
 class Connections:
-    """Wraps the ``AIOKafkaClient`` of one client, which makes connections as they are needed."""
+    """Wraps the ``AIOKafkaClient`` of one client, which makes connections as they are needed.
+    Questions raise ``KafkaError`` if no answer comes."""
 
     def __init__(self, client: Any) -> None:
         self._client = client
 
     async def ask(self, node: int, request: Request[Answer]) -> Answer:
-        """
-        Sends a request to one broker.
-
-        Raises:
-            KafkaError: no answer.
-        """
+        """Sends a request to one broker."""
         answer: Answer = await self._client.send(node, request)
         return answer
 
     async def ask_coordinator(self, node: int, request: Request[Answer]) -> Answer:
-        """Sends a request over the connection that is kept for a coordinator.
-
-        Raises:
-            KafkaError: no answer.
-        """
+        """Sends a request over the connection that is kept for a coordinator."""
         group = ConnectionGroup.COORDINATION
         answer: Answer = await self._client.send(node, request, group=group)
         return answer
 
     async def ask_any(self, request: Request[Answer]) -> Answer:
-        """Sends a request to a random broker.
-
-        Raises:
-            KafkaError: no answer.
-        """
+        """Sends a request to a random broker."""
         node = self._client.get_random_node()
         if node is None:
             raise errors.NodeNotReadyError("no broker is known")
         return await self.ask(node, request)
 
     async def coordinator_versions(self, node: int) -> Mapping[int, tuple[int, int]]:
-        """Returns the least and greatest version that a coordinator speaks, by API key.
-
-        Raises:
-            KafkaError: it can't be connected to.
-        """
+        """Returns the least and greatest version that a coordinator speaks, by API key."""
         if not await self._client.ready(node, group=ConnectionGroup.COORDINATION):
             raise errors.NodeNotReadyError(node)
         return internals.spoken_versions(self._client, node)
 
     async def leader_of(self, tp: TopicPartition) -> int | None:
-        """Returns the partition's leader, None while there is none.
-
-        Raises:
-            KafkaError: the topic is not known.
-        """
+        """Returns the partition's leader, None while there is none."""
         await internals.wait_for_topic(self._client, tp.topic)
         leader = self._client.cluster.leader_for_partition(tp)
         return int(leader) if leader is not None and leader >= 0 else None
 
     async def refresh(self) -> None:
-        """Asks for the metadata of all topics that are followed."""
+        """Asks for the metadata of all topics that this client follows."""
         await self._client.force_metadata_update()
 
     async def close(self) -> None:
@@ -108,7 +90,7 @@ class Connections:
             await self.check_topics(unknown)
 
     async def check_topics(self, topics: Collection[str]) -> None:
-        """Does what ``require_topics`` does, and asks the cluster for each of them."""
+        """Does what ``require_topics`` does, but asks the cluster for each of them."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + APPEARING_S
         while (missing := await self._missing(topics)) is not None:
@@ -124,7 +106,7 @@ class Connections:
         """Returns the first topic that does not exist (yet)."""
         answer = await self.ask_any(MetadataRequest(list(topics), False))
         for code, topic, *_ in answer.topics:
-            error: KafkaError = error_of(code)
+            error = error_of(code)
             if isinstance(error, errors.UnknownTopicOrPartitionError):
                 return str(topic)
             if isinstance(error, errors.TopicAuthorizationFailedError):

@@ -1,4 +1,4 @@
-"""A member of a consumer group."""
+"""A group consumer is a member of a consumer group."""
 
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any
@@ -9,89 +9,62 @@ from aiokafka.structs import OffsetAndMetadata
 from eventlog import aiokafka_internals as internals
 from eventlog.aiokafka_internals import FetchState
 from eventlog.clients.client import Client
-from eventlog.records import FetchedRecord, TopicPartition
+from eventlog.records import Fetched, TopicPartition
 
 OnPartitions = Callable[[Collection[TopicPartition]], Awaitable[None]]
 
 
 class GroupConsumer(Client):
-    """Reads committed records of whatever partitions its group gives it."""
+    """Reads committed records of whatever partitions its group gives it. Whatever is said of
+    another partition raises ``KafkaError``."""
 
     def __init__(self, client: Any) -> None:
         super().__init__(client)
         self._listener: _Listener | None = None
 
     def subscribe(self, topic: str, assigned: OnPartitions, revoked: OnPartitions) -> None:
-        """Joins the group when it starts; what a call-back raises is for ``check``."""
+        """Joins the group when it starts. ``check`` raises what a call-back has raised."""
         self._listener = _Listener(assigned, revoked)
         self._client.subscribe([topic], listener=self._listener)
 
     def check(self) -> None:
-        """Raises what a call-back has raised."""
+        """Raises the last error of a call-back, if there was one."""
         if self._listener is not None and self._listener.failure is not None:
             raise self._listener.failure
 
     def leave_when_stopped(self) -> None:
-        """Lets a static member leave its group when it stops, as it does not by itself."""
+        """Lets a static member leave its group when it stops, which it does not by itself."""
         internals.forget_instance_id(self._client)
 
-    async def fetch(self, timeout_ms: int) -> Mapping[TopicPartition, list[FetchedRecord]]:
-        """Returns all that has come; after the time, nothing. Waits during a rebalance.
-
-        Raises:
-            NoOffsetForPartitionError: nobody has sought to a position in a partition.
-            OffsetOutOfRangeError: there is nothing at a position.
-            KafkaError: another answer of a broker's.
-        """
-        batches: Mapping[TopicPartition, list[FetchedRecord]] = await self._client.getmany(
-            timeout_ms=timeout_ms
-        )
-        return batches
+    async def fetch(self, timeout_ms: int) -> Fetched:
+        """Returns all that has come, or nothing after the time. Waits longer during a rebalance."""
+        fetched: Fetched = await self._client.getmany(timeout_ms=timeout_ms)
+        return fetched
 
     def seek(self, tp: TopicPartition, offset: int) -> None:
-        """
-        Raises:
-            KafkaError: the partition is not ours.
-        """
         self._client.seek(tp, offset)
 
     def pause(self, *tps: TopicPartition) -> None:
-        """
-        Raises:
-            KafkaError: a partition is not ours.
-        """
         self._client.pause(*tps)
 
     def resume(self, tp: TopicPartition) -> None:
-        """
-        Raises:
-            KafkaError: the partition is not ours.
-        """
         self._client.resume(tp)
 
     def highwater(self, tp: TopicPartition) -> int | None:
-        """Returns the last known end of a partition of ours."""
+        """Returns the last known end of a partition of its own."""
         found: int | None = self._client.highwater(tp)
         return found
 
     def progress(self, tp: TopicPartition) -> FetchState | None:
-        """Returns None if the partition is not ours, or has no position yet."""
+        """Returns how far it is; None if the partition is not its own, or has no position yet."""
         return internals.fetch_state(self._client, tp)
 
     async def committed(self, tp: TopicPartition) -> tuple[int, str] | None:
-        """Returns the group's offset and its note; None if there is none.
-
-        Raises:
-            KafkaError: the coordinator refuses.
-        """
+        """Returns the group's offset and its note; None if there is none."""
         return await internals.committed_with_note(self._client, tp)
 
     async def commit(self, offsets: Mapping[TopicPartition, tuple[int, str]]) -> None:
-        """Sets the group's offsets, each with a note.
-
-        Raises:
-            KafkaError: we are no member, or a partition is not ours.
-        """
+        """Sets the group's offsets, each with its note."""
         await self._client.commit({tp: OffsetAndMetadata(*at) for tp, at in offsets.items()})
 
 

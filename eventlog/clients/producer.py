@@ -1,4 +1,4 @@
-"""Producers: one that writes records as they come, one that writes batches in transactions."""
+"""Producers write: one kind records as they come, the other batches in transactions."""
 
 import asyncio
 from typing import Any, Protocol
@@ -6,11 +6,10 @@ from typing import Any, Protocol
 from eventlog import aiokafka_internals as internals
 from eventlog.clients.client import Client
 from eventlog.records import Output
-from schemas.primitives import Headers
 
 
 class Written(Protocol):
-    """Where something stands. ``offset``: of the first record, negative if the broker does not
+    """Says where something stands. ``offset``: of the first record, negative if the broker does not
     know it."""
 
     @property
@@ -18,47 +17,31 @@ class Written(Protocol):
 
 
 class Producer(Client):
-    """acks=all, no duplicates from its own retries. Sends never expire by themselves: the caller
-    puts a deadline on each."""
+    """Writes with acks=all, without duplicates from its own retries. Sends never expire by
+    themselves: the caller puts a deadline on each."""
 
-    async def send(
-        self,
-        topic: str,
-        value: bytes | None,
-        *,
-        partition: int,
-        key: bytes | None = None,
-        headers: Headers = (),
-    ) -> "asyncio.Future[Written]":
-        """Returns as soon as there is room for the record; its future, when it stands.
+    async def send(self, output: Output, partition: int) -> "asyncio.Future[Written]":
+        """Returns as soon as there is room for the record; its future is done when it stands.
 
         Raises:
             KafkaError: the topic is not known, or the record too large.
         """
         sent: asyncio.Future[Written] = await self._client.send(
-            topic, value, key=key, partition=partition, headers=list(headers)
+            output.topic,
+            output.value,
+            key=output.key,
+            partition=partition,
+            headers=list(output.headers),
         )
         return sent
 
-    async def send_and_wait(
-        self,
-        topic: str,
-        value: bytes | None,
-        *,
-        partition: int,
-        key: bytes | None = None,
-        headers: Headers = (),
-    ) -> Written:
-        """Returns where the record stands.
-
-        Raises:
-            KafkaError: it does not.
-        """
-        return await (await self.send(topic, value, partition=partition, key=key, headers=headers))
+    async def send_and_wait(self, output: Output, partition: int) -> Written:
+        """Returns where the record stands."""
+        return await (await self.send(output, partition))
 
 
 class Batch:
-    """Records for one partition, in the bytes of Kafka's format."""
+    """Collects records for one partition, in the bytes of Kafka's format."""
 
     def __init__(self, builder: Any) -> None:
         self.builder = builder
@@ -78,24 +61,20 @@ class Batch:
         return int(self.builder.record_count())
 
     def seal(self, producer_id: int, epoch: int, sequence: int) -> bytes:
-        """Returns a closed batch as bytes, as this producer's, its first record numbered
-        ``sequence``."""
+        """Returns a closed batch as bytes, under a producer's identity; ``sequence`` numbers its
+        first record."""
         return internals.seal(self.builder, producer_id, epoch, sequence)
 
 
 class TransactionalProducer(Client):
-    """A producer that fences whoever had its transactional id before, as it starts."""
+    """Writes in transactions, and fences whoever had its transactional id before, as it starts."""
 
     def __init__(self, client: Any, transactional_id: str) -> None:
         super().__init__(client)
         self.transactional_id = transactional_id
 
     async def coordinator(self) -> int:
-        """Returns the node that coordinates its transactions.
-
-        Raises:
-            KafkaError: nobody can say which.
-        """
+        """Returns the node that coordinates its transactions."""
         return await internals.transaction_coordinator(self._client, self.transactional_id)
 
     def identity(self) -> tuple[int, int]:
@@ -122,7 +101,7 @@ class TransactionalProducer(Client):
         await self._client.commit_transaction()
 
     def forget_failures(self) -> None:
-        """Takes note of errors that nobody awaits once it has broken; asyncio would report them as
+        """Retrieves errors that nobody awaits once it has broken; asyncio would report them as
         lost."""
         for future in internals.unawaited(self._client):
             if future.done() and not future.cancelled():

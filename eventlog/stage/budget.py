@@ -1,9 +1,9 @@
-"""One amount for a whole process, shared by all that want some of it, however many they are.
+"""A budget is one amount for a whole process, shared by all that want some of it.
 
-Each may hold as much as is still free for everybody: of ``n`` that want ever more each gets
-``total / (n + 1)``, and as much stays free for whoever comes next (dynamic thresholds, Choudhury
-and Hahne 1998). Nothing is set aside for those that want nothing, and one that never gives back
-what it holds can't keep another from its part.
+Each may hold as much as is still free for everybody: of ``n`` that want ever more each gets ``total
+/ (n + 1)``, and as much stays free for whoever comes next (dynamic thresholds, Choudhury and Hahne
+1998). Nothing is set aside for those that want nothing, and one that never gives back what it holds
+can't keep another from its part.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 
 class Budget:
-    """Shares are handed out by ``share``. All in one event loop."""
+    """Hands out shares. All of them are used in one event loop."""
 
     def __init__(self, total: int) -> None:
         self.total = total
@@ -23,13 +23,13 @@ class Budget:
         return max(0, self.total - self.used)
 
     def share(self) -> "Share":
-        """What one of them holds; it is to be closed."""
+        """Returns a share that holds nothing yet; it is to be closed."""
         share = Share(self)
         self._shares.add(share)
         return share
 
     def change(self, amount: int) -> None:
-        """Somebody holds so much more; less: whoever waits looks again."""
+        """Notes that somebody holds so much more; if less, whoever waits looks again."""
         self.used += amount
         if amount < 0:
             for share in self._shares:
@@ -40,7 +40,7 @@ class Budget:
 
 
 class Share:
-    """``held``: of the budget, by this one."""
+    """Holds a part of the budget. ``held``: how much."""
 
     def __init__(self, budget: Budget) -> None:
         self.held = 0
@@ -49,13 +49,13 @@ class Share:
 
     @property
     def has_room(self) -> bool:
-        """Whether it may take one more portion. One that holds nothing always may, so that nobody
-        waits for another; then the budget is passed by that portion."""
+        """Returns whether it may take one more portion. One that holds nothing always may, so that
+        nobody waits for another; then that portion exceeds the budget."""
         return self.held == 0 or self.held < self._budget.free
 
     @property
     def portion(self) -> int:
-        """What one piece of work may add while others may begin theirs."""
+        """Returns what one piece of work may add while others may begin theirs."""
         return self._budget.free // 8
 
     def take(self, amount: int) -> None:
@@ -71,9 +71,9 @@ class Share:
         self._changed.set()
 
     async def wait_unless(self, given_up: Callable[[], bool]) -> bool:
-        """Whether there is room, as soon as there is; False once it is given up, which is looked at
-        at each ``look_again``. A thousand partitions that take their turns wait here: looking
-        several times a second would cost more than their turns."""
+        """Returns True as soon as there is room, False once it is given up, which is looked at at
+        each ``look_again``. A thousand partitions that take their turns wait here: looking several
+        times a second would cost more than their turns."""
         while not given_up():
             if self.has_room:
                 return True
@@ -82,7 +82,7 @@ class Share:
         return False
 
     async def wait(self, timeout_s: float) -> bool:
-        """Whether there is room, at once or within the time."""
+        """Returns whether there is room, at once or within the time."""
         try:
             async with asyncio.timeout(timeout_s):
                 return await self.wait_unless(lambda: False)

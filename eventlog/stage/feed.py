@@ -1,4 +1,4 @@
-"""The bounded queue between the one fetch loop and each partition's worker."""
+"""A feed is the bounded queue between the one fetch loop and a partition's worker."""
 
 import asyncio
 from collections import deque
@@ -14,11 +14,13 @@ from it, and the batch that goes to the broker."""
 
 
 class Feed:
-    """Records of one partition, in order. Closed until its owner has restored its state: what is
-    offered before then is dropped, since the owner will seek to where it wants to begin.
+    """Holds records of one partition, in order. It is closed until its owner has restored its
+    state: what is offered before then is dropped, since the owner will seek to where it wants to
+    begin.
 
     ``memory``: where everything is held that was offered and is not done with. Bytes are those that
-    a record really takes as an object, see ``memory_of``."""
+    a record really takes as an object, see ``memory_of``.
+    """
 
     def __init__(self, memory: Share) -> None:
         self._memory = memory
@@ -32,8 +34,8 @@ class Feed:
         self._changed = asyncio.Event()
 
     def begin(self) -> None:
-        """A new attempt, to which the failure of the one before means nothing. What fails from now
-        on, though the feed may not be open yet, will be raised."""
+        """Begins a new attempt, to which the failure of the one before means nothing. What fails
+        from now on will be raised, though the feed may not be open yet."""
         self._failure = None
 
     def open(self) -> None:
@@ -61,12 +63,12 @@ class Feed:
 
     @property
     def has_room(self) -> bool:
-        """Well below full: worth fetching again."""
+        """Returns whether it is well below full: worth fetching again."""
         return self._bytes <= FULL_BYTES // 4
 
     @property
     def oldest_ms(self) -> int | None:
-        """When the next record to be taken was written."""
+        """Returns when the next record to be taken was written."""
         return self._records[0].timestamp_ms if self._records else None
 
     def __len__(self) -> int:
@@ -81,7 +83,7 @@ class Feed:
         self._changed.set()
 
     def put_back(self, records: Sequence[Record]) -> None:
-        """Records that were taken and not processed: they come first again."""
+        """Takes back records that were not processed: they come first again."""
         sizes = [memory_of(record) for record in records]
         self._records.extendleft(reversed(records))
         self._sizes.extendleft(reversed(sizes))
@@ -90,7 +92,7 @@ class Feed:
         self._memory.take(sum(sizes))
 
     def done(self) -> None:
-        """Whatever was taken and not put back is needed no longer."""
+        """Forgets whatever was taken and not put back."""
         self._change_work(-self._bytes_in_work)
 
     def _change_work(self, amount: int) -> None:
@@ -125,7 +127,8 @@ class Feed:
             return
 
     async def wait(self) -> int:
-        """How many records are there to be taken, once there are any; 0 when the feed has ended."""
+        """Returns how many records there are to be taken, once there are any; 0 if the feed has
+        ended."""
         while True:
             if self._ended:
                 return 0
@@ -137,7 +140,7 @@ class Feed:
             await self._changed.wait()
 
     async def take(self, max_records: int, max_bytes: int) -> list[Record] | None:
-        """The next records, at least one; None when the feed has ended."""
+        """Returns the next records, at least one; None if the feed has ended."""
         return self._next(max_records, max_bytes) if await self.wait() else None
 
     def _next(self, max_records: int, max_bytes: int) -> list[Record]:
@@ -160,7 +163,7 @@ HEADER_BYTES = 140
 
 
 def memory_of(record: Record) -> int:
-    """What the record takes while it is kept, in bytes."""
+    """Returns what the record takes while it is kept, in bytes."""
     size = RECORD_BYTES + len(record.key or b"") + len(record.value or b"")
     for name, value in record.headers:
         size += HEADER_BYTES + len(name) + len(value or b"")

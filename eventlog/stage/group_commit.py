@@ -1,7 +1,7 @@
-"""Group commit: partitions that have little to write begin their transactions together.
+"""Group commit lets partitions that have little to write begin their transactions together.
 
 What begins together is committed together, so that whoever reads the output finds all of it with
-one fetch and not with one for each partition; and while a group is under way, more piles up for the
+one fetch and not with one for each partition. While a group is under way, more accumulates for the
 next one. A partition with plenty to write waits for nobody.
 """
 
@@ -17,10 +17,13 @@ partition whose leader is away holds up the others once, and not again before it
 
 
 class GroupCommit:
-    """Of one stage in one process. A group of all its partitions is followed by a rest ``times`` as
-    long as it took, a smaller one by so much less, one transaction alone by none: the more of them
-    have something to write, the more of it will have piled up for one transaction after a rest.
-    ``partitions``: how many it has."""
+    """Groups the transactions of one stage in one process. ``partitions``: how many the stage has
+    here.
+
+    After a group has committed, the next waits ``times`` × the group's duration × (size - 1) /
+    (partitions - 1), but 50 ms at most: the more partitions have something to write, the more
+    accumulates for one transaction during a rest.
+    """
 
     def __init__(self, times: float) -> None:
         self.partitions = 1
@@ -29,13 +32,13 @@ class GroupCommit:
         self._group = 0
         self._size = 0
         self._under_way = 0
-        self._begun = 0.0
+        self._started_at = 0.0
         self._not_before = 0.0
         self._timer: asyncio.Handle | None = None
 
     @asynccontextmanager
     async def turn(self, records: int) -> AsyncIterator[None]:
-        """For the time of one transaction of so many records: begins with the next group."""
+        """Covers one transaction of so many records; it begins with the next group."""
         if records >= PLENTY:
             yield
             return
@@ -63,7 +66,7 @@ class GroupCommit:
         if not self._waiting:
             return
         loop = asyncio.get_running_loop()
-        at = self._begun + LONGEST_S if self._under_way else self._not_before
+        at = self._started_at + LONGEST_S if self._under_way else self._not_before
         # Not at once: whatever was fetched together is to be in one group.
         later = at - loop.time()
         self._timer = (
@@ -80,7 +83,7 @@ class GroupCommit:
             return
         self._group += 1
         self._size = self._under_way = len(turns)
-        self._begun = asyncio.get_running_loop().time()
+        self._started_at = asyncio.get_running_loop().time()
         for turn in turns:
             turn.set_result(self._group)
 
@@ -93,5 +96,5 @@ class GroupCommit:
             return
         now = asyncio.get_running_loop().time()
         share = (self._size - 1) / max(1, self.partitions - 1)
-        self._not_before = now + min(LONGEST_S, self._times * share * (now - self._begun))
+        self._not_before = now + min(LONGEST_S, self._times * share * (now - self._started_at))
         self._schedule()

@@ -1,4 +1,4 @@
-"""What the exactly-once stages count and time, the projector's and every partner's."""
+"""This module counts and times the exactly-once stages, the projector's and every partner's."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
@@ -14,7 +14,7 @@ RECORDS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000)
 
 
 class PartitionLag(msgspec.Struct, frozen=True):
-    """How far one partition of a stage is behind. None: not known (yet)."""
+    """Says how far one partition of a stage is behind. None: not known (yet)."""
 
     partition: int
     records: int | None
@@ -23,7 +23,7 @@ class PartitionLag(msgspec.Struct, frozen=True):
 
 
 class StageSnapshot(msgspec.Struct, frozen=True):
-    """``partner``: empty for the projector."""
+    """Says how far one stage is behind. ``partner``: empty for the projector."""
 
     stage: str
     partner: str
@@ -31,7 +31,7 @@ class StageSnapshot(msgspec.Struct, frozen=True):
 
 
 class StageMetrics(RoleMetrics):
-    """A role of exactly-once stages. ``snapshot`` is called in the event loop."""
+    """Holds the metrics of a role that runs stages. ``snapshot`` is called in the event loop."""
 
     def __init__(
         self, readiness: Readiness, snapshot: Callable[[], Iterable[StageSnapshot]]
@@ -96,7 +96,7 @@ class StageMetrics(RoleMetrics):
 
 
 class StageCounts:
-    """What one stage counts, ready to hand."""
+    """Counts for one stage."""
 
     def __init__(self, metrics: StageMetrics, stage: str, partner: str) -> None:
         self._fences = metrics.fences.labels(stage, partner)

@@ -1,4 +1,4 @@
-"""What makes a stage the one that it is, and the clients that its partitions share."""
+"""This module says what makes a stage the one that it is, and what its partitions share."""
 
 import asyncio
 
@@ -17,7 +17,8 @@ from runtime.readiness import Readiness
 
 
 class StageName(msgspec.Struct, frozen=True):
-    """``group``: the consumer group; ``transactional_prefix``: of ``<prefix>.<partition>``."""
+    """Names a stage. ``group``: its consumer group; its transactional ids are
+    ``<transactional_prefix>.<partition>``."""
 
     label: str
     group: str
@@ -33,7 +34,7 @@ would be a thousand that are connecting and reading, none of which is done in ti
 
 
 class Limits:
-    """What the stages of one process share. ``memory``: bytes; ``taking``: partitions."""
+    """Holds what the stages of one process share. ``memory``: bytes; ``taking``: partitions."""
 
     def __init__(self, memory: int = STAGES_BYTES, taking: int = TAKEN_AT_ONCE) -> None:
         self.memory = Budget(memory)
@@ -41,7 +42,7 @@ class Limits:
 
 
 class StageSetup(msgspec.Struct, frozen=True):
-    """``rest_times``: see ``GroupCommit``; ``limits``: the process's."""
+    """Describes a stage. ``rest_times``: see ``GroupCommit``; ``limits``: the process's."""
 
     name: StageName
     make_partition: MakePartition
@@ -53,9 +54,8 @@ class StageSetup(msgspec.Struct, frozen=True):
 
 
 class StageClients(msgspec.Struct, frozen=True):
-    """``consumer``: the group's; ``offsets``: to ask for the ends of partitions; ``closing``:
-    writers that are being put away; ``memory`` and ``taking``: the
-    stage's shares of the process's."""
+    """Holds what the partitions of a stage share. ``closing``: the closing of writers that are no
+    longer used; ``memory``, ``taking``: the stage's shares of the process's limits."""
 
     kafka: Kafka
     consumer: GroupConsumer

@@ -1,4 +1,4 @@
-"""The exactly-once stage: a consumer group whose members are the single writers of the partitions
+"""An exactly-once stage is a consumer group whose members are the single writers of the partitions
 that they are assigned. The projector and every partner's fan-out are stages.
 
 Group membership only shares out the work: what makes a late or paused process harmless is the fence
@@ -8,7 +8,7 @@ of each partition, and that restoring follows it (``partition_owner``).
 import asyncio
 import logging
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 
 import msgspec
 
@@ -17,7 +17,7 @@ from eventlog.checkpoints import Checkpoints
 from eventlog.clients.client import REQUEST_TIMEOUT_S
 from eventlog.kafka import Kafka
 from eventlog.kafka_errors import KAFKA_ERRORS, errors, kafka_errors, ours
-from eventlog.records import FetchedRecord, TopicPartition
+from eventlog.records import Fetched, TopicPartition
 from eventlog.stage.group_commit import GroupCommit
 from eventlog.stage.metrics import PartitionLag
 from eventlog.stage.partition_owner import PartitionOwner
@@ -62,7 +62,8 @@ class Stage:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Works until ``stop`` is set, then finishes what is under way and leaves the group. What
-        Kafka refuses for good stops it, loudly: asking again would be refused again.
+        Kafka refuses for good stops it, with an error in the log: asking again would be refused
+        again.
 
         Raises:
             KafkaUnavailable: the broker can't be reached at the start, or the group turns us away.
@@ -79,7 +80,8 @@ class Stage:
             await stop.wait()
 
     def retire(self) -> None:
-        """What is stopped next does not come back: nobody need wait until its session runs out."""
+        """Lets it leave its group at once when it is stopped next, and not when its session runs
+        out."""
         self._retired = True
 
     async def _work(self, stop: asyncio.Event) -> None:
@@ -131,11 +133,12 @@ class Stage:
         )
 
     def status(self) -> dict[str, object]:
-        """Per assigned partition: position, high watermark as last seen, lag in records."""
+        """Returns the position, the last known high watermark and the lag in records of each
+        assigned partition."""
         return {str(owner.tp.partition): owner.status() for owner in self._owners()}
 
     def lag(self) -> list[PartitionLag]:
-        """How far each assigned partition is behind."""
+        """Returns how far each assigned partition is behind."""
         now_ms = time.time() * 1000
         return [owner.lag(now_ms) for owner in self._owners()]
 
@@ -153,8 +156,8 @@ class Stage:
                     owned.owner.accept(messages)
 
     async def _wait_for_room(self) -> None:
-        """What the client has fetched meanwhile stays with it, as it came: as objects it would take
-        three times as much."""
+        """Pauses fetching while there is no room. What the client has fetched meanwhile stays with
+        it, as it came: as objects it would take three times as much."""
         memory = self._clients.memory
         if not await memory.wait(NO_ROOM_S):
             self._hold(True)
@@ -168,9 +171,9 @@ class Stage:
         for owned in self._owned.values():
             owned.owner.hold(held)
 
-    async def _fetch(self) -> Mapping[TopicPartition, list[FetchedRecord]]:
-        """One poll. Everything fetched is taken out at once: what is left behind would hold up
-        the fetches of all other partitions on that broker."""
+    async def _fetch(self) -> Fetched:
+        """Polls once. Takes out everything that was fetched: what is left would hold up the fetches
+        of all other partitions on that broker."""
         try:
             async with asyncio.timeout(POLL_DEADLINE_S):
                 return await self._clients.consumer.fetch(POLL_MS)
@@ -207,8 +210,8 @@ class Stage:
         self._clients.group_commit.partitions = len(self._owned)
 
     async def _revoked(self, revoked: Collection[TopicPartition]) -> None:
-        """Eager rebalancing: whatever the group revokes, it revokes all. Transactions under way
-        are finished if they can be in time, and abandoned otherwise."""
+        """Ends the work on all partitions: by eager rebalancing, the group revokes all or none.
+        Transactions under way are finished if they can be in time, and abandoned otherwise."""
         leaving = list(self._owned.values())
         self._owned.clear()
         if not leaving:

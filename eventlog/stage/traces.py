@@ -1,5 +1,8 @@
-"""Spans of the exactly-once stages: for each record that goes out and is part of a sampled trace,
-one for its processing and one for its sending (OpenTelemetry's messaging conventions)."""
+"""This module makes the spans of the stages, by OpenTelemetry's messaging conventions.
+
+Each record that goes out and is part of a sampled trace has one for its processing and one for its
+sending.
+"""
 
 import time
 from collections.abc import Sequence
@@ -14,7 +17,8 @@ SAMPLED = 1
 
 
 class StageTraces:
-    """``output_template``: the name of the outputs' topics where there is one for each partner."""
+    """Makes the spans of one stage. ``output_template``: the name of the outputs' topics where
+    there is one for each partner."""
 
     def __init__(
         self, tracing: Tracing, group: str, input_topic: str, output_template: str | None = None
@@ -77,8 +81,8 @@ class _OutputSpans:
 
 
 class TracedTransaction:
-    """``outputs``: what is to be written. Its spans end with the block: with the offsets that were
-    ``committed``, or as failed."""
+    """Holds the spans of one transaction. ``outputs``: what is to be written. The spans end with
+    the block: with the offsets that were ``committed``, or as failed."""
 
     def __init__(self, outputs: Sequence[Output], spans: Sequence[_OutputSpans]) -> None:
         self.outputs = outputs
@@ -110,7 +114,8 @@ def _sampled_parent(headers: Headers) -> bytes | None:
 
 
 def _carrying(output: Output, traceparent: bytes | None) -> Output:
-    """A parked fact keeps the headers that it came with."""
+    """Returns the output with this trace's parent; a parked fact keeps the headers that it came
+    with."""
     if output.headers[-1][0] != TRACEPARENT or traceparent is None:
         return output
     headers = (*output.headers[:-1], (TRACEPARENT, traceparent))

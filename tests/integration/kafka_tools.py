@@ -38,10 +38,7 @@ async def write_raw(
 ) -> int:
     """Writes one record as it is; returns its offset."""
     async with kafka.idempotent_producer() as producer:
-        sent = await producer.send_and_wait(
-            topic, value, key=key, partition=partition, headers=headers
-        )
-        return sent.offset
+        return (await producer.send_and_wait(Output(topic, key, value, headers), partition)).offset
 
 
 @asynccontextmanager
@@ -77,10 +74,8 @@ async def write_facts(kafka: Kafka, topic: str, partitions: int, facts: Sequence
     async with kafka.idempotent_producer() as producer:
         futures = [
             await producer.send(
-                topic,
-                encode_fact(fact),
-                key=lock_key(fact.lock_id),
-                partition=partition_of(fact.lock_id, partitions),
+                Output(topic, lock_key(fact.lock_id), encode_fact(fact)),
+                partition_of(fact.lock_id, partitions),
             )
             for fact in facts
         ]

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Any
 
 import pytest
 from aiokafka.errors import OutOfOrderSequenceNumber
@@ -10,6 +9,7 @@ from aiokafka.errors import OutOfOrderSequenceNumber
 from eventlog.clients.producer import Producer, Written
 from eventlog.kafka import Kafka
 from eventlog.publisher import FactPublisher
+from eventlog.records import Output
 from runtime.errors import KafkaUnavailable, OutcomeUnknown
 from runtime.settings import Settings
 from runtime.tracing import NoTracing
@@ -27,10 +27,10 @@ class BadLine(Producer):
     takes_nothing = False
     error: Exception | None = None
 
-    async def send(self, *sent: Any, **named: Any) -> "asyncio.Future[Written]":
+    async def send(self, output: Output, partition: int) -> "asyncio.Future[Written]":
         if self.takes_nothing:
             await asyncio.Event().wait()
-        answer = await super().send(*sent, **named)
+        answer = await super().send(output, partition)
         if self.loses:
             await answer
             return asyncio.get_running_loop().create_future()

@@ -13,7 +13,7 @@ from eventlog.clients.group_consumer import GroupConsumer
 from eventlog.clients.offsets_client import OffsetsClient
 from eventlog.clients.producer import TransactionalProducer
 from eventlog.kafka import FETCH_BYTES, Kafka
-from eventlog.records import Record
+from eventlog.records import Output, Record
 from eventlog.stage.budget import Budget
 from eventlog.stage.metrics import StageMetrics
 from eventlog.stage.setup import Limits, StageName, StageSetup
@@ -145,7 +145,7 @@ async def backlog(kafka: Kafka, settings: Settings) -> int:
     async with kafka.idempotent_producer() as producer:
         for partition in range(settings.partitions):
             sent = [
-                await producer.send(settings.topics.lock_events, VALUE, partition=partition)
+                await producer.send(Output(settings.topics.lock_events, None, VALUE), partition)
                 for _ in range(RECORDS_EACH)
             ]
             await asyncio.gather(*sent)
