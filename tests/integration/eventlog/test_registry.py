@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 import pytest
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import PolicyViolationError
 
 from command_api import key_uses
 from command_api.key_uses import KeyUses, news_of
@@ -125,7 +126,16 @@ async def test_a_registry_whose_first_records_were_deleted_is_followed_from_what
     )
     async with kafka.admin() as admin:
         await admin._client.alter_configs([deletes])
-    await delete_records(kafka, topic, 0, before=1)
+
+    async def let_deleted() -> bool:
+        # The setting is in force a moment after it was changed.
+        try:
+            await delete_records(kafka, topic, 0, before=1)
+        except PolicyViolationError:
+            return False
+        return True
+
+    await eventually(let_deleted)
     tail = registry_tail(kafka, topic, registry)
     async with asyncio.TaskGroup() as tasks, asyncio.timeout(30):
         tasks.create_task(tail.run(stop))
