@@ -7,7 +7,8 @@ from uuid import UUID
 
 import uuid_utils
 
-from eventlog.kafka import Kafka, connected, high_watermarks
+from eventlog.kafka import Kafka
+from eventlog.records import Output
 from runtime.settings import Settings
 from schemas.lock_facts import (
     Actor,
@@ -60,14 +61,12 @@ def publish(settings: Settings, org_id: str, locks: Sequence[int], uses: int = 0
 async def _publish(settings: Settings, facts: Iterable[Fact]) -> None:
     topic, partitions = settings.topics.lock_facts, settings.partitions
     left = iter(facts)
-    async with connected(Kafka(settings, "bench").idempotent_producer()) as producer:
+    async with Kafka(settings, "bench").idempotent_producer() as producer:
         while window := list(islice(left, WINDOW)):
             futures = [
                 await producer.send(
-                    topic,
-                    encode_fact(fact),
-                    key=lock_key(fact.lock_id),
-                    partition=partition_of(fact.lock_id, partitions),
+                    Output(topic, lock_key(fact.lock_id), encode_fact(fact)),
+                    partition_of(fact.lock_id, partitions),
                 )
                 for fact in window
             ]
@@ -78,8 +77,8 @@ def offsets_of(settings: Settings, topic: str) -> int:
     """The sum of a topic's high watermarks; transaction markers count."""
 
     async def ask() -> int:
-        async with connected(Kafka(settings, "bench").offsets_client()) as client:
-            ends = await high_watermarks(client, topic, list(range(settings.partitions)))
+        async with Kafka(settings, "bench").offsets_client() as client:
+            ends = await client.high_watermarks(topic, list(range(settings.partitions)))
         return sum(ends.values())
 
     return asyncio.run(ask())

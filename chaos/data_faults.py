@@ -14,8 +14,9 @@ from chaos.history import Attempt, Operation
 from chaos.raw_batches import RawRecord, write_batch
 from chaos.scene import AT_ONCE_S, Fault, Scene
 from chaos.system import PARTITIONS, System
-from eventlog.kafka import Record, connected, high_watermarks, stable_ends
+from eventlog.kafka import stable_ends
 from eventlog.log_reader import LogReader
+from eventlog.records import Output, Record
 from schemas.lock_facts import Actor, TempKeyUse, TempKeyUsed, encode_fact
 from schemas.parked_facts import ParkedHeaders, Reason
 from schemas.primitives import write_time
@@ -228,16 +229,15 @@ async def _write(system: System, partition: int, key: bytes | None, value: bytes
     topic = system.settings.topics.lock_facts
     async with (
         asyncio.timeout(PARKED_WITHIN_S),
-        connected(system.kafka.idempotent_producer()) as producer,
+        system.kafka.idempotent_producer() as producer,
     ):
-        sent = await producer.send_and_wait(topic, value, key=key, partition=partition)
-        return int(sent.offset)
+        return (await producer.send_and_wait(Output(topic, key, value), partition)).offset
 
 
 async def _parked_end(system: System, partition: int) -> int:
-    async with connected(system.kafka.offsets_client()) as client:
+    async with system.kafka.offsets_client() as client:
         topic = system.settings.topics.parked_facts
-        return (await high_watermarks(client, topic, [partition]))[partition]
+        return (await client.high_watermarks(topic, [partition]))[partition]
 
 
 async def _parked(system: System, partition: int, begin: int, offset: int) -> Record | None:

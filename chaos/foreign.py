@@ -10,7 +10,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from chaos.history import Broken
 from chaos.judgement import VERIFY_S
 from chaos.system import PARTITIONS, PARTNERS, System
-from eventlog.kafka import connected, stable_ends
+from eventlog.kafka import stable_ends
+from eventlog.records import Output
 from operations.running.probes import ask
 from schemas.topics import lock_key
 
@@ -57,9 +58,8 @@ def judge_foreign(
 
 
 async def _forge(system: System, topic: str) -> int:
-    async with connected(system.kafka.idempotent_producer()) as producer:
-        sent = await producer.send_and_wait(topic, VALUE, key=lock_key(1), partition=0)
-        return int(sent.offset)
+    async with system.kafka.idempotent_producer() as producer:
+        return (await producer.send_and_wait(Output(topic, lock_key(1), VALUE), 0)).offset
 
 
 async def _ends(system: System, topic: str) -> dict[int, int]:

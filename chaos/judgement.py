@@ -9,8 +9,9 @@ import msgspec
 from chaos.history import Broken, Logged, check_history, check_order, check_seen
 from chaos.system import PARTITIONS, PARTNERS, System
 from chaos.watcher import content_of
-from eventlog.kafka import Record, stable_ends
+from eventlog.kafka import stable_ends
 from eventlog.log_reader import LogReader
+from eventlog.records import Record
 from schemas.lock_events import TempKeyUsedEvent, decode_event
 
 SETTLED_S = 60.0

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Literal
 from uuid import uuid4
 
 import msgspec
@@ -13,8 +13,10 @@ from chaos.history import Attempt, Operation, Outcome
 from chaos.replicas import Replica
 from chaos.scene import AT_ONCE_S, SESSION_S, Fault, Scene
 from chaos.system import PARTITIONS, PROBE_ORG, System
+from eventlog.clients.producer import Producer, Written
 from eventlog.groups import read_groups
-from eventlog.kafka import connected, stable_ends
+from eventlog.kafka import stable_ends
+from eventlog.records import Output
 from eventlog.registry import Registry, edit_registry
 from eventlog.topic_setup import ensure_topics
 from operations.running.status import fanout_group
@@ -91,7 +93,7 @@ async def _record_events(system: System, count: int) -> None:
     try:
         async with (
             asyncio.timeout(SENT_WITHIN_S),
-            connected(system.kafka.idempotent_producer()) as producer,
+            system.kafka.idempotent_producer() as producer,
         ):
             for first in range(0, count, SENT_AT_ONCE):
                 some = uses[first : first + SENT_AT_ONCE]
@@ -103,8 +105,8 @@ async def _record_events(system: System, count: int) -> None:
 
 
 async def _send(
-    system: System, producer: Any, lock_id: int, temp_key: str
-) -> asyncio.Future[object]:
+    system: System, producer: Producer, lock_id: int, temp_key: str
+) -> asyncio.Future[Written]:
     fact = TempKeyUsed(
         event_id=uuid4(),
         lock_id=lock_id,
@@ -112,13 +114,10 @@ async def _send(
         actor=Actor(kind="service", subject="chaos"),
         data=TempKeyUse(temp_key_uuid=temp_key),
     )
-    sent: asyncio.Future[object] = await producer.send(
-        system.settings.topics.lock_facts,
-        encode_fact(fact),
-        key=lock_key(lock_id),
-        partition=partition_of(lock_id, PARTITIONS),
+    return await producer.send(
+        Output(system.settings.topics.lock_facts, lock_key(lock_id), encode_fact(fact)),
+        partition_of(lock_id, PARTITIONS),
     )
-    return sent
 
 
 async def _hold_back(system: System, status: Literal["active", "paused"]) -> list[Partner]:

@@ -3,15 +3,16 @@
 import asyncio
 import struct
 from collections.abc import Sequence
-from typing import Any
 
 import msgspec
-from aiokafka import TopicPartition
 from aiokafka.errors import LeaderNotAvailableError, NoError, for_code
 from aiokafka.protocol.produce import ProduceRequest
 from aiokafka.record.util import calc_crc32c_py, encode_varint
 
-from eventlog.kafka import REQUEST_TIMEOUT_S, Kafka, connected
+from eventlog.clients.client import REQUEST_TIMEOUT_S
+from eventlog.clients.connections import Connections
+from eventlog.kafka import Kafka
+from eventlog.records import TopicPartition
 
 LOOK_AGAIN_S = 0.05
 
@@ -58,25 +59,28 @@ async def write_batch(
     Raises:
         KafkaError: the broker refuses the batch, or has no leader for it in time.
     """
-    async with connected(kafka.idempotent_producer()) as producer:
+    async with kafka.idempotent_producer() as producer:
         async with asyncio.timeout(REQUEST_TIMEOUT_S):
             while True:
-                code, offset = await _send(producer.client, topic, partition, raw_batch(records))
+                code, offset = await _send(
+                    producer.connections, topic, partition, raw_batch(records)
+                )
                 error = for_code(code)
                 if not error.invalid_metadata:
                     break
                 # A topic that was made just now has no leader yet, or another one.
-                await producer.client.force_metadata_update()
+                await producer.connections.refresh()
                 await asyncio.sleep(LOOK_AGAIN_S)
     if error is not NoError:
         raise error
     return offset
 
 
-async def _send(client: Any, topic: str, partition: int, batch: bytes) -> tuple[int, int]:
-    await client._wait_on_metadata(topic)
-    leader = client.cluster.leader_for_partition(TopicPartition(topic, partition))
-    if leader is None or leader < 0:
+async def _send(
+    connections: Connections, topic: str, partition: int, batch: bytes
+) -> tuple[int, int]:
+    leader = await connections.leader_of(TopicPartition(topic, partition))
+    if leader is None:
         return LeaderNotAvailableError.errno, -1
     request = ProduceRequest(
         transactional_id=None,
@@ -84,6 +88,6 @@ async def _send(client: Any, topic: str, partition: int, batch: bytes) -> tuple[
         timeout=10_000,
         topics=[(topic, [(partition, batch)])],
     )
-    answer = await client.send(leader, request)
+    answer = await connections.ask(leader, request)
     ((_, ((_, code, offset, *_),)),) = answer.topics
     return int(code), int(offset)

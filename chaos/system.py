@@ -19,7 +19,7 @@ from chaos.databases import ReadModelUnderTest
 from chaos.ports import PortRange
 from chaos.replicas import ROLES, Fleet, Replica
 from chaos.watcher import Watcher
-from eventlog.kafka import Kafka, connected
+from eventlog.kafka import Kafka
 from operations.locks.files import LockLine
 from operations.locks.verbs import ensure_lock
 from operations.organizations.keys import create_key
@@ -184,11 +184,9 @@ class System:
         Raises:
             TimeoutError: one has not, within the time.
         """
-        async with asyncio.timeout(within_s), connected(self.kafka.admin()) as admin:
+        async with asyncio.timeout(within_s), self.kafka.admin() as admin:
             while True:
-                topics = await admin.describe_topics()
-                partitions = [p for topic in topics for p in topic["partitions"]]
-                if all(len(p["isr"]) == len(p["replicas"]) for p in partitions):
+                if all(topic.in_sync for topic in await admin.describe_topics()):
                     return
                 await asyncio.sleep(0.1)
 

@@ -5,7 +5,8 @@ import time
 from collections.abc import Mapping, Sequence
 
 from chaos.history import Seen
-from eventlog.kafka import Kafka, Record
+from eventlog.kafka import Kafka
+from eventlog.records import Record
 from eventlog.tail import Tail
 from runtime.errors import KafkaUnavailable
 

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Mapping
 from uuid import UUID
 
-from eventlog.kafka import Kafka, beginnings, connected, high_watermarks
+from eventlog.kafka import Kafka
 from eventlog.log_reader import LogReader
 from runtime.errors import KafkaUnavailable
 from schemas.lock_facts import Fact, decode_fact
@@ -36,9 +36,9 @@ class FactSearch:
 
     async def _search(self, event_id: UUID, next_facts: Mapping[int, int]) -> Fact | None:
         topic, partitions = self._topics.lock_facts, self._topics.numbers
-        async with connected(self._kafka.offsets_client()) as client:
-            ends = await high_watermarks(client, topic, partitions)
-            retained = await beginnings(client, topic, partitions)
+        async with self._kafka.offsets_client() as client:
+            ends = await client.high_watermarks(topic, partitions)
+            retained = await client.beginnings(topic, partitions)
         begins = {p: max(retained[p], next_facts[p]) for p in partitions}
         wanted = str(event_id).encode()
         async with LogReader.open(self._kafka) as reader:

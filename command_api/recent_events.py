@@ -13,7 +13,7 @@ from uuid import UUID
 
 import msgspec
 
-from eventlog.kafka import Record
+from eventlog.records import Record
 from runtime.errors import KafkaUnavailable
 from runtime.readiness import Readiness
 from schemas.lock_events import Event, EventRecord, decode_event

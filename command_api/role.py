@@ -25,7 +25,7 @@ from command_api.rate_limits import RateLimits
 from command_api.recent_events import RecentEvents
 from command_api.stream_view import StreamView
 from command_api.tokens import TokenChecker
-from eventlog.kafka import Kafka, beginnings, connected
+from eventlog.kafka import Kafka
 from eventlog.publisher import FactPublisher
 from eventlog.registry import Registry, registry_tail
 from eventlog.tail import Tail
@@ -255,8 +255,8 @@ def _write_to_stderr(lines: bytes) -> None:
 
 async def _retained(kafka: Kafka, topic: str, offsets: dict[int, int]) -> dict[int, int]:
     """Returns the offsets, or later ones where retention has deleted what stood there."""
-    async with connected(kafka.offsets_client()) as client:
-        first = await beginnings(client, topic, list(offsets))
+    async with kafka.offsets_client() as client:
+        first = await client.beginnings(topic, list(offsets))
     return {p: max(offset, first[p]) for p, offset in offsets.items()}
 
 

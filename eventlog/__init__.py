@@ -1,1 +1,1 @@
-"""How we use Kafka. The only package that imports aiokafka."""
+"""Holds how we use Kafka, and is the only package that imports aiokafka."""

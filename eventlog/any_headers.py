@@ -1,9 +1,10 @@
-"""Records whose header keys are not UTF-8, which any other writer may produce.
+"""This module lets consumers take records whose header keys are not UTF-8, which any other writer
+may produce.
 
-aiokafka reads header keys as UTF-8, and where one is not its consumer raises UnicodeDecodeError and
-loses whatever it has read before. Here is all that we rely on inside aiokafka to bear them:
-``aiokafka.consumer.fetcher`` looks up its ``MemoryRecords`` by that name for each partition that it
-has fetched, and goes over the batches that this yields. ``test_any_headers`` fails if it changes.
+aiokafka reads header keys as UTF-8. Where one is not, its consumer raises UnicodeDecodeError and
+loses what it has read before. What we rely on: ``aiokafka.consumer.fetcher`` looks up its
+``MemoryRecords`` by that name for each partition that it has fetched, and goes over the batches
+that this yields. ``test_poison`` fails if that changes.
 """
 
 from collections.abc import Iterator
@@ -26,7 +27,8 @@ def bear_any_headers() -> None:
 
 
 class _Fetched:
-    """What was fetched of a partition: ``aiokafka.record.memory_records.MemoryRecords``."""
+    """Stands for ``aiokafka.record.memory_records.MemoryRecords``: what was fetched of one
+    partition."""
 
     def __init__(self, fetched: bytes) -> None:
         self._bytes = memoryview(fetched)
@@ -44,9 +46,9 @@ class _Fetched:
 
 
 class _Batch:
-    """As it is, until a header key is not UTF-8: then it is read once more, by ourselves. The
-    fetcher passes over the records that it has had already, as it does for those before its offset.
-    """
+    """Yields a batch's records as aiokafka reads them, until a header key is not UTF-8; then our
+    own reader begins the batch again. The fetcher passes over records that it has had already, as
+    it does for those before its offset."""
 
     def __init__(self, batch: Any, whole: memoryview) -> None:
         self._batch = batch
@@ -66,7 +68,8 @@ class _Batch:
 
 
 class _BearingBatch(_DefaultRecordBatchPy):  # type: ignore[misc]
-    """Headers came with version 2 of the format, so no other version has them."""
+    """Reads a batch with header keys of any bytes. Headers came with version 2 of the format, so no
+    other version has them."""
 
     def _read_msg(self, *_: Any) -> Any:
         try:

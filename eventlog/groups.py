@@ -1,26 +1,16 @@
-"""What Kafka knows of a consumer group: who is in it, and how far it is by its checkpoints."""
+"""This module asks Kafka who is in a consumer group, and how far its checkpoints are."""
 
 import asyncio
 import re
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import msgspec
-from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
-from aiokafka.errors import GroupIdNotFound, for_code
-from aiokafka.protocol.admin import DeleteGroupsRequest
 
 from eventlog.checkpoints import Checkpoint
-from eventlog.kafka import (
-    REQUEST_TIMEOUT_S,
-    Kafka,
-    connected,
-    high_watermarks,
-)
-from eventlog.kafka_errors import error_of, kafka_errors
+from eventlog.clients.admin import Admin
+from eventlog.kafka import Kafka
 from eventlog.log_reader import LogReader
-from runtime.process import within
 
 _UUID = re.compile(r"-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z|-[A-Za-z0-9_-]{22}\Z")
 
@@ -31,7 +21,7 @@ LOOK_WAIT_MS = 20
 
 
 class Member(msgspec.Struct, frozen=True):
-    """One replica in a group. ``name``: its instance id, or its client id where it has none."""
+    """Describes one replica in a group. ``name``: its instance id, or else its client id."""
 
     name: str
     host: str
@@ -39,9 +29,9 @@ class Member(msgspec.Struct, frozen=True):
 
 
 class Progress(msgspec.Struct, frozen=True):
-    """How far a group is in one partition. ``position``: the next offset that it will read, by its
-    checkpoint; ``end``: after the last record. ``waiting_since_ms``: when the oldest record that
-    waits was written, None where none waits."""
+    """Says how far a group is in one partition. ``position``: the next offset that it will read, by
+    its checkpoint; ``end``: after the last record. ``waiting_since_ms``: when the oldest record
+    that waits was written, None if none waits."""
 
     position: int
     end: int
@@ -49,18 +39,19 @@ class Progress(msgspec.Struct, frozen=True):
 
     @property
     def lag(self) -> int:
-        """Records that wait, and markers between them: at most so many."""
+        """Returns how many records wait, counting the markers between them."""
         return self.end - self.position if self.waiting_since_ms is not None else 0
 
     def lag_s(self) -> float:
-        """How long the oldest record waits, in seconds."""
+        """Returns how long the oldest record waits, in seconds."""
         if self.waiting_since_ms is None:
             return 0.0
         return max(0.0, time.time() - self.waiting_since_ms / 1000)
 
 
 class Wanted(msgspec.Struct, frozen=True):
-    """A group to be asked for: it reads ``topic``, from ``begin`` on where it has no checkpoint."""
+    """Names a group to be asked for. It reads ``topic``, from ``begin`` on where it has no
+    checkpoint."""
 
     group: str
     topic: str
@@ -73,25 +64,25 @@ class GroupState(msgspec.Struct, frozen=True):
 
 
 async def read_groups(kafka: Kafka, wanted: Sequence[Wanted]) -> list[GroupState]:
-    """Each group's members and how far it is in each partition, in the order asked for, by one
-    client of each kind for all of them. Checkpoints are written every 5 seconds.
+    """Returns each group's members and progress, in the order asked for. One client of each kind
+    asks for all of them. Checkpoints are written every 5 seconds.
 
     Raises:
         KafkaUnavailable: the broker can't be reached in time.
     """
     async with (
-        connected(kafka.admin()) as admin,
-        connected(kafka.offsets_client()) as client,
+        kafka.admin() as admin,
+        kafka.offsets_client() as client,
         LogReader.open(kafka, LOOK_BYTES, LOOK_WAIT_MS) as reader,
     ):
         at_once = asyncio.Semaphore(GROUPS_AT_ONCE)
-        known = await asyncio.gather(*(_ask(admin, at_once, one) for one in wanted))
+        found = await asyncio.gather(*(_ask(admin, at_once, one) for one in wanted))
         ends, waiting = {}, {}
         for topic in {one.topic for one in wanted}:
             numbers = sorted({p for one in wanted if one.topic == topic for p in one.begin})
-            ends[topic] = await high_watermarks(client, topic, numbers)
+            ends[topic] = await client.high_watermarks(topic, numbers)
             positions = [
-                at for (_, at), one in zip(known, wanted, strict=True) if one.topic == topic
+                at for (_, at), one in zip(found, wanted, strict=True) if one.topic == topic
             ]
             waiting[topic] = await _first_waiting(reader, topic, positions, ends[topic])
     return [
@@ -102,24 +93,18 @@ async def read_groups(kafka: Kafka, wanted: Sequence[Wanted]) -> list[GroupState
                 for p, at in sorted(positions.items())
             },
         )
-        for (members, positions), one in zip(known, wanted, strict=True)
+        for (members, positions), one in zip(found, wanted, strict=True)
     ]
 
 
 async def _ask(
-    admin: Any, at_once: asyncio.Semaphore, wanted: Wanted
+    admin: Admin, at_once: asyncio.Semaphore, wanted: Wanted
 ) -> tuple[list[Member], dict[int, int]]:
-    """The group's members and its position in each partition."""
+    """Returns the group's members and its position in each partition."""
     async with at_once:
         members = await _members(admin, wanted.group)
-        with kafka_errors(f"reading the offsets of {wanted.group}"):
-            asked = admin.list_consumer_group_offsets(wanted.group)
-            committed = await within(asked, REQUEST_TIMEOUT_S)
-    reached = {
-        tp.partition: at.offset
-        for tp, at in committed.items()
-        if tp.topic == wanted.topic and at.offset >= 0
-    }
+        committed = await admin.group_offsets(wanted.group)
+    reached = {tp.partition: at for tp, (at, _) in committed.items() if tp.topic == wanted.topic}
     return members, {p: reached.get(p, begin) for p, begin in wanted.begin.items()}
 
 
@@ -129,69 +114,56 @@ async def _first_waiting(
     groups: Sequence[Mapping[int, int]],
     ends: Mapping[int, int],
 ) -> dict[tuple[int, int], int | None]:
-    """Per partition and position, when the first record from there on was written, None if none
-    is there: what follows the last record is a marker, and nobody waits for it. All partitions are
-    asked at once, and what is the next record of one position is so of all up to it."""
-    asked: dict[int, list[int]] = {
+    """Returns when the first record from each position on was written, by partition and position;
+    None if there is no record: what follows the last one is a marker, and nobody waits for it. Asks
+    all partitions at once. The next record of one position is that of all positions up to it."""
+    left: dict[int, list[int]] = {
         p: sorted({group[p] for group in groups if p in group}) for p in ends
     }
     found: dict[tuple[int, int], int | None] = {}
-    while begin := {p: positions[0] for p, positions in asked.items() if positions}:
+    while begin := {p: positions[0] for p, positions in left.items() if positions}:
         firsts = await reader.firsts(topic, begin, ends)
         for p in begin:
             record = firsts.get(p)
-            for at in list(asked[p]):
+            for at in list(left[p]):
                 if record is not None and at > record.offset:
                     break
                 found[p, at] = record.timestamp_ms if record is not None else None
-                asked[p].remove(at)
+                left[p].remove(at)
     return found
 
 
 async def group_members(kafka: Kafka, group: str) -> list[Member]:
-    """
+    """Returns who is in the group; nobody if there is no such group.
+
     Raises:
         KafkaUnavailable: the broker can't be reached in time.
     """
-    async with connected(kafka.admin()) as admin:
+    async with kafka.admin() as admin:
         return await _members(admin, group)
 
 
-async def _members(admin: Any, group: str) -> list[Member]:
-    with kafka_errors(f"describing group {group}"):
-        answers = await within(admin.describe_consumer_groups([group]), REQUEST_TIMEOUT_S)
-        described = [found for answer in answers for found in answer.groups]
-        for code, *_ in described:
-            if code:
-                raise error_of(code)
-    return [_member(member) for found in described for member in found[5]]
-
-
-def _member(described: Any) -> Member:
-    member_id, _, host, _, assignment = described[:5]
-    partitions: list[int] = []
-    if assignment:
-        decoded = ConsumerProtocolMemberAssignment.decode(assignment)
-        partitions = [tp.partition for tp in decoded.partitions()]
-    # Kafka makes a member's id of its instance id (or client id) and something random.
-    name = _UUID.sub("", member_id)
-    return Member(name, host.lstrip("/"), tuple(sorted(partitions)))
+async def _members(admin: Admin, group: str) -> list[Member]:
+    return [
+        # Kafka makes a member's id of its instance id (or client id) and something random.
+        Member(
+            _UUID.sub("", member.member_id),
+            member.host.lstrip("/"),
+            tuple(sorted(member.partitions)),
+        )
+        for member in await admin.group_members(group)
+    ]
 
 
 async def group_checkpoints(kafka: Kafka, group: str, topic: str) -> dict[int, Checkpoint]:
-    """What the group has noted of each partition of the topic.
+    """Returns what the group has noted of each partition of the topic.
 
     Raises:
         KafkaUnavailable: the broker can't be reached in time.
     """
-    async with connected(kafka.admin()) as admin:
-        with kafka_errors(f"reading the offsets of {group}"):
-            committed = await within(admin.list_consumer_group_offsets(group), REQUEST_TIMEOUT_S)
-    return {
-        tp.partition: Checkpoint(at.offset, at.metadata)
-        for tp, at in committed.items()
-        if tp.topic == topic and at.offset >= 0
-    }
+    async with kafka.admin() as admin:
+        committed = await admin.group_offsets(group)
+    return {tp.partition: Checkpoint(*at) for tp, at in committed.items() if tp.topic == topic}
 
 
 async def delete_group(kafka: Kafka, group: str) -> None:
@@ -200,12 +172,5 @@ async def delete_group(kafka: Kafka, group: str) -> None:
     Raises:
         KafkaUnavailable: it has members, or the broker can't be reached in time.
     """
-    async with connected(kafka.admin()) as admin:
-        with kafka_errors(f"deleting group {group}"):
-            coordinator = await within(admin.find_coordinator(group), REQUEST_TIMEOUT_S)
-            # aiokafka's admin has the request, and no method for it.
-            asked = admin._send_request(DeleteGroupsRequest([group]), coordinator)
-            answer = await within(asked, REQUEST_TIMEOUT_S)
-            for _, code in answer.results:
-                if code and for_code(code) is not GroupIdNotFound:
-                    raise error_of(code)
+    async with kafka.admin() as admin:
+        await admin.delete_group(group)

@@ -1,14 +1,16 @@
-"""One table from Kafka's errors to ours: which mend by themselves, and which no repetition mends.
+"""One table says which of Kafka's errors may pass by themselves, and which no repetition mends.
 
 aiokafka says of each of its errors whether it is ``retriable``; what it is silent about is named
-here. A test fails for a class that a new version brings and that nobody has thought about.
+here. A test fails for a class that a new version brings and that is named nowhere.
 """
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
+from aiokafka import errors as errors
 from aiokafka import errors as kafka
-from aiokafka.errors import KafkaError, for_code
+from aiokafka.errors import KafkaError as KafkaError
+from aiokafka.errors import for_code
 
 from runtime.errors import KafkaRefused, KafkaUnavailable
 
@@ -131,8 +133,8 @@ REFUSED_CODES: Mapping[int, tuple[str, str]] = {
 KAFKA_ERRORS = (KafkaError, kafka.ConsumerStoppedError, kafka.IllegalOperation)
 
 
-class UnlistedCode(KafkaError):  # type: ignore[misc]
-    """A broker's answer that aiokafka has no class for."""
+class UnlistedCode(KafkaError):
+    """Stands for a broker's answer that aiokafka has no class for."""
 
     def __init__(self, code: int, message: str = "") -> None:
         name = REFUSED_CODES[code][0] if code in REFUSED_CODES else f"error {code}"
@@ -141,22 +143,22 @@ class UnlistedCode(KafkaError):  # type: ignore[misc]
 
 
 def error_of(code: int, message: str | None = None) -> KafkaError:
-    """The error that a broker's code stands for, with what the broker says about it."""
-    known: type[KafkaError] = for_code(code)
-    if known is kafka.UnknownError and code != kafka.UnknownError.errno:
+    """Returns the error that a broker's code stands for, with what the broker says about it."""
+    kind: type[KafkaError] = for_code(code)
+    if kind is kafka.UnknownError and code != kafka.UnknownError.errno:
         return UnlistedCode(code, message or "")
-    return known(message) if message else known()
+    return kind(message) if message else kind()
 
 
 def advice(error: BaseException) -> str | None:
-    """What to do about an error that does not mend by itself; None about one that may."""
+    """Returns what to do about an error that does not pass by itself; None about one that may."""
     if isinstance(error, UnlistedCode):
         return REFUSED_CODES[error.code][1] if error.code in REFUSED_CODES else None
     return next((REFUSED[kind] for kind in type(error).__mro__ if kind in REFUSED), None)
 
 
 def ours(error: BaseException, doing: str) -> KafkaRefused | KafkaUnavailable:
-    """Our error for one of Kafka's; ``doing``: what was tried."""
+    """Returns our error for one of Kafka's. ``doing``: what was tried."""
     cause: BaseException | None = error
     # aiokafka wraps some in a bare KafkaError, which says nothing of its own.
     while cause is not None:

@@ -1,23 +1,29 @@
-"""Requests of Kafka's protocol that aiokafka does not have: those of a transaction by version 2 of
-the transaction protocol (KIP-890), and the question whether the cluster speaks it.
+"""This module holds requests of Kafka's protocol that aiokafka does not have.
 
-Bodies are written and read by hand, as Apache Kafka's ``ProduceRequest.json`` (version 12),
-``EndTxnRequest.json`` (5) and ``ApiVersionsRequest.json`` (3) say; aiokafka's ``client.send`` takes
-them like its own.
+They are those of a transaction by version 2 of the transaction protocol (KIP-890), the question
+whether the cluster speaks it, and a change of one setting. Bodies are written and read by hand, as
+Apache Kafka's ``ProduceRequest.json`` (version 12), ``EndTxnRequest.json`` (5),
+``ApiVersionsRequest.json`` (3) and ``IncrementalAlterConfigsRequest.json`` (0) say; aiokafka's
+``client.send`` takes them like its own.
 """
 
 import struct
 from collections.abc import Mapping
 from io import BytesIO
-from typing import Any, Self
+from typing import Any, Generic, Self, TypeVar
 
+from aiokafka.admin.config_resource import ConfigResourceType
 from aiokafka.protocol.api import RequestStruct, Response, ResponseHeader_v0
 from aiokafka.protocol.types import (
+    Array,
+    Boolean,
     CompactArray,
     CompactString,
+    Int8,
     Int16,
     Int32,
     Schema,
+    String,
     TaggedFields,
     UnsignedVarInt32,
 )
@@ -35,6 +41,13 @@ _producer = struct.Struct(">qh?")
 _ended = struct.Struct(">ihqh")
 
 _APIS = CompactArray(("key", Int16), ("least", Int16), ("most", Int16), ("tags", TaggedFields))
+_SET = 0
+_TEXT = String("utf-8")
+_CHANGES = Array(
+    ("kind", Int8),
+    ("name", _TEXT),
+    ("settings", Array(("name", _TEXT), ("operation", Int8), ("value", _TEXT))),
+)
 _FEATURES = CompactArray(
     ("name", CompactString("utf-8")), ("most", Int16), ("least", Int16), ("tags", TaggedFields)
 )
@@ -45,8 +58,11 @@ def _compact(value: bytes) -> bytes:
     return length + value
 
 
-class _Request(RequestStruct):  # type: ignore[misc]
-    """Of one version, with a body that is bytes already: what ``client.send`` takes, and sends."""
+Answer = TypeVar("Answer")
+
+
+class Request(RequestStruct, Generic[Answer]):  # type: ignore[misc]
+    """Is a request of one version, with a body that is bytes already; ``client.send`` takes it."""
 
     FLEXIBLE_VERSION = True
     API_KEY = -1
@@ -59,12 +75,13 @@ class _Request(RequestStruct):  # type: ignore[misc]
 
     @classmethod
     def is_spoken(cls, versions: Mapping[int, tuple[int, int]]) -> bool:
-        """By a broker with these least and greatest versions of each API."""
+        """Returns whether a broker with these (least, most) versions of each API accepts it."""
         least, most = versions.get(cls.API_KEY, (0, -1))
         return bool(least <= cls.API_VERSION <= most)
 
     def prepare(self, versions: Mapping[int, tuple[int, int]]) -> Self:
-        """
+        """Returns the request itself.
+
         Raises:
             NotImplementedError: the broker does not speak it.
         """
@@ -79,15 +96,17 @@ class _Request(RequestStruct):  # type: ignore[misc]
 # -- Produce -------------------------------------------------------------------------------------
 
 
-class _ProducedV12(Response):  # type: ignore[misc]
-    """``offset``: of the first record, if ``error_code`` is 0."""
+class Produced(Response):  # type: ignore[misc]
+    """Answers ``Produce``. ``offset``: of the first record, if ``error_code`` is 0."""
 
+    error_code: int
+    offset: int
     API_KEY = 0
     API_VERSION = 12
     SCHEMA = Schema()
 
     @classmethod
-    def decode(cls, data: BytesIO) -> "_ProducedV12":
+    def decode(cls, data: BytesIO) -> "Produced":
         UnsignedVarInt32.decode(data)  # of topics: one was sent
         data.read(UnsignedVarInt32.decode(data) - 1)  # its name
         UnsignedVarInt32.decode(data)  # of partitions: one was sent
@@ -96,13 +115,12 @@ class _ProducedV12(Response):  # type: ignore[misc]
         return answer
 
 
-class Produce(_Request):
-    """One batch for one partition, in a transaction that it begins or goes on with. The answer has
-    ``error_code`` and ``offset``."""
+class Produce(Request[Produced]):
+    """Writes one batch to one partition, in a transaction that it begins or goes on with."""
 
     API_KEY = 0
     API_VERSION = 12
-    RESPONSE_TYPE = _ProducedV12
+    RESPONSE_TYPE = Produced
 
     def __init__(
         self, transactional_id: str, topic: str, partition: int, batch: bytes, timeout_ms: int
@@ -126,15 +144,18 @@ class Produce(_Request):
 # -- EndTxn --------------------------------------------------------------------------------------
 
 
-class _EndedV5(Response):  # type: ignore[misc]
-    """``producer_id`` and ``producer_epoch``: of the transaction after this one."""
+class Ended(Response):  # type: ignore[misc]
+    """Answers ``Commit``. ``producer_id``, ``producer_epoch``: of the next transaction."""
 
+    error_code: int
+    producer_id: int
+    producer_epoch: int
     API_KEY = 26
     API_VERSION = 5
     SCHEMA = Schema()
 
     @classmethod
-    def decode(cls, data: BytesIO) -> "_EndedV5":
+    def decode(cls, data: BytesIO) -> "Ended":
         answer = cls()
         _, answer.error_code, answer.producer_id, answer.producer_epoch = _ended.unpack(
             data.read(_ended.size)
@@ -142,12 +163,12 @@ class _EndedV5(Response):  # type: ignore[misc]
         return answer
 
 
-class Commit(_Request):
-    """The answer has ``error_code``, ``producer_id`` and ``producer_epoch``."""
+class Commit(Request[Ended]):
+    """Ends a transaction."""
 
     API_KEY = 26
     API_VERSION = 5
-    RESPONSE_TYPE = _EndedV5
+    RESPONSE_TYPE = Ended
 
     def __init__(self, transactional_id: str, producer_id: int, producer_epoch: int) -> None:
         producer = _producer.pack(producer_id, producer_epoch, True)
@@ -157,15 +178,17 @@ class Commit(_Request):
 # -- ApiVersions ---------------------------------------------------------------------------------
 
 
-class _FeaturesV3(Response):  # type: ignore[misc]
-    """``levels``: what the cluster has agreed on, by the feature's name."""
+class Features(Response):  # type: ignore[misc]
+    """Answers ``AskFeatures``. ``levels``: what the cluster has agreed on, by feature."""
 
+    error_code: int
+    levels: dict[str, int]
     API_KEY = 18
     API_VERSION = 3
     SCHEMA = Schema()
 
     @classmethod
-    def decode(cls, data: BytesIO) -> "_FeaturesV3":
+    def decode(cls, data: BytesIO) -> "Features":
         answer = cls()
         answer.error_code = Int16.decode(data)
         answer.levels = {}
@@ -178,12 +201,12 @@ class _FeaturesV3(Response):  # type: ignore[misc]
         return answer
 
 
-class AskFeatures(_Request):
-    """The answer has ``error_code`` and ``levels`` (KIP-584)."""
+class AskFeatures(Request[Features]):
+    """Asks what the cluster has agreed on (KIP-584)."""
 
     API_KEY = 18
     API_VERSION = 3
-    RESPONSE_TYPE = _FeaturesV3
+    RESPONSE_TYPE = Features
 
     def __init__(self) -> None:
         super().__init__(_compact(b"lockstream") + _compact(b"1") + _NO_TAGS)
@@ -191,3 +214,37 @@ class AskFeatures(_Request):
     def parse_response_header(self, data: Any) -> Any:
         # For ever in its first version: whoever asks does not know yet what the broker knows.
         return ResponseHeader_v0.decode(data)
+
+
+# -- IncrementalAlterConfigs ---------------------------------------------------------------------
+
+
+class Altered(Response):  # type: ignore[misc]
+    """Answers ``AlterTopicSetting``. ``resources``: code, text, kind and name of each."""
+
+    resources: list[tuple[int, str | None, int, str]]
+
+    API_KEY = 44
+    API_VERSION = 0
+    SCHEMA = Schema(
+        ("throttle_time_ms", Int32),
+        ("resources", Array(("error", Int16), ("text", _TEXT), ("kind", Int8), ("name", _TEXT))),
+    )
+
+
+class AlterTopicSetting(Request[Altered]):
+    """Changes one setting, by topic (KIP-339). aiokafka's AlterConfigs resets all other settings of
+    the topic."""
+
+    FLEXIBLE_VERSION = False
+    API_KEY = 44
+    API_VERSION = 0
+    RESPONSE_TYPE = Altered
+
+    def __init__(self, setting: str, values: Mapping[str, str]) -> None:
+        changes = [
+            (ConfigResourceType.TOPIC, topic, [(setting, _SET, value)])
+            for topic, value in values.items()
+        ]
+        validate_only = False
+        super().__init__(_CHANGES.encode(changes) + Boolean.encode(validate_only))

@@ -1,23 +1,13 @@
-"""Reading a stretch of the log: from an offset to an end that was seen beforehand."""
+"""A log reader reads a stretch of the log: from an offset to an end that was seen beforehand."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
-from typing import Any
 
-from aiokafka import TopicPartition
-from aiokafka.errors import OffsetOutOfRangeError
-
-from eventlog.kafka import (
-    READER_FETCH_BYTES,
-    READER_FETCH_WAIT_MS,
-    FetchedRecord,
-    Kafka,
-    Record,
-    connected,
-    to_record,
-)
-from eventlog.kafka_errors import kafka_errors
+from eventlog.clients.reader import Reader
+from eventlog.kafka import READER_FETCH_BYTES, READER_FETCH_WAIT_MS, Kafka
+from eventlog.kafka_errors import errors, kafka_errors
+from eventlog.records import FetchedRecord, Record, TopicPartition, to_record
 from runtime.errors import KafkaUnavailable, PositionLost
 
 STALL_S = 10.0
@@ -29,10 +19,10 @@ nothing to do: with all that was fetched, it took more than half of the time."""
 
 
 class LogReader:
-    """Reads committed records. One stretch at a time."""
+    """Reads committed records, one stretch at a time."""
 
-    def __init__(self, consumer: Any) -> None:
-        self._consumer = consumer
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
 
     @classmethod
     @asynccontextmanager
@@ -42,14 +32,14 @@ class LogReader:
         fetch_bytes: int = READER_FETCH_BYTES,
         fetch_wait_ms: int = READER_FETCH_WAIT_MS,
     ) -> AsyncIterator["LogReader"]:
-        """``fetch_bytes``, ``fetch_wait_ms``: see ``Kafka.reader``; for one of many, and one
-        that reads many short stretches, less.
+        """Connects. ``fetch_bytes``, ``fetch_wait_ms``: see ``Kafka.reader``; less for one of many
+        readers, and for one that reads many short stretches.
 
         Raises:
             KafkaUnavailable: the broker can't be reached in time.
         """
-        async with connected(kafka.reader(fetch_bytes, fetch_wait_ms)) as consumer:
-            yield cls(consumer)
+        async with kafka.reader(fetch_bytes, fetch_wait_ms) as reader:
+            yield cls(reader)
 
     async def read(
         self,
@@ -59,7 +49,7 @@ class LogReader:
         at_once: int = _AT_ONCE,
     ) -> AsyncGenerator[list[Record], None]:
         """Yields the committed records of ``[begin, end)`` of each partition, in order within a
-        partition. It ends by position and not by count: transaction markers occupy offsets.
+        partition. Ends by position and not by count: transaction markers occupy offsets.
 
         Raises:
             KafkaUnavailable: no progress for 10 s (an open transaction hides what follows it).
@@ -71,8 +61,8 @@ class LogReader:
 
     async def fetch(
         self, topic: str, begin: Mapping[int, int], end: Mapping[int, int]
-    ) -> AsyncIterator[list[FetchedRecord]]:
-        """The same as ``read`` for less, for a caller that keeps no record beyond its batch.
+    ) -> AsyncIterator[Sequence[FetchedRecord]]:
+        """Yields what ``read`` does for less, to a caller that keeps no record beyond its batch.
 
         Raises:
             KafkaUnavailable: as ``read``.
@@ -89,26 +79,24 @@ class LogReader:
         end: Mapping[int, int],
         at_once: int,
         first: bool = False,
-    ) -> AsyncGenerator[list[FetchedRecord], None]:
-        """``first``: of each partition only what comes first."""
+    ) -> AsyncGenerator[Sequence[FetchedRecord], None]:
+        """Yields what was fetched. ``first``: of each partition only what comes first."""
         left = {TopicPartition(topic, p): end[p] for p in begin if begin[p] < end[p]}
         if not left:
             return
-        consumer = self._consumer
-        consumer.assign(list(left))
-        for tp in left:
-            consumer.seek(tp, begin[tp.partition])
+        reader = self._reader
+        reader.assign({tp: begin[tp.partition] for tp in left})
         loop = asyncio.get_running_loop()
         deadline = loop.time() + STALL_S
         while left:
             with kafka_errors(f"reading {topic}"):
                 try:
-                    batches = await consumer.getmany(timeout_ms=_POLL_MS, max_records=at_once)
-                except OffsetOutOfRangeError as error:
+                    batches = await reader.fetch(_POLL_MS, at_once)
+                except errors.OffsetOutOfRangeError as error:
                     raise PositionLost(
                         f"{topic}: retention has deleted records that were still to be read"
                     ) from error
-                positions = {tp: await consumer.position(tp) for tp in left}
+                positions = {tp: await reader.position(tp) for tp in left}
             for tp, batch in batches.items():
                 stop_at = end[tp.partition]
                 if batch[-1].offset >= stop_at:
@@ -120,7 +108,7 @@ class LogReader:
             for tp, position in positions.items():
                 if position >= left[tp]:
                     del left[tp]
-                    consumer.pause(tp)
+                    reader.pause(tp)
             if batches:
                 # Later than the caller took: its own slowness is no stall of Kafka's.
                 deadline = loop.time() + STALL_S
@@ -133,8 +121,8 @@ class LogReader:
     async def firsts(
         self, topic: str, begin: Mapping[int, int], end: Mapping[int, int]
     ) -> dict[int, Record]:
-        """The first committed record of ``[begin, end)`` of each partition that has one, asked of
-        all at once.
+        """Returns the first committed record of ``[begin, end)`` of each partition that has one,
+        asked of all at once.
 
         Raises:
             KafkaUnavailable: as ``read``.
@@ -144,7 +132,8 @@ class LogReader:
             return {batch[0].partition: to_record(batch[0]) async for batch in batches}
 
     async def last(self, topic: str, partition: int, end: int, beginning: int) -> Record | None:
-        """The last committed record before ``end``, or None if there is none since ``beginning``.
+        """Returns the last committed record before ``end``, or None if there is none since
+        ``beginning``.
 
         Looks back in growing steps, since markers and aborted records occupy offsets too.
         """

@@ -1,18 +1,18 @@
-"""Publishing facts: acks=all, a deadline on each, and an honest word on what became of it."""
+"""The publisher makes facts durable, with a deadline on each, and says what became of it."""
 
 import asyncio
 import logging
-from typing import Any
 
 import msgspec
 
-from eventlog.kafka import Kafka, start_client, stop_client
+from eventlog.clients.producer import Producer, Written
+from eventlog.kafka import Kafka
 from eventlog.kafka_errors import KAFKA_ERRORS, kafka_errors, ours
-from eventlog.refusals import require_topics
+from eventlog.records import Output
 from runtime.errors import KafkaRefused, KafkaUnavailable, OutcomeUnknown
 from runtime.tracing import Attributes, Tracing, ended_on_error, messaging
-from schemas.lock_events import Headers
 from schemas.lock_facts import Fact, encode_fact
+from schemas.primitives import Headers
 from schemas.topics import lock_key, partition_of
 from schemas.trace_context import NO_TRACE, TraceContext
 
@@ -25,8 +25,8 @@ class Published(msgspec.Struct, frozen=True):
 
 
 class FactPublisher:
-    """One idempotent producer, made anew when it breaks. Its memory is bounded: aiokafka queues
-    one batch a partition, and a send that finds it full waits for its deadline."""
+    """Sends by one idempotent producer, made anew when it breaks. Its memory is bounded: aiokafka
+    queues one batch a partition, and a send that finds it full waits for its deadline."""
 
     def __init__(
         self, kafka: Kafka, topic: str, partitions: int, timeout_s: float, tracing: Tracing
@@ -36,12 +36,13 @@ class FactPublisher:
         self._partitions = partitions
         self._timeout_s = timeout_s
         self._tracing = tracing
-        self._producer: Any = None
-        self._told = ""
+        self._producer: Producer | None = None
+        self._logged = ""
         self._starting = asyncio.Lock()
 
     async def start(self) -> None:
-        """
+        """Connects, and looks up the topic.
+
         Raises:
             KafkaUnavailable: the broker can't be reached in time.
             KafkaRefused: we may not write facts.
@@ -51,7 +52,7 @@ class FactPublisher:
     async def close(self) -> None:
         """Sends what is queued, for 5 s at most."""
         if self._producer is not None:
-            await stop_client(self._producer, timeout_s=5.0)
+            await self._producer.stop(timeout_s=5.0)
             self._producer = None
 
     async def publish(self, fact: Fact, trace: TraceContext = NO_TRACE) -> Published:
@@ -76,19 +77,14 @@ class FactPublisher:
         return messaging("send", self._topic, partition) if self._tracing.on else {}
 
     async def _publish(self, fact: Fact, partition: int, headers: Headers) -> int:
-        sent: asyncio.Future[Any] | None = None
+        sent: asyncio.Future[Written] | None = None
         producer = self._producer
+        output = Output(self._topic, lock_key(fact.lock_id), encode_fact(fact), headers)
         try:
             async with asyncio.timeout(self._timeout_s):
                 if producer is None:
                     producer = await self._working_producer()
-                sent = await producer.send(
-                    self._topic,
-                    encode_fact(fact),
-                    key=lock_key(fact.lock_id),
-                    partition=partition,
-                    headers=list(headers),
-                )
+                sent = await producer.send(output, partition)
                 metadata = await asyncio.shield(sent)
         except TimeoutError as error:
             if sent is None:
@@ -96,49 +92,50 @@ class FactPublisher:
             sent.add_done_callback(_consume)
             raise OutcomeUnknown("Kafka did not confirm the fact in time") from error
         except KafkaRefused as refusal:
-            self._tell(refusal)
+            self._log(refusal)
             raise
         except KAFKA_ERRORS as error:
-            await self._discard(producer)
-            known = ours(error, f"writing to {self._topic}")
-            if isinstance(known, KafkaRefused):
-                self._tell(known)
+            if producer is not None:
+                await self._discard(producer)
+            translated = ours(error, f"writing to {self._topic}")
+            if isinstance(translated, KafkaRefused):
+                self._log(translated)
             elif sent is not None:
                 raise OutcomeUnknown(f"Kafka did not confirm the fact: {error!r}") from error
-            raise known from error
-        return int(metadata.offset)
+            raise translated from error
+        return metadata.offset
 
-    def _tell(self, refusal: KafkaRefused) -> None:
-        """In the log, once: every command meets with it."""
-        if str(refusal) != self._told:
-            self._told = str(refusal)
+    def _log(self, refusal: KafkaRefused) -> None:
+        """Logs a refusal once: every command meets with it."""
+        if str(refusal) != self._logged:
+            self._logged = str(refusal)
             log.error("%s", refusal)
 
-    async def _working_producer(self) -> Any:
+    async def _working_producer(self) -> Producer:
         if self._producer is not None:
             return self._producer
         async with self._starting:
             if self._producer is None:
                 producer = self._kafka.idempotent_producer()
-                await start_client(producer, "connecting a producer")
+                await producer.start("connecting a producer")
                 try:
                     with kafka_errors(f"looking up {self._topic}"):
-                        await require_topics(producer, [self._topic])
+                        await producer.connections.require_topics([self._topic])
                 except BaseException:
-                    await stop_client(producer, timeout_s=0.5)
+                    await producer.stop(timeout_s=0.5)
                     raise
                 self._producer = producer
         return self._producer
 
-    async def _discard(self, producer: Any) -> None:
-        """A producer that failed may stay out of sequence until it is replaced (aiokafka #1017)."""
+    async def _discard(self, producer: Producer) -> None:
+        """Replaces a producer that failed: it may stay out of sequence (aiokafka #1017)."""
         if self._producer is producer:
             self._producer = None
             log.warning("the fact producer failed and is replaced")
-            await stop_client(producer, timeout_s=0.5)
+            await producer.stop(timeout_s=0.5)
 
 
-def _consume(sent: "asyncio.Future[object]") -> None:
-    """Nobody waits for this send any more: its late error is not news."""
+def _consume(sent: "asyncio.Future[Written]") -> None:
+    """Retrieves the late error of a send that nobody waits for any more."""
     if not sent.cancelled():
         sent.exception()

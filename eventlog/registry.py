@@ -1,4 +1,4 @@
-"""The registry: organisations, API keys and partners, followed from a compacted topic."""
+"""The registry holds organisations, API keys and partners, followed from a compacted topic."""
 
 import asyncio
 import logging
@@ -8,17 +8,11 @@ from typing import TypeVar
 
 import msgspec
 
-from eventlog.kafka import (
-    REQUEST_TIMEOUT_S,
-    Kafka,
-    Output,
-    Record,
-    beginnings,
-    connected,
-    high_watermarks,
-)
+from eventlog.clients.client import REQUEST_TIMEOUT_S
+from eventlog.kafka import Kafka
 from eventlog.kafka_errors import kafka_errors
 from eventlog.log_reader import LogReader
+from eventlog.records import Output, Record
 from eventlog.tail import FIRST, Tail
 from eventlog.transactional_writer import TransactionalWriter
 from runtime.errors import KafkaUnavailable, OutputUncertain
@@ -46,7 +40,7 @@ E = TypeVar("E", Organization, ApiKey, Partner, ParkedDiscard, ParkedRepair)
 
 
 class Registry:
-    """The latest entry of every key."""
+    """Holds the latest entry of every key."""
 
     def __init__(self) -> None:
         self._entries: dict[bytes, Entry] = {}
@@ -88,12 +82,13 @@ class Registry:
         return entry if isinstance(entry, Partner) else None
 
     def all(self, kind: type[E]) -> list[E]:
-        """All entries of one kind, by key."""
+        """Returns all entries of one kind, by key."""
         return [e for _, e in sorted(self._entries.items()) if isinstance(e, kind)]
 
 
 def _read_entry(key: bytes, value: bytes) -> Entry:
-    """
+    """Returns the entry.
+
     Raises:
         Undecodable: it is no entry, or stands under another one's key.
     """
@@ -104,20 +99,20 @@ def _read_entry(key: bytes, value: bytes) -> Entry:
 
 
 def registry_tail(kafka: Kafka, topic: str, registry: Registry) -> Tail:
-    """A tail that keeps ``registry`` up to date from the topic's first record on."""
+    """Returns a tail that keeps ``registry`` up to date from the topic's first record on."""
     return Tail(kafka, {topic: {0: FIRST}}, registry.take)
 
 
 async def read_registry(kafka: Kafka, topic: str) -> Registry:
-    """The registry as it stands now.
+    """Returns the registry as it stands now.
 
     Raises:
         KafkaUnavailable: the broker can't be reached in time.
     """
     registry = Registry()
-    async with connected(kafka.offsets_client()) as client:
-        begin = await beginnings(client, topic, [0])
-        end = await high_watermarks(client, topic, [0])
+    async with kafka.offsets_client() as client:
+        begin = await client.beginnings(topic, [0])
+        end = await client.high_watermarks(topic, [0])
     async with LogReader.open(kafka) as reader:
         async for records in reader.read(topic, begin, end):
             registry.take(topic, records)
@@ -130,19 +125,14 @@ async def write_entries(kafka: Kafka, topic: str, entries: Sequence[Entry]) -> N
     Raises:
         KafkaUnavailable: the broker can't be reached in time; some may have been written.
     """
-    async with connected(kafka.idempotent_producer()) as producer:
+    async with kafka.idempotent_producer() as producer:
         for entry in entries:
             with kafka_errors(f"writing to {topic}"):
-                await within(
-                    producer.send_and_wait(
-                        topic, encode_entry(entry), key=entry_key(entry), partition=0
-                    ),
-                    REQUEST_TIMEOUT_S,
-                )
+                await within(producer.send_and_wait(_output(topic, entry), 0), REQUEST_TIMEOUT_S)
 
 
 class Removal(msgspec.Struct, frozen=True):
-    """An entry that is to be there no more: its key gets a tombstone."""
+    """Names an entry that is to be there no more: its key gets a tombstone."""
 
     entry: Organization
 
@@ -150,10 +140,11 @@ class Removal(msgspec.Struct, frozen=True):
 async def edit_registry(
     kafka: Kafka, topic: str, edit: Callable[[Registry], Sequence[T]]
 ) -> Sequence[T]:
-    """Writes what ``edit`` makes of the registry as it stands: all of it or nothing, and nothing
-    in between. Editors fence each other, so the one that comes later sees what the earlier wrote,
-    and the earlier begins again. ``edit`` may be called again, also after its entries were
-    written; what it raises ends the edit.
+    """Writes what ``edit`` makes of the registry as it stands: all of it or nothing.
+
+    Editors fence each other: the one that comes later sees what the earlier wrote, and the earlier
+    begins again. ``edit`` may be called again, also after its entries were written; what it raises
+    ends the edit.
 
     Raises:
         KafkaUnavailable: the broker can't be reached in time, or others edit without an end.

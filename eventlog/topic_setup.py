@@ -1,28 +1,24 @@
-"""The topics of one installation: made when it is first set up, checked at every start."""
+"""This module makes the topics of an installation, and checks them at every start."""
 
 import asyncio
-from typing import Any
+import logging
+from collections.abc import Mapping, Sequence
 
-from aiokafka.admin import NewTopic
-from aiokafka.errors import (
-    LeaderNotAvailableError,
-    TopicAlreadyExistsError,
-    UnknownTopicOrPartitionError,
-)
-
-from eventlog.kafka import REQUEST_TIMEOUT_S, Kafka, connected
-from eventlog.kafka_errors import error_of, kafka_errors, ours
-from eventlog.topic_room import make_room
+from eventlog.clients.admin import Admin, TopicSpec
+from eventlog.clients.client import REQUEST_TIMEOUT_S
+from eventlog.kafka import Kafka
+from eventlog.kafka_errors import errors, ours
 from runtime.errors import KafkaUnavailable, PartitionsChanged
-from runtime.process import within
 from runtime.settings import Settings
 from schemas.topic_configs import LARGEST, Topic, lock_topics
 
-_NOT_YET = (LeaderNotAvailableError, UnknownTopicOrPartitionError)
+log = logging.getLogger(__name__)
+
+_NOT_YET = (errors.LeaderNotAvailableError, errors.UnknownTopicOrPartitionError)
 
 
 async def ensure_installation(kafka: Kafka, settings: Settings) -> None:
-    """Creates what is missing of the four lock topics and checks their partition counts.
+    """Creates those of the four lock topics that are missing, and checks their partition counts.
 
     Raises:
         KafkaUnavailable: the broker can't be reached in time.
@@ -32,28 +28,29 @@ async def ensure_installation(kafka: Kafka, settings: Settings) -> None:
     await ensure_topics(kafka, settings, lock_topics(settings.topics))
 
 
-async def ensure_topics(kafka: Kafka, settings: Settings, topics: list[Topic]) -> None:
-    """As ``ensure_installation``, for the topics named."""
-    async with connected(kafka.admin()) as admin:
+async def ensure_topics(kafka: Kafka, settings: Settings, topics: Sequence[Topic]) -> None:
+    """Does for the topics named what ``ensure_installation`` does."""
+    async with kafka.admin() as admin:
         await _create_missing(admin, settings, topics)
         await _check_partitions(admin, topics)
-        await make_room(
+        await _make_room(
             admin, {t.name: int(t.config[LARGEST]) for t in topics if LARGEST in t.config}
         )
 
 
 async def list_topics(kafka: Kafka) -> set[str]:
-    """
+    """Returns the names of all topics of the cluster that we may see.
+
     Raises:
         KafkaUnavailable: the broker can't be reached in time.
     """
-    async with connected(kafka.admin()) as admin:
-        with kafka_errors("listing the topics"):
-            return set(await within(admin.list_topics(), REQUEST_TIMEOUT_S))
+    async with kafka.admin() as admin:
+        return await admin.topics()
 
 
 async def topic_exists(kafka: Kafka, topic: str) -> bool:
-    """
+    """Returns whether the cluster has the topic, and lets us see it.
+
     Raises:
         KafkaUnavailable: the broker can't be reached in time.
     """
@@ -61,73 +58,74 @@ async def topic_exists(kafka: Kafka, topic: str) -> bool:
 
 
 async def delete_topic(kafka: Kafka, topic: str) -> None:
-    """
+    """Deletes a topic; one that is gone already is no error.
+
     Raises:
         KafkaUnavailable: the broker can't be reached.
         KafkaRefused: it does not let us.
     """
-    async with connected(kafka.admin()) as admin:
-        with kafka_errors(f"deleting {topic}"):
-            answer = await within(admin.delete_topics([topic]), REQUEST_TIMEOUT_S)
-            for _, code in answer.topic_error_codes:
-                # One that is gone already is what was wanted.
-                if code and not isinstance(error := error_of(code), UnknownTopicOrPartitionError):
-                    raise error
+    async with kafka.admin() as admin:
+        await admin.delete_topic(topic)
 
 
-async def _create_missing(admin: Any, settings: Settings, topics: list[Topic]) -> None:
-    with kafka_errors("listing the topics"):
-        existing = set(await within(admin.list_topics(), REQUEST_TIMEOUT_S))
+async def _create_missing(admin: Admin, settings: Settings, topics: Sequence[Topic]) -> None:
+    existing = await admin.topics()
     missing = [topic for topic in topics if topic.name not in existing]
     if not missing:
         return
     durability = {"min.insync.replicas": str(settings.min_insync_replicas)}
     if settings.replication_factor > 1:
         durability["unclean.leader.election.enable"] = "false"
-    wanted = [
-        NewTopic(
-            topic.name,
-            topic.partitions,
-            settings.replication_factor,
-            topic_configs={**durability, **topic.config},
-        )
-        for topic in missing
-    ]
-    with kafka_errors("creating the topics"):
-        answer = await within(admin.create_topics(wanted), REQUEST_TIMEOUT_S)
-    for name, code, *text in answer.topic_errors:
-        error = error_of(code, text[0] if text else None)
-        if code and not isinstance(error, TopicAlreadyExistsError):
-            raise ours(error, f"creating {name}")
+    await admin.create_topics(
+        TopicSpec(t.name, t.partitions, settings.replication_factor, {**durability, **t.config})
+        for t in missing
+    )
 
 
-async def _check_partitions(admin: Any, topics: list[Topic]) -> None:
-    """A topic made a moment ago may not be known everywhere yet: asks again for up to 10 s."""
+async def _check_partitions(admin: Admin, topics: Sequence[Topic]) -> None:
+    """Asks again for up to 10 s: a topic made a moment ago may not be known everywhere yet."""
     expected = {topic.name: topic.partitions for topic in topics}
     loop = asyncio.get_running_loop()
     deadline = loop.time() + REQUEST_TIMEOUT_S
     while True:
-        with kafka_errors("describing the topics"):
-            described = await within(admin.describe_topics(list(expected)), REQUEST_TIMEOUT_S)
-        for found in described:
-            error = error_of(found["error_code"])
-            if found["error_code"] and not isinstance(error, _NOT_YET):
-                raise ours(error, f"describing {found['topic']}")
-        counts = {t["topic"]: len(t["partitions"]) for t in described if not t["error_code"]}
-        led = all(
-            partition["leader"] >= 0
-            for t in described
-            if not t["error_code"]
-            for partition in t["partitions"]
-        )
-        for name, count in counts.items():
-            if count != expected[name]:
+        described = await admin.describe_topics(list(expected))
+        for topic in described:
+            if topic.error is not None and not isinstance(topic.error, _NOT_YET):
+                raise ours(topic.error, f"describing {topic.name}")
+        there = [topic for topic in described if topic.error is None]
+        for topic in there:
+            if topic.partitions != expected[topic.name]:
                 raise PartitionsChanged(
-                    f"topic {name} has {count} partitions, the settings say {expected[name]}: "
-                    "another count would split a lock's history; set LOCKSTREAM_PARTITIONS back"
+                    f"topic {topic.name} has {topic.partitions} partitions, the settings say "
+                    f"{expected[topic.name]}: another count would split a lock's history; set "
+                    "LOCKSTREAM_PARTITIONS back"
                 )
-        if led and len(counts) == len(expected):
+        if len(there) == len(expected) and all(topic.led for topic in there):
             return
         if loop.time() > deadline:
             raise KafkaUnavailable(f"topics without a leader among {sorted(expected)}")
         await asyncio.sleep(0.05)
+
+
+async def _make_room(admin: Admin, wanted: Mapping[str, int]) -> None:
+    """Raises the limit on one batch of records of these topics where it is lower than ``wanted``,
+    and touches no other setting. A refusal is logged: whoever then writes a larger record stops.
+
+    Raises:
+        KafkaUnavailable: the broker can't be reached in time.
+    """
+    if not wanted:
+        return
+    limits = await admin.topic_setting(wanted, LARGEST)
+    low = {name: wanted[name] for name, limit in limits.items() if int(limit) < wanted[name]}
+    if not low:
+        return
+    outcomes = await admin.alter_topic_setting(LARGEST, {name: str(n) for name, n in low.items()})
+    for name, error in outcomes.items():
+        if error is not None:
+            log.warning(
+                "%s: %s may not be raised to %s (%r); set it yourself",
+                *(name, LARGEST, low[name], error),
+            )
+        else:
+            log.info("%s: %s is now %s", name, LARGEST, low[name])

@@ -1,16 +1,17 @@
-"""One producer, one transactional id, one output partition: all of it or nothing of it.
+"""A transactional writer writes to one partition: all of a transaction or nothing of it.
 
-After any error or time-out the writer is useless by design and must be thrown away: what became of
-the transaction is told by the output alone, once the next writer has fenced this one.
+After any error or time-out the writer is useless by design and must be discarded: only the output
+tells what became of the transaction, once the next writer has fenced this one.
 """
 
 import asyncio
 from collections.abc import Awaitable, Sequence
-from typing import Any
 
-from eventlog.kafka import Kafka, Output, start_client, stop_client
+from eventlog.clients.producer import TransactionalProducer, Written
+from eventlog.kafka import Kafka
 from eventlog.kafka_errors import KAFKA_ERRORS, kafka_errors, ours
-from eventlog.transactions import Place, Transactions, transactions_of
+from eventlog.records import Output
+from eventlog.transactions import Transactions, transactions_of
 from runtime.errors import KafkaRefused, OutputUncertain
 from runtime.process import within
 
@@ -19,12 +20,12 @@ STEP_TIMEOUT_S = 8.0
 """Seconds for the sends of a transaction, and again for its commit; below the broker's 10 s."""
 
 
-Sent = tuple[str, Awaitable[Place], list[int]]
+Sent = tuple[str, Awaitable[Written], list[int]]
 """A batch: its topic, what tells where it stands, and the indexes of its outputs."""
 
 
 class TransactionalWriter:
-    def __init__(self, producer: Any, transactions: Transactions) -> None:
+    def __init__(self, producer: TransactionalProducer, transactions: Transactions) -> None:
         self._producer = producer
         self._transactions = transactions
 
@@ -42,13 +43,13 @@ class TransactionalWriter:
         """
         producer = kafka.transactional_producer(transactional_id, topic)
         doing = f"fencing {transactional_id}"
-        await start_client(producer, doing, FENCE_TIMEOUT_S)
+        await producer.start(doing, FENCE_TIMEOUT_S)
         try:
             with kafka_errors(doing):
-                asked = transactions_of(producer, transactional_id, partition)
-                return cls(producer, await within(asked, STEP_TIMEOUT_S))
+                picking = transactions_of(producer, partition)
+                return cls(producer, await within(picking, STEP_TIMEOUT_S))
         except BaseException:
-            await stop_client(producer, timeout_s=1.0)
+            await producer.stop(timeout_s=1.0)
             raise
 
     async def write(self, outputs: Sequence[Output]) -> list[int]:
@@ -61,9 +62,9 @@ class TransactionalWriter:
         try:
             return await self._write(outputs)
         except KAFKA_ERRORS as error:
-            known = ours(error, f"writing to {', '.join(sorted({o.topic for o in outputs}))}")
-            if isinstance(known, KafkaRefused):
-                raise known from error
+            translated = ours(error, f"writing to {', '.join(sorted({o.topic for o in outputs}))}")
+            if isinstance(translated, KafkaRefused):
+                raise translated from error
             raise OutputUncertain(f"transaction failed: {error!r}") from error
         except (TimeoutError, AssertionError) as error:
             # aiokafka asserts its transaction states: one that its sender broke fails that way.
@@ -91,7 +92,7 @@ class TransactionalWriter:
         await self._transactions.begin()
 
     async def _send(self, outputs: Sequence[Output]) -> list[Sent]:
-        """Sends batch by batch."""
+        """Sends the outputs, batch by batch."""
         by_topic: dict[str, list[int]] = {}
         for i, output in enumerate(outputs):
             by_topic.setdefault(output.topic, []).append(i)
@@ -101,7 +102,7 @@ class TransactionalWriter:
             while begin < len(members):
                 batch = self._producer.create_batch()
                 end = begin
-                while end < len(members) and _append(batch, outputs[members[end]]):
+                while end < len(members) and batch.append(outputs[members[end]]):
                     end += 1
                 batch.close()
                 coming = await self._transactions.produce(topic, batch)
@@ -109,8 +110,8 @@ class TransactionalWriter:
                 begin = end
         return sent
 
-    async def _flush(self, sent: Sequence[Sent]) -> Sequence[Place]:
-        """Where each batch stands, once the broker has taken all of them."""
+    async def _flush(self, sent: Sequence[Sent]) -> Sequence[Written]:
+        """Returns where each batch stands, once the broker has taken all of them."""
         return await asyncio.gather(*(coming for _, coming, _ in sent))
 
     async def _commit(self) -> None:
@@ -118,15 +119,5 @@ class TransactionalWriter:
 
     async def discard(self) -> None:
         """Closes the connections. Aborts nothing: the next one to fence does."""
-        await stop_client(self._producer, timeout_s=1.0)
+        await self._producer.stop(timeout_s=1.0)
         self._transactions.discard()
-
-
-def _append(batch: Any, output: Output) -> bool:
-    """False if the batch is full; the first record always fits."""
-    return (
-        batch.append(
-            timestamp=None, key=output.key, value=output.value, headers=list(output.headers)
-        )
-        is not None
-    )

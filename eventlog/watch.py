@@ -1,11 +1,11 @@
-"""Whether Kafka answers, and lets us do our work: asked every other second, said in readiness."""
+"""The watch asks every second whether Kafka answers and lets us do our work, for readiness."""
 
 import asyncio
 from collections.abc import Collection
 
-from eventlog.kafka import Kafka, connected, high_watermarks
+from eventlog.clients.offsets_client import OffsetsClient
+from eventlog.kafka import Kafka
 from eventlog.kafka_errors import kafka_errors
-from eventlog.refusals import check_topics, look_into_refusal
 from runtime.errors import KafkaRefused, KafkaUnavailable
 from runtime.process import first_of
 from runtime.readiness import Readiness
@@ -20,7 +20,7 @@ async def watch_kafka(
     kafka: Kafka, topics: Collection[str], readiness: Readiness, stop: asyncio.Event
 ) -> None:
     """Runs until ``stop`` is set. A refusal is an obstacle of its own: it does not pass."""
-    async with connected(kafka.offsets_client()) as client:
+    async with kafka.offsets_client() as client:
         while not stop.is_set():
             try:
                 async with asyncio.timeout(ANSWER_S):
@@ -35,12 +35,12 @@ async def watch_kafka(
             await first_of(stop, timeout_s=EVERY_S)
 
 
-async def _ask(client: object, topics: Collection[str]) -> None:
+async def _ask(client: OffsetsClient, topics: Collection[str]) -> None:
     try:
         with kafka_errors("asking for the topics"):
-            await check_topics(client, topics)
+            await client.connections.check_topics(topics)
         for topic in topics:
-            await high_watermarks(client, topic, [0])
+            await client.high_watermarks(topic, [0])
     except KafkaUnavailable:
-        await look_into_refusal(client)
+        await client.connections.look_into_refusal()
         raise

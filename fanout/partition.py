@@ -3,7 +3,7 @@
 import re
 from collections.abc import Awaitable, Callable, Sequence
 
-from eventlog.kafka import Output, Record
+from eventlog.records import Output, Record
 from eventlog.stage.stage_partition import Batch, OutputLog
 from fanout.decisions import delivers
 from runtime.errors import StreamViolation

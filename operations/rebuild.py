@@ -7,8 +7,9 @@ from typing import Annotated
 import msgspec
 import typer
 
-from eventlog.kafka import Record, beginnings, connected, stable_ends
+from eventlog.kafka import stable_ends
 from eventlog.log_reader import LogReader
+from eventlog.records import Record
 from operations.shared.console import print_json, progress_bar, say
 from operations.shared.installation import (
     Installation,
@@ -84,12 +85,12 @@ async def _refold_parked(here: Installation, ends: Ends, generation: int) -> int
     """Before the events: whoever does not find a fact parked may rely on their position."""
     topic = here.settings.topics.parked_facts
     while True:
-        async with connected(here.kafka.reader()) as client:
-            begins = await beginnings(client, topic, list(ends))
+        async with here.kafka.reader() as client:
+            begins = await client.beginnings(topic, list(ends))
             try:
                 return await _fold_parked(here, LogReader(client), begins, ends, generation)
             except PositionLost:
-                if begins == await beginnings(client, topic, list(ends)):
+                if begins == await client.beginnings(topic, list(ends)):
                     raise
                 # Retention has moved on between the question and the reading.
 

@@ -2,9 +2,9 @@
 
 import msgspec
 
-from eventlog.kafka import Output, Record
-from schemas.lock_events import Headers
+from eventlog.records import Output, Record
 from schemas.parked_facts import ParkedHeaders
+from schemas.primitives import Headers
 from schemas.topics import MAX_OUTPUT_BYTES
 
 BATCH_BYTES = 200

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from eventlog.kafka import Output, Record
+from eventlog.records import Output, Record
 from eventlog.stage.stage_partition import Batch, Fail, OutputLog
 from projector.decisions import Decision, Duplicate, Parked, decide
 from projector.fold_queue import FoldQueue

@@ -17,11 +17,10 @@ from schemas.lock_facts import (
     Traceparent,
     Tracestate,
 )
-from schemas.primitives import EventId, LockId, LockUuid, Name, OpaqueText, WrittenTime
+from schemas.primitives import EventId, Headers, LockId, LockUuid, Name, OpaqueText, WrittenTime
 from schemas.records import BadRecord, LogRecord, Place
 from schemas.trace_context import TRACEPARENT, TRACESTATE, TraceContext
 from schemas.undecodable import MAX_NUMBER, NamedHeaders, Undecodable, decode
-from schemas.undecodable import Headers as Headers
 
 Version = Annotated[int, msgspec.Meta(ge=1, description="1, 2, 3 … per lock, without a gap")]
 

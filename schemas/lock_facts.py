@@ -11,6 +11,7 @@ import msgspec
 
 from schemas.primitives import (
     EventId,
+    Headers,
     LockId,
     LockUuid,
     Name,
@@ -21,7 +22,7 @@ from schemas.primitives import (
     write_time,
 )
 from schemas.trace_context import TraceContext
-from schemas.undecodable import Headers, Undecodable, decode
+from schemas.undecodable import Undecodable, decode
 
 Traceparent = Annotated[
     bytes, msgspec.Meta(description="W3C Trace Context of the command; ignored if malformed")

@@ -10,8 +10,7 @@ from uuid import UUID
 
 import msgspec
 
-from schemas.lock_events import Headers
-from schemas.primitives import NAME_PATTERN, WrittenTime
+from schemas.primitives import NAME_PATTERN, Headers, WrittenTime
 from schemas.records import BadRecord, LogRecord, Place
 from schemas.undecodable import NamedHeaders, Undecodable
 

@@ -12,7 +12,6 @@ import msgspec
 
 from schemas.lock_events import (
     Event,
-    Headers,
     LockCreatedEvent,
     OrganizationSetEvent,
     TempKeyUsedEvent,
@@ -24,6 +23,7 @@ from schemas.lock_facts import ClaimedUser, Traceparent, Tracestate
 from schemas.primitives import (
     EventId,
     EventIdText,
+    Headers,
     LockId,
     LockUuid,
     Name,

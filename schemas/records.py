@@ -4,7 +4,7 @@ from typing import Protocol
 
 import msgspec
 
-from schemas.undecodable import Headers
+from schemas.primitives import Headers
 
 
 class LogRecord(Protocol):

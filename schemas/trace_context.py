@@ -7,7 +7,8 @@ import re
 
 import msgspec
 
-from schemas.undecodable import Headers, only
+from schemas.primitives import Headers
+from schemas.undecodable import only
 
 TRACEPARENT = "traceparent"
 TRACESTATE = "tracestate"

@@ -8,10 +8,9 @@ from typing import TypeVar
 
 import msgspec
 
-from schemas.primitives import MAX_LOCK_ID
+from schemas.primitives import MAX_LOCK_ID, Headers
 
 T = TypeVar("T")
-Headers = tuple[tuple[str, bytes], ...]
 
 MAX_NUMBER = MAX_LOCK_ID
 """Signed 64-bit: offsets, versions and ids are, in Kafka and in every database."""

@@ -2,7 +2,7 @@
 
 from uuid import UUID, uuid4
 
-from eventlog.kafka import Record
+from eventlog.records import Record
 from eventlog.registry import Registry
 from schemas.lock_events import (
     LockCreatedEvent,

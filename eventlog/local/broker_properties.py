@@ -1,4 +1,4 @@
-"""The properties of a broker that stands alone."""
+"""This module makes the properties of a broker that stands alone."""
 
 from collections.abc import Mapping
 
@@ -33,12 +33,12 @@ SINGLE_NODE_PROPERTIES: Mapping[str, str] = {
 
 
 def render_properties(values: Mapping[str, str]) -> str:
-    """As a Java properties file, which is Latin-1 with escapes."""
+    """Returns a Java properties file, which is Latin-1 with escapes."""
     return "".join(f"{_escaped(name)}={_escaped(value)}\n" for name, value in values.items())
 
 
 def _escaped(text: str) -> str:
-    """``\\uXXXX`` per UTF-16 unit where Java would read something else than what stands there."""
+    """Writes ``\\uXXXX`` per UTF-16 unit that Java would read as something else."""
     units = text.encode("utf-16-be")
     codes = (int.from_bytes(units[i : i + 2], "big") for i in range(0, len(units), 2))
     return "".join(
@@ -48,9 +48,8 @@ def _escaped(text: str) -> str:
 
 
 def node_properties(client_port: int, controller_port: int) -> dict[str, str]:
-    """Names in it are relative to the broker's folder, which is its working directory: a path
-    with a comma or a space in it can't be said in ``log.dirs``.
-    """
+    """Returns the properties of one node. Names in them are relative to the broker's folder, which
+    is its working directory: ``log.dirs`` can't name a path with a comma or a space in it."""
     client, controller = f"127.0.0.1:{client_port}", f"127.0.0.1:{controller_port}"
     return {
         "process.roles": "broker,controller",

@@ -1,4 +1,4 @@
-"""Apache Kafka's jars, fetched from Maven once for each user."""
+"""This module fetches Apache Kafka's jars from Maven, once for each user."""
 
 import contextlib
 import os
@@ -21,7 +21,7 @@ Progress = Callable[[str], None]
 
 
 def fetch_kafka(progress: Progress, cache: Path | None = None) -> Sequence[Path]:
-    """Kafka's jars, in class path order: downloaded the first time, remembered after that.
+    """Returns Kafka's jars in class path order: downloaded the first time, remembered after that.
 
     Args:
         cache: where they are kept; ``lockstream`` in the user's cache folder unless given.
@@ -56,7 +56,7 @@ def _user_cache() -> Path:
 
 
 def _read_class_path(remembered: Path) -> list[Path]:
-    """Empty unless everything that it names is still there."""
+    """Returns nothing unless everything that it names is still there."""
     try:
         jars = [Path(line) for line in remembered.read_text("utf-8").splitlines()]
     except FileNotFoundError:

@@ -1,6 +1,5 @@
-"""A broker that an earlier run left behind: found by its folder, and stopped. Two brokers on one
-folder would spoil it.
-"""
+"""This module finds and stops a broker that an earlier run left behind in a folder. Two brokers on
+one folder would spoil it."""
 
 import contextlib
 import os
@@ -19,14 +18,14 @@ _POLL_S = 0.02
 
 
 def marker(folder: Path) -> str:
-    """An argument that does nothing, by which a process shows itself to be this folder's broker."""
+    """Returns an argument that does nothing, by which a process shows itself to be this folder's
+    broker."""
     return f"-Dlockstream.broker={folder}"
 
 
 def left_behind(folder: Path) -> int | None:
-    """The pid of a broker of this folder that nobody supervises any more. A pid file alone proves
-    nothing: the number may belong to another process by now.
-    """
+    """Returns the pid of a broker of this folder that nobody supervises any more. A pid file alone
+    proves nothing: the number may belong to another process by now."""
     try:
         pid = int((folder / "pid").read_text())
     except (FileNotFoundError, ValueError):
@@ -35,7 +34,7 @@ def left_behind(folder: Path) -> int | None:
 
 
 def _arguments(pid: int) -> list[str]:
-    """Of a process; none if it has ended, or has not been reaped."""
+    """Returns a process's arguments; none if it has ended, or has not been reaped."""
     proc = Path("/proc")
     if not (proc / "self").exists():  # not Linux
         listed = subprocess.run(
@@ -52,7 +51,8 @@ def _arguments(pid: int) -> list[str]:
 
 
 def has_let_go(pid: int) -> bool:
-    """No thread of it runs, so its files and ports are free; its parent may not have reaped it yet.
+    """Returns whether no thread of it runs, so that its files and ports are free; its parent may
+    not have reaped it yet.
 
     A process loses its arguments before its files. Always true where there is no /proc.
     """
@@ -69,7 +69,8 @@ def has_let_go(pid: int) -> bool:
 
 
 def stop_left_behind(folder: Path, progress: Progress) -> None:
-    """
+    """Stops the broker that an earlier run left behind in this folder, if there is one.
+
     Raises:
         BrokerUnavailable: it does not end.
     """

@@ -1,6 +1,6 @@
-"""A real Apache Kafka on this machine: one KRaft node, fetched from Maven, run on a JRE that pip
-has installed. For development, tests and the bench; needs no Docker, Java or Maven.
-"""
+"""A local broker is a real Apache Kafka on this machine: one KRaft node, fetched from Maven, on a
+JRE that pip has installed. It is for development, tests and the bench, and needs no Docker, Java or
+Maven."""
 
 import contextlib
 import os
@@ -32,7 +32,7 @@ _POLL_S = 0.02
 
 
 class LocalBroker:
-    """A running broker. Its data stays in its folder when it stops.
+    """Runs a broker. Its data stays in its folder when it stops.
 
     ``bootstrap_servers`` is ``127.0.0.1:<port>``; ``pid`` is the Java process.
     """
@@ -108,20 +108,20 @@ class LocalBroker:
         raise BrokerUnavailable(f"Apache Kafka found its ports taken three times (see {folder})")
 
     def poll(self) -> int | None:
-        """The exit code, or None while it runs."""
+        """Returns the exit code, or None while it runs."""
         code = self._process.poll()
         if code is not None:
             self._release()
         return code
 
     def wait(self, timeout_s: float) -> int | None:
-        """The exit code, or None when it still runs after ``timeout_s``."""
+        """Returns the exit code, or None if it still runs after ``timeout_s``."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(timeout_s)
         return self.poll()
 
     def stop(self, timeout_s: float = 20.0) -> None:
-        """Orderly if it can be, by force after ``timeout_s``. Does nothing to a stopped one."""
+        """Stops in order if it can, by force after ``timeout_s``. Does nothing to a stopped one."""
         _end(self._process, timeout_s)
         self._release()
 
@@ -133,7 +133,7 @@ class LocalBroker:
 
 
 def _wait_for_an_answer(process: "subprocess.Popen[bytes]", ports: "_Ports", folder: Path) -> bool:
-    """False when it gave up because another process took a port of its meanwhile."""
+    """Returns False if the broker gave up because another process took one of its ports."""
     deadline = time.monotonic() + _START_S
     while time.monotonic() < deadline:
         code = process.poll()
@@ -200,7 +200,8 @@ def _spawn(java: Sequence[str], folder: Path) -> "subprocess.Popen[bytes]":
 
 
 def _format(java: Sequence[str], folder: Path) -> None:
-    """``kafka-storage format``. It writes meta.properties last, so a half-done one is redone."""
+    """Runs ``kafka-storage format``, which writes meta.properties last, so that a half-done one is
+    redone."""
     tool = ["kafka.tools.StorageTool", "format", "-t", _CLUSTER_ID, "-c", "server.properties"]
     try:
         done = subprocess.run(
@@ -256,7 +257,7 @@ rootLogger.appenderRef.file.ref = file
 
 
 def _choose_ports(folder: Path, wish: int | None, claims: PortClaims) -> _Ports:
-    """Those of the last time if they are free: clients remember them."""
+    """Returns those of the last time if they are free: clients remember them."""
     file = folder / "ports.json"
     try:
         last = msgspec.json.decode(file.read_bytes(), type=_Ports)
@@ -268,9 +269,8 @@ def _choose_ports(folder: Path, wish: int | None, claims: PortClaims) -> _Ports:
 
 
 def answers(port: int, host: str = "127.0.0.1") -> bool:
-    """Whether a broker answers ApiVersions (KIP-35), version 0, correlation 1, no client id. It
-    listens before it is ready, but answers only when it is.
-    """
+    """Returns whether a broker answers ApiVersions (KIP-35), version 0, correlation 1, no client
+    id. A broker listens before it is ready, but answers only when it is."""
     request = b"\x00\x12\x00\x00\x00\x00\x00\x01\xff\xff"
     try:
         with socket.create_connection((host, port), timeout=1.0) as connection:
@@ -286,7 +286,7 @@ def answers(port: int, host: str = "127.0.0.1") -> bool:
 
 
 def _why(folder: Path) -> str:
-    """The last lines that its log has to say about it."""
+    """Returns the last lines that its log has to say about it."""
     lines: list[str] = []
     for name in ("stdout.log", "server.log"):
         with contextlib.suppress(FileNotFoundError):
@@ -295,5 +295,5 @@ def _why(folder: Path) -> str:
 
 
 def _telling(lines: Sequence[str]) -> str:
-    told = [line for line in lines if "ERROR" in line or "Exception" in line or "Error" in line]
-    return " | ".join((told or lines or ["it left no message"])[-3:])[-600:]
+    errors = [line for line in lines if "ERROR" in line or "Exception" in line or "Error" in line]
+    return " | ".join((errors or lines or ["it left no message"])[-3:])[-600:]

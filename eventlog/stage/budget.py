@@ -1,9 +1,9 @@
-"""Shares one amount of a whole process among all that want some of it, however many they are.
+"""A budget is one amount for a whole process, shared by all that want some of it.
 
-Each may hold as much as is still free for everybody: of ``n`` that want ever more each gets
-``total / (n + 1)``, and as much stays free for whoever comes next (dynamic thresholds, Choudhury
-and Hahne 1998). Nothing is set aside for those that want nothing, and one that never gives back
-what it holds can't keep another from its part.
+Each may hold as much as is still free for everybody: of ``n`` that want ever more each gets ``total
+/ (n + 1)``, and as much stays free for whoever comes next (dynamic thresholds, Choudhury and Hahne
+1998). Nothing is set aside for those that want nothing, and one that never gives back what it holds
+can't keep another from its part.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 
 class Budget:
-    """Hands out shares of ``total``. All of them are used in one event loop."""
+    """Hands out shares. All of them are used in one event loop."""
 
     def __init__(self, total: int) -> None:
         self.total = total
@@ -23,13 +23,13 @@ class Budget:
         return max(0, self.total - self.used)
 
     def share(self) -> "Share":
-        """Makes a share, which is to be closed."""
+        """Returns a share that holds nothing yet; it is to be closed."""
         share = Share(self)
         self._shares.add(share)
         return share
 
     def change(self, amount: int) -> None:
-        """Notes that so much more is held. If it is less, whoever waits looks again."""
+        """Notes that somebody holds so much more; if less, whoever waits looks again."""
         self.used += amount
         if amount < 0:
             for share in self._shares:
@@ -40,7 +40,7 @@ class Budget:
 
 
 class Share:
-    """Is one user's part of the budget. ``held``: how much of it that is now."""
+    """Holds a part of the budget. ``held``: how much."""
 
     def __init__(self, budget: Budget) -> None:
         self.held = 0
@@ -50,7 +50,7 @@ class Share:
     @property
     def has_room(self) -> bool:
         """Returns whether it may take one more portion. One that holds nothing always may, so that
-        nobody waits for another; then the budget is passed by that portion."""
+        nobody waits for another; then that portion exceeds the budget."""
         return self.held == 0 or self.held < self._budget.free
 
     @property
@@ -71,9 +71,9 @@ class Share:
         self._changed.set()
 
     async def wait_unless(self, given_up: Callable[[], bool]) -> bool:
-        """Returns True as soon as there is room, and False once it is given up, which is looked at
-        at each ``look_again``. A thousand partitions that take their turns wait here: looking
-        several times a second would cost more than their turns."""
+        """Returns True as soon as there is room, False once it is given up, which is looked at at
+        each ``look_again``. A thousand partitions that take their turns wait here: looking several
+        times a second would cost more than their turns."""
         while not given_up():
             if self.has_room:
                 return True

@@ -1,10 +1,10 @@
-"""Queues records between the one fetch loop and each partition's owner, within bounds."""
+"""A feed is the bounded queue between the one fetch loop and a partition's worker."""
 
 import asyncio
 from collections import deque
 from collections.abc import Sequence
 
-from eventlog.kafka import Record
+from eventlog.records import Record
 from eventlog.stage.budget import Share
 
 FULL_BYTES = 8 * 1024 * 1024
@@ -14,11 +14,13 @@ from it, and the batch that goes to the broker."""
 
 
 class Feed:
-    """Queues records of one partition, in order. It is closed until its owner has restored: what is
-    offered before is dropped, since the owner will seek to where it wants to begin.
+    """Holds records of one partition, in order. It is closed until its owner has restored its
+    state: what is offered before then is dropped, since the owner will seek to where it wants to
+    begin.
 
     ``memory``: where everything is held that was offered and is not done with. Bytes are those that
-    a record really takes as an object, see ``memory_of``."""
+    a record really takes as an object, see ``memory_of``.
+    """
 
     def __init__(self, memory: Share) -> None:
         self._memory = memory
@@ -33,7 +35,7 @@ class Feed:
 
     def begin(self) -> None:
         """Begins a new attempt, to which the failure of the one before means nothing. What fails
-        from now on, though the feed may not be open yet, will be raised."""
+        from now on will be raised, though the feed may not be open yet."""
         self._failure = None
 
     def open(self) -> None:
@@ -61,12 +63,12 @@ class Feed:
 
     @property
     def has_room(self) -> bool:
-        """Returns whether it is well below full: then it is worth fetching again."""
+        """Returns whether it is well below full: worth fetching again."""
         return self._bytes <= FULL_BYTES // 4
 
     @property
     def oldest_ms(self) -> int | None:
-        """Returns when the next record to be taken was written; None if there is none."""
+        """Returns when the next record to be taken was written."""
         return self._records[0].timestamp_ms if self._records else None
 
     def __len__(self) -> int:
@@ -81,7 +83,7 @@ class Feed:
         self._changed.set()
 
     def put_back(self, records: Sequence[Record]) -> None:
-        """Puts records that were taken and not processed first again."""
+        """Takes back records that were not processed: they come first again."""
         sizes = [memory_of(record) for record in records]
         self._records.extendleft(reversed(records))
         self._sizes.extendleft(reversed(sizes))
@@ -125,7 +127,7 @@ class Feed:
             return
 
     async def wait(self) -> int:
-        """Returns how many records are there to be taken, once there are any; 0 when the feed has
+        """Returns how many records there are to be taken, once there are any; 0 if the feed has
         ended."""
         while True:
             if self._ended:
@@ -138,7 +140,7 @@ class Feed:
             await self._changed.wait()
 
     async def take(self, max_records: int, max_bytes: int) -> list[Record] | None:
-        """Returns the next records, at least one; None when the feed has ended."""
+        """Returns the next records, at least one; None if the feed has ended."""
         return self._next(max_records, max_bytes) if await self.wait() else None
 
     def _next(self, max_records: int, max_bytes: int) -> list[Record]:

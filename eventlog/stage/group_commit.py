@@ -1,7 +1,7 @@
-"""Commits in groups: partitions that have little to write begin their transactions together.
+"""Group commit lets partitions that have little to write begin their transactions together.
 
 What begins together is committed together, so that whoever reads the output finds all of it with
-one fetch and not with one for each partition; and while a group is under way, more piles up for the
+one fetch and not with one for each partition. While a group is under way, more accumulates for the
 next one. A partition with plenty to write waits for nobody.
 """
 
@@ -17,10 +17,13 @@ partition whose leader is away holds up the others once, and not again before it
 
 
 class GroupCommit:
-    """Lets the transactions of one stage in one process begin together. ``partitions``: how many
-    the stage has here. After a group the next one rests: ``times`` × duration × (size −
-    1)/(partitions − 1) of that group, at most ``LONGEST_S``. Meanwhile more piles up for each
-    transaction."""
+    """Groups the transactions of one stage in one process. ``partitions``: how many the stage has
+    here.
+
+    After a group has committed, the next waits ``times`` × the group's duration × (size - 1) /
+    (partitions - 1), but 50 ms at most: the more partitions have something to write, the more
+    accumulates for one transaction during a rest.
+    """
 
     def __init__(self, times: float) -> None:
         self.partitions = 1
@@ -35,7 +38,7 @@ class GroupCommit:
 
     @asynccontextmanager
     async def turn(self, records: int) -> AsyncIterator[None]:
-        """Lasts for one transaction of so many records, which begins with the next group."""
+        """Covers one transaction of so many records; it begins with the next group."""
         if records >= PLENTY:
             yield
             return

@@ -1,4 +1,4 @@
-"""Counts and times what the exactly-once stages do, the projector's and every partner's."""
+"""This module counts and times the exactly-once stages, the projector's and every partner's."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
@@ -23,7 +23,7 @@ class PartitionLag(msgspec.Struct, frozen=True):
 
 
 class StageSnapshot(msgspec.Struct, frozen=True):
-    """Holds the lag of a stage's partitions. ``partner``: empty for the projector."""
+    """Says how far one stage is behind. ``partner``: empty for the projector."""
 
     stage: str
     partner: str
@@ -31,7 +31,7 @@ class StageSnapshot(msgspec.Struct, frozen=True):
 
 
 class StageMetrics(RoleMetrics):
-    """Counts for a role of exactly-once stages. ``snapshot`` is called in the event loop."""
+    """Holds the metrics of a role that runs stages. ``snapshot`` is called in the event loop."""
 
     def __init__(
         self, readiness: Readiness, snapshot: Callable[[], Iterable[StageSnapshot]]
@@ -96,7 +96,7 @@ class StageMetrics(RoleMetrics):
 
 
 class StageCounts:
-    """Counts for one stage, with the labels already set."""
+    """Counts for one stage."""
 
     def __init__(self, metrics: StageMetrics, stage: str, partner: str) -> None:
         self._fences = metrics.fences.labels(stage, partner)

@@ -9,15 +9,11 @@ import logging
 import time
 from collections.abc import Sequence
 from contextlib import AsyncExitStack, suppress
-from typing import Any
-
-from aiokafka import TopicPartition
-from aiokafka.errors import KafkaError
 
 from eventlog.checkpoints import Checkpoint
-from eventlog.kafka import Record, beginnings, high_watermarks, to_record
-from eventlog.kafka_errors import kafka_errors
+from eventlog.kafka_errors import KafkaError, kafka_errors
 from eventlog.log_reader import LogReader
+from eventlog.records import FetchedRecord, Record, TopicPartition, to_record
 from eventlog.stage.feed import IN_WORK_TIMES, Feed
 from eventlog.stage.metrics import PartitionLag
 from eventlog.stage.setup import StageClients, StageSetup
@@ -89,7 +85,7 @@ class PartitionOwner:
     def pass_markers(self) -> None:
         """Moves the checkpoint beyond what stands behind the last record: markers take offsets,
         and a tool that compares offsets would see a lag that never ends."""
-        state = self._assigned_state()
+        state = self._clients.consumer.progress(self.tp)
         if state is None or self.checkpoint is None or not self._feed.is_open:
             return
         if len(self._feed) or self._in_work:
@@ -102,7 +98,7 @@ class PartitionOwner:
         self._feed.end()
         self._clients.taking.look_again()
 
-    def accept(self, messages: Sequence[Any]) -> None:
+    def accept(self, messages: Sequence[FetchedRecord]) -> None:
         """Takes what the fetch loop has for this partition. Before it has restored that is dropped:
         it will seek to where it wants to begin."""
         if not self._feed.is_open:
@@ -159,23 +155,15 @@ class PartitionOwner:
         """Counts records fetched and not done with, and offsets not fetched yet. While the
         partition does not work, it is the offsets beyond the last one done with, markers
         included."""
-        state = self._assigned_state()
+        state = self._clients.consumer.progress(self.tp)
         if state is None or state.highwater is None:
             return None
         if not self._feed.is_open:
             if self.checkpoint is None:
                 return None
-            return max(0, int(state.highwater) - self.checkpoint.next_offset)
-        unfetched: int = max(0, state.highwater - state.position)
+            return max(0, state.highwater - self.checkpoint.next_offset)
+        unfetched = max(0, state.highwater - state.position)
         return unfetched + len(self._feed) + len(self._in_work)
-
-    def _assigned_state(self) -> Any:
-        """Returns the consumer's state, up to where it has handed records over; None without a
-        position."""
-        subscription = self._clients.consumer._subscription.subscription
-        assignment = subscription.assignment if subscription is not None else None
-        state = assignment.state_value(self.tp) if assignment is not None else None
-        return state if state is not None and state.has_valid_position else None
 
     @property
     def _place(self) -> str:
@@ -247,8 +235,8 @@ class PartitionOwner:
     async def _check_retained(self, position: int, checkpoint: Checkpoint | None) -> int:
         """Returns the position, if everything from it on is still there to be read."""
         topic, partition, offsets = self.tp.topic, self.tp.partition, self._clients.offsets
-        begin = (await beginnings(offsets, topic, [partition]))[partition]
-        end = (await high_watermarks(offsets, topic, [partition]))[partition]
+        begin = (await offsets.beginnings(topic, [partition]))[partition]
+        end = (await offsets.high_watermarks(topic, [partition]))[partition]
         if position > end:
             raise StreamViolation(
                 f"{self._place} ends at {end}, but its output has come from up to {position}: "

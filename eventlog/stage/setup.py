@@ -1,11 +1,12 @@
-"""Describes a stage, and the clients that its partitions share."""
+"""This module says what makes a stage the one that it is, and what its partitions share."""
 
 import asyncio
-from typing import Any
 
 import msgspec
 
 from eventlog.checkpoints import Checkpoints
+from eventlog.clients.group_consumer import GroupConsumer
+from eventlog.clients.offsets_client import OffsetsClient
 from eventlog.kafka import Kafka
 from eventlog.stage.budget import Budget, Share
 from eventlog.stage.group_commit import GroupCommit
@@ -16,8 +17,8 @@ from runtime.readiness import Readiness
 
 
 class StageName(msgspec.Struct, frozen=True):
-    """Names a stage. ``group``: the consumer group; ``transactional_prefix``: of
-    ``<prefix>.<partition>``."""
+    """Names a stage. ``group``: its consumer group; its transactional ids are
+    ``<transactional_prefix>.<partition>``."""
 
     label: str
     group: str
@@ -41,8 +42,7 @@ class Limits:
 
 
 class StageSetup(msgspec.Struct, frozen=True):
-    """Holds what makes a stage the one that it is. ``rest_times``: see ``GroupCommit``; ``limits``:
-    the process's."""
+    """Describes a stage. ``rest_times``: see ``GroupCommit``; ``limits``: the process's."""
 
     name: StageName
     make_partition: MakePartition
@@ -54,13 +54,12 @@ class StageSetup(msgspec.Struct, frozen=True):
 
 
 class StageClients(msgspec.Struct, frozen=True):
-    """Holds what a stage's partitions share. ``consumer``: the group's; ``offsets``: to ask for the
-    ends of partitions; ``closing``: writers that are being discarded; ``memory`` and ``taking``:
-    the stage's shares of the process's."""
+    """Holds what the partitions of a stage share. ``closing``: the closing of writers that are no
+    longer used; ``memory``, ``taking``: the stage's shares of the process's limits."""
 
     kafka: Kafka
-    consumer: Any
-    offsets: Any
+    consumer: GroupConsumer
+    offsets: OffsetsClient
     checkpoints: Checkpoints
     closing: set[asyncio.Task[None]]
     group_commit: GroupCommit

@@ -1,5 +1,5 @@
-"""Runs the exactly-once stage: a consumer group whose members are the single writers of the
-partitions that they are assigned. The projector and every partner's fan-out are stages.
+"""An exactly-once stage is a consumer group whose members are the single writers of the partitions
+that they are assigned. The projector and every partner's fan-out are stages.
 
 Group membership only shares out the work: what makes a late or paused process harmless is the fence
 of each partition, and that restoring follows it (``partition_owner``).
@@ -8,23 +8,16 @@ of each partition, and that restoring follows it (``partition_owner``).
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from typing import Any
+from collections.abc import Collection
 
 import msgspec
-from aiokafka import ConsumerRebalanceListener
-from aiokafka.errors import NoOffsetForPartitionError, OffsetOutOfRangeError
 
+from eventlog.aiokafka_internals import lost_positions
 from eventlog.checkpoints import Checkpoints
-from eventlog.kafka import (
-    REQUEST_TIMEOUT_S,
-    Kafka,
-    leave_when_stopped,
-    start_client,
-    stop_client,
-)
-from eventlog.kafka_errors import KAFKA_ERRORS, kafka_errors, ours
-from eventlog.refusals import require_topics
+from eventlog.clients.client import REQUEST_TIMEOUT_S
+from eventlog.kafka import Kafka
+from eventlog.kafka_errors import KAFKA_ERRORS, errors, kafka_errors, ours
+from eventlog.records import Fetched, TopicPartition
 from eventlog.stage.group_commit import GroupCommit
 from eventlog.stage.metrics import PartitionLag
 from eventlog.stage.partition_owner import PartitionOwner
@@ -66,11 +59,11 @@ class Stage:
         self._retired = False
         self._held = False
         self._workers = asyncio.TaskGroup()
-        self._listener = _Listener(self._assigned, self._revoked)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Works until ``stop`` is set, then finishes what is under way and leaves the group. What
-        Kafka refuses for good stops it, loudly: asking again would be refused again.
+        Kafka refuses for good stops it, with an error in the log: asking again would be refused
+        again.
 
         Raises:
             KafkaUnavailable: the broker can't be reached at the start, or the group turns us away.
@@ -87,7 +80,7 @@ class Stage:
             await stop.wait()
 
     def retire(self) -> None:
-        """Notes that the stage is stopped next for good: nobody need wait until its session runs
+        """Lets it leave its group at once when it is stopped next, and not when its session runs
         out."""
         self._retired = True
 
@@ -96,12 +89,15 @@ class Stage:
         self._clients = clients = self._make_clients()
         self._setup.readiness.block(name.label, "joining its group")
         try:
-            await start_client(clients.offsets, "connecting to Kafka")
+            await clients.offsets.start("connecting to Kafka")
             with kafka_errors(f"subscribing to {name.input_topic}"):
-                await within(require_topics(clients.offsets, [name.input_topic]), REQUEST_TIMEOUT_S)
-            clients.consumer.subscribe([name.input_topic], listener=self._listener)
+                await within(
+                    clients.offsets.connections.require_topics([name.input_topic]),
+                    REQUEST_TIMEOUT_S,
+                )
+            clients.consumer.subscribe(name.input_topic, self._assigned, self._revoked)
             async with self._workers as workers:
-                await start_client(clients.consumer, f"joining group {name.group}")
+                await clients.consumer.start(f"joining group {name.group}")
                 checkpoints = workers.create_task(self._write_checkpoints())
                 try:
                     await self._pump(stop)
@@ -111,9 +107,9 @@ class Stage:
                     await self._revoked(())
         finally:
             if self._retired:
-                leave_when_stopped(clients.consumer)
-            await stop_client(clients.consumer)
-            await stop_client(clients.offsets)
+                clients.consumer.leave_when_stopped()
+            await clients.consumer.stop()
+            await clients.offsets.stop()
             clients.memory.close()
             clients.taking.close()
             if clients.closing:
@@ -137,8 +133,8 @@ class Stage:
         )
 
     def status(self) -> dict[str, object]:
-        """Returns each assigned partition's position, high watermark as last seen, and lag in
-        records."""
+        """Returns the position, the last known high watermark and the lag in records of each
+        assigned partition."""
         return {str(owner.tp.partition): owner.status() for owner in self._owners()}
 
     def lag(self) -> list[PartitionLag]:
@@ -153,14 +149,14 @@ class Stage:
 
     async def _pump(self, stop: asyncio.Event) -> None:
         while not stop.is_set():
-            self._listener.check()
+            self._clients.consumer.check()
             await self._wait_for_room()
             for tp, messages in (await self._fetch()).items():
                 if (owned := self._owned.get(tp.partition)) is not None:
                     owned.owner.accept(messages)
 
     async def _wait_for_room(self) -> None:
-        """Waits while there is no room in memory. What the client has fetched meanwhile stays with
+        """Pauses fetching while there is no room. What the client has fetched meanwhile stays with
         it, as it came: as objects it would take three times as much."""
         memory = self._clients.memory
         if not await memory.wait(NO_ROOM_S):
@@ -175,33 +171,30 @@ class Stage:
         for owned in self._owned.values():
             owned.owner.hold(held)
 
-    async def _fetch(self) -> Mapping[Any, Sequence[Any]]:
-        """Polls once. Everything fetched is taken out at once: what is left behind would hold up
-        the fetches of all other partitions on that broker."""
+    async def _fetch(self) -> Fetched:
+        """Polls once. Takes out everything that was fetched: what is left would hold up the fetches
+        of all other partitions on that broker."""
         try:
             async with asyncio.timeout(POLL_DEADLINE_S):
-                batches: Mapping[Any, Sequence[Any]] = await self._clients.consumer.getmany(
-                    timeout_ms=POLL_MS
-                )
+                return await self._clients.consumer.fetch(POLL_MS)
         except TimeoutError:
             # During a rebalance it waits for an assignment, for as long as that takes. It takes
             # records out only after its last wait, so none is lost here.
             return {}
-        except NoOffsetForPartitionError:
+        except errors.NoOffsetForPartitionError:
             # A new partition whose owner has not sought to its position yet.
             return {}
-        except OffsetOutOfRangeError as error:
-            for tp in error.args[0] if error.args else ():
+        except errors.OffsetOutOfRangeError as error:
+            for tp in lost_positions(error):
                 if (owned := self._owned.get(tp.partition)) is not None:
                     owned.owner.lose_position()
             return {}
         except KAFKA_ERRORS as error:
             raise ours(error, f"group {self._setup.name.group}") from error
-        return batches
 
     # -- assignment ----------------------------------------------------------------------------
 
-    async def _assigned(self, assigned: Collection[Any]) -> None:
+    async def _assigned(self, assigned: Collection[TopicPartition]) -> None:
         # First of all: records of a new partition may arrive before its owner has restored.
         self._clients.consumer.pause(*assigned)
         for tp in assigned:
@@ -216,9 +209,9 @@ class Stage:
             self._owned[tp.partition] = _Owned(owner, self._workers.create_task(owner.run()))
         self._clients.group_commit.partitions = len(self._owned)
 
-    async def _revoked(self, revoked: Collection[Any]) -> None:
-        """Gives up all partitions, as eager rebalancing does. Transactions under way are finished
-        if they can be in time, and abandoned otherwise."""
+    async def _revoked(self, revoked: Collection[TopicPartition]) -> None:
+        """Ends the work on all partitions: by eager rebalancing, the group revokes all or none.
+        Transactions under way are finished if they can be in time, and abandoned otherwise."""
         leaving = list(self._owned.values())
         self._owned.clear()
         if not leaving:
@@ -246,33 +239,3 @@ class Stage:
         await self._clients.checkpoints.write(
             {owner.tp: owner.checkpoint for owner in owners if owner.checkpoint is not None}
         )
-
-
-OnPartitions = Callable[[Collection[Any]], Awaitable[None]]
-
-
-class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
-    """Keeps for the fetch loop what a call-back raises, which aiokafka only logs."""
-
-    def __init__(self, assigned: OnPartitions, revoked: OnPartitions) -> None:
-        self._on_assigned = assigned
-        self._on_revoked = revoked
-        self._failure: Exception | None = None
-
-    def check(self) -> None:
-        """Raises what a call-back has raised."""
-        if self._failure is not None:
-            raise self._failure
-
-    async def on_partitions_revoked(self, revoked: Collection[Any]) -> None:
-        await self._keep_failure(self._on_revoked(revoked))
-
-    async def on_partitions_assigned(self, assigned: Collection[Any]) -> None:
-        await self._keep_failure(self._on_assigned(assigned))
-
-    async def _keep_failure(self, call: Awaitable[None]) -> None:
-        try:
-            await call
-        except Exception as error:
-            self._failure = error
-            raise

@@ -2,13 +2,14 @@
 
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import aclosing, contextmanager
-from typing import Any, Protocol
+from typing import Protocol
 
 import msgspec
 
 from eventlog.checkpoints import Checkpoint
-from eventlog.kafka import Output, Record, beginnings, high_watermarks
+from eventlog.clients.offsets_client import OffsetsClient
 from eventlog.log_reader import FEW_AT_ONCE, LogReader
+from eventlog.records import Output, Record
 from runtime.errors import KafkaUnavailable, PositionLost
 
 
@@ -16,10 +17,14 @@ class OutputLog:
     """Answers what the fenced owner of a partition may rely on when it restores."""
 
     def __init__(
-        self, reader: LogReader, offsets_client: Any, partition: int, checkpoint: Checkpoint | None
+        self,
+        reader: LogReader,
+        offsets: OffsetsClient,
+        partition: int,
+        checkpoint: Checkpoint | None,
     ) -> None:
         self._reader = reader
-        self._offsets = offsets_client
+        self._offsets = offsets
         self.partition = partition
         self.checkpoint = checkpoint
 
@@ -27,10 +32,10 @@ class OutputLog:
         """Returns the end of the topic's partition. ``partition``: another than its own, of a topic
         that is not the output."""
         asked = self.partition if partition is None else partition
-        return (await high_watermarks(self._offsets, topic, [asked]))[asked]
+        return (await self._offsets.high_watermarks(topic, [asked]))[asked]
 
     async def beginning(self, topic: str) -> int:
-        begins = await beginnings(self._offsets, topic, [self.partition])
+        begins = await self._offsets.beginnings(topic, [self.partition])
         return begins[self.partition]
 
     async def read(self, topic: str, begin: int, end: int) -> AsyncIterator[list[Record]]:

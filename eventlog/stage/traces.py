@@ -1,22 +1,24 @@
-"""Makes the spans of the exactly-once stages. Each record that goes out and is part of a sampled
-trace gets one for its processing and one for its sending (OpenTelemetry's messaging
-conventions)."""
+"""This module makes the spans of the stages, by OpenTelemetry's messaging conventions.
+
+Each record that goes out and is part of a sampled trace has one for its processing and one for its
+sending.
+"""
 
 import time
 from collections.abc import Sequence
 from types import TracebackType
 
-from eventlog.kafka import Output
+from eventlog.records import Output
 from runtime.tracing import Attributes, Span, Tracing, messaging
-from schemas.lock_events import Headers
+from schemas.primitives import Headers
 from schemas.trace_context import TRACEPARENT, TraceContext
 
 SAMPLED = 1
 
 
 class StageTraces:
-    """Traces one stage. ``output_template``: the name of the outputs' topics where there is one for
-    each partner."""
+    """Makes the spans of one stage. ``output_template``: the name of the outputs' topics where
+    there is one for each partner."""
 
     def __init__(
         self, tracing: Tracing, group: str, input_topic: str, output_template: str | None = None
@@ -80,8 +82,8 @@ class _OutputSpans:
 
 
 class TracedTransaction:
-    """Holds ``outputs``, which are to be written. Its spans end with the block: with the offsets
-    that were ``committed``, or as failed."""
+    """Holds the spans of one transaction. ``outputs``: what is to be written. The spans end with
+    the block: with the offsets that were ``committed``, or as failed."""
 
     def __init__(self, outputs: Sequence[Output], spans: Sequence[_OutputSpans]) -> None:
         self.outputs = outputs
@@ -113,7 +115,7 @@ def _sampled_parent(headers: Headers) -> bytes | None:
 
 
 def _carrying(output: Output, traceparent: bytes | None) -> Output:
-    """Puts our span into the output's headers. A parked fact keeps the headers that it came
+    """Returns the output with this trace's parent; a parked fact keeps the headers that it came
     with."""
     if output.headers[-1][0] != TRACEPARENT or traceparent is None:
         return output

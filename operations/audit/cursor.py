@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 
-from eventlog.kafka import Record
+from eventlog.records import Record
 
 
 class Cursor:

@@ -3,8 +3,9 @@ and the model has come?"""
 
 from collections.abc import AsyncIterator, Sequence
 
-from eventlog.kafka import Kafka, Record, beginnings, connected, high_watermarks
+from eventlog.kafka import Kafka
 from eventlog.log_reader import FEW_AT_ONCE, LogReader
+from eventlog.records import Record
 from operations.audit.violations import Violation
 from read_model.parked_questions import ParkedPage
 from read_model.rows import StoredParked
@@ -81,8 +82,8 @@ class ParkedAudit:
         last = await self._read_model.parked.last_offset(self._partition)
         if last is None or last < end:
             return
-        async with connected(self._kafka.offsets_client()) as client:
-            ends = await high_watermarks(client, self._topic, [self._partition])
+        async with self._kafka.offsets_client() as client:
+            ends = await client.high_watermarks(self._topic, [self._partition])
         if last >= ends[self._partition]:
             detail = (
                 f"read model: it holds a parked fact beyond the topic's end "
@@ -91,8 +92,8 @@ class ParkedAudit:
             yield Violation("read-model-differs", self._topic, self._partition, last, detail)
 
     async def _beginning(self) -> int:
-        async with connected(self._kafka.offsets_client()) as client:
-            begins = await beginnings(client, self._topic, [self._partition])
+        async with self._kafka.offsets_client() as client:
+            begins = await client.beginnings(self._topic, [self._partition])
         return begins[self._partition]
 
 

@@ -5,8 +5,9 @@ from contextlib import AsyncExitStack
 
 import msgspec
 
-from eventlog.kafka import Kafka, Record
+from eventlog.kafka import Kafka
 from eventlog.log_reader import FEW_AT_ONCE, LogReader
+from eventlog.records import Record
 from operations.audit.cursor import Cursor
 from operations.audit.event_ids import EventIds
 from operations.audit.plan import Plan, Stretch

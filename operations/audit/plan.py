@@ -7,7 +7,7 @@ The order matters. Partner topics end first: all that they hold was in ``lock-ev
 
 import msgspec
 
-from eventlog.kafka import Kafka, beginnings, connected, stable_ends
+from eventlog.kafka import Kafka, stable_ends
 from eventlog.registry import Registry
 from runtime.settings import Settings
 from schemas.registry import Partner
@@ -56,5 +56,5 @@ async def make_plan(kafka: Kafka, settings: Settings, registry: Registry) -> Pla
 async def _stretch(kafka: Kafka, settings: Settings, topic: str) -> Stretch:
     numbers = list(range(settings.partitions))
     end = await stable_ends(kafka, topic, numbers)
-    async with connected(kafka.offsets_client()) as client:
-        return Stretch(await beginnings(client, topic, numbers), end)
+    async with kafka.offsets_client() as client:
+        return Stretch(await client.beginnings(topic, numbers), end)

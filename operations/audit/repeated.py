@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterator
 
-from eventlog.kafka import Record
+from eventlog.records import Record
 from operations.audit.event_ids import hash_id
 from operations.audit.stream_checks import ReadEvent, read_event
 from operations.audit.violations import Violation

@@ -5,7 +5,7 @@ from uuid import UUID
 
 import msgspec
 
-from eventlog.kafka import Record
+from eventlog.records import Record
 from fanout.decisions import delivers
 from operations.audit.event_ids import EventIds, hash_id
 from operations.audit.violations import Violation

@@ -12,8 +12,9 @@ from uuid import UUID
 
 import msgspec
 
-from eventlog.kafka import Record, beginnings, connected, stable_ends
+from eventlog.kafka import stable_ends
 from eventlog.log_reader import FEW_AT_ONCE, LogReader
+from eventlog.records import Record
 from eventlog.registry import Registry
 from operations.shared.console import say
 from operations.shared.installation import Installation
@@ -143,8 +144,8 @@ async def parked_begins(here: Installation) -> dict[int, int]:
         KafkaUnavailable: the broker can't be reached in time.
     """
     numbers = list(range(here.settings.partitions))
-    async with connected(here.kafka.offsets_client()) as client:
-        return await beginnings(client, here.settings.topics.parked_facts, numbers)
+    async with here.kafka.offsets_client() as client:
+        return await client.beginnings(here.settings.topics.parked_facts, numbers)
 
 
 async def with_states(

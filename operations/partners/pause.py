@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 import msgspec
 
+from eventlog.clients.offsets_client import OffsetsClient
 from eventlog.groups import group_checkpoints
-from eventlog.kafka import connected
 from eventlog.log_reader import LogReader
 from eventlog.registry import Registry, edit_registry, read_registry
 from eventlog.stage.ending import end_stage
@@ -69,12 +69,12 @@ async def _positions(here: Installation, entry: Partner) -> tuple[PausedAt, ...]
     async def confirm(end: int) -> None:
         """Nothing to ask: what was read here is written only if the entry is still the same."""
 
-    async def position(reader: LogReader, client: object, partition: int) -> PausedAt:
+    async def position(reader: LogReader, client: OffsetsClient, partition: int) -> PausedAt:
         output = OutputLog(reader, client, partition, checkpoints.get(partition))
         return await FanoutPartition(topics, entry, partition, confirm).paused_at(output)
 
     async with (
-        connected(here.kafka.offsets_client()) as client,
+        here.kafka.offsets_client() as client,
         LogReader.open(here.kafka, fetch_wait_ms=20) as reader,
     ):
         return tuple([await position(reader, client, p) for p in range(here.settings.partitions)])

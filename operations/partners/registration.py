@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 
-from eventlog.kafka import Kafka, connected, high_watermarks
+from eventlog.kafka import Kafka
 from eventlog.registry import Registry, edit_registry
 from eventlog.topic_setup import ensure_installation, ensure_topics, list_topics
 from operations.organizations.verbs import check_organization
@@ -105,14 +105,14 @@ def _nested(one: str, other: str) -> bool:
 
 async def _has_held_records(kafka: Kafka, topic: str, partitions: int) -> bool:
     """An empty topic, as a `partner add` leaves it that was broken off, may be taken."""
-    async with connected(kafka.offsets_client()) as client:
-        ends = await high_watermarks(client, topic, list(range(partitions)))
+    async with kafka.offsets_client() as client:
+        ends = await client.high_watermarks(topic, list(range(partitions)))
     return any(ends.values())
 
 
 async def _start_offsets(kafka: Kafka, partitions: int, topic: str, begin: str) -> tuple[int, ...]:
     numbers = list(range(partitions))
     start = read_start("--from", begin, datetime.now(UTC))
-    async with connected(kafka.offsets_client()) as client:
+    async with kafka.offsets_client() as client:
         offsets = await start_offsets(client, topic, numbers, start, "--from")
     return tuple(offsets[p] for p in numbers)

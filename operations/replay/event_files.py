@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-from eventlog.kafka import FetchedRecord
+from eventlog.records import FetchedRecord
 from operations.shared.output_files import OutputFile
 
 OUT = "--out"

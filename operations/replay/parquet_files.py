@@ -10,7 +10,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from eventlog.kafka import FetchedRecord
+from eventlog.records import FetchedRecord
 from operations.replay.event_files import OUT
 from operations.shared.output_files import OutputFolder, output_errors
 from schemas.primitives import read_time

@@ -8,13 +8,8 @@ from typing import Annotated, Literal
 import msgspec
 import typer
 
-from eventlog.kafka import (
-    FetchedRecord,
-    Record,
-    connected,
-    last_stable_offsets,
-)
 from eventlog.log_reader import LogReader
+from eventlog.records import FetchedRecord, Record
 from operations.replay.event_files import NdjsonSink, Sink
 from operations.shared.console import progress_bar, say
 from operations.shared.installation import (
@@ -91,10 +86,11 @@ def replay(
 
 async def _export(here: Installation, numbers: Sequence[int], start: Start, sink: Sink) -> int:
     topic = here.settings.topics.lock_events
-    async with connected(here.kafka.reader()) as client:
+    async with here.kafka.offsets_client() as client:
         begins = await start_offsets(client, topic, numbers, start, FROM)
-        stretches = Stretches(begins, await last_stable_offsets(client, topic, numbers))
-        return await _copy(LogReader(client), topic, stretches, sink)
+    async with here.kafka.reader() as reader:
+        stretches = Stretches(begins, await reader.stable_ends(topic, numbers))
+        return await _copy(LogReader(reader), topic, stretches, sink)
 
 
 def _sink(form: str, out: Path | None) -> Sink:

@@ -8,7 +8,6 @@ import msgspec
 import typer
 
 from eventlog.groups import GroupState, Member, Progress, Wanted, read_groups
-from eventlog.kafka import beginnings, connected
 from eventlog.registry import Registry, read_registry
 from operations.parked.states import count_waiting
 from operations.running.probes import PageStatus, ask
@@ -99,8 +98,8 @@ async def _stages(here: Installation, registered: Sequence[Partner]) -> list[Sta
     """The projector and every partner's fan-out."""
     topics, numbers = here.settings.topics, list(range(here.settings.partitions))
     partners = [entry for entry in registered if entry.status != "removed"]
-    async with connected(here.kafka.offsets_client()) as client:
-        begin = await beginnings(client, topics.lock_facts, numbers)
+    async with here.kafka.offsets_client() as client:
+        begin = await client.beginnings(topics.lock_facts, numbers)
     projector = Wanted(topics.group("projector"), topics.lock_facts, begin)
     groups = await read_groups(
         here.kafka, [projector, *(fanout_group(here.settings, entry) for entry in partners)]

@@ -5,11 +5,10 @@ time or an offset. What may mean two things is refused, with both ways of writin
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
 
 import msgspec
 
-from eventlog.kafka import beginnings, high_watermarks, offsets_at_time
+from eventlog.clients.offsets_client import OffsetsClient
 from operations.shared.durations import read_moment
 from runtime.errors import ConfigurationError
 from schemas.primitives import epoch_ms
@@ -83,7 +82,7 @@ def _refuse_ambiguous(option: str, digits: str) -> None:
 
 
 async def start_offsets(
-    client: Any, topic: str, partitions: Sequence[int], start: Start, option: str
+    client: OffsetsClient, topic: str, partitions: Sequence[int], start: Start, option: str
 ) -> dict[int, int]:
     """Where each partition begins. What retention has deleted is passed over.
 
@@ -92,10 +91,10 @@ async def start_offsets(
         KafkaUnavailable: no answer in time.
     """
     if start.word == NOW:
-        return await high_watermarks(client, topic, partitions)
-    first = await beginnings(client, topic, partitions)
+        return await client.high_watermarks(topic, partitions)
+    first = await client.beginnings(topic, partitions)
     if start.offset is not None:
-        ends = await high_watermarks(client, topic, partitions)
+        ends = await client.high_watermarks(topic, partitions)
         furthest = max(ends.values(), default=0)
         if start.offset > furthest:
             raise ConfigurationError(
@@ -104,5 +103,5 @@ async def start_offsets(
             )
         return {p: min(max(first[p], start.offset), ends[p]) for p in partitions}
     if start.moment is not None and epoch_ms(start.moment) > 0:
-        return await offsets_at_time(client, topic, partitions, epoch_ms(start.moment))
+        return await client.at_time(topic, partitions, epoch_ms(start.moment))
     return first

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Mapping
 
-from eventlog.kafka import Kafka, connected, high_watermarks
+from eventlog.kafka import Kafka
 from runtime.settings import Settings
 
 PARTITIONS = range(12)
@@ -15,7 +15,7 @@ def recorded_facts(env: Mapping[str, str]) -> int:
 
     async def ends() -> dict[int, int]:
         kafka = Kafka(Settings(kafka_bootstrap_servers=env["KAFKA_BOOTSTRAP_SERVERS"]), "test")
-        async with connected(kafka.offsets_client()) as client:
-            return await high_watermarks(client, "lock-facts", list(PARTITIONS))
+        async with kafka.offsets_client() as client:
+            return await client.high_watermarks("lock-facts", list(PARTITIONS))
 
     return sum(asyncio.run(ends()).values())

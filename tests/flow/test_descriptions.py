@@ -7,7 +7,8 @@ from typing import Any
 import httpx
 import jsonschema
 
-from eventlog.kafka import Kafka, Record, connected
+from eventlog.kafka import Kafka
+from eventlog.records import Record
 from runtime.settings import Settings
 from tests.flow.client import Caller
 from tests.flow.conftest import RunningSystem
@@ -49,9 +50,9 @@ async def test_the_records_are_of_the_schemas_that_asyncapi_gives(
 
 
 async def partitions_of(kafka: Kafka, topic: str) -> int:
-    async with connected(kafka.admin()) as admin:
+    async with kafka.admin() as admin:
         (described,) = await admin.describe_topics([topic])
-        return len(described["partitions"])
+        return described.partitions
 
 
 async def delivered(kafka: Kafka, env: dict[str, str], event_id: str) -> bool:

@@ -9,7 +9,8 @@ import httpx
 import msgspec
 import pytest
 
-from eventlog.kafka import Kafka, Record
+from eventlog.kafka import Kafka
+from eventlog.records import Record
 from runtime.settings import Settings
 from schemas.lock_events import EventHeaders
 from schemas.partner_events import PartnerPosition, decode_envelope

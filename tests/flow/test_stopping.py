@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from eventlog.kafka import Kafka, connected, high_watermarks, stable_ends
+from eventlog.kafka import Kafka, stable_ends
 from eventlog.local.local_broker import LocalBroker
 from runtime.ports import free_port
 from runtime.settings import Settings
@@ -119,8 +119,8 @@ async def check_nothing_is_left_open(kafka: Kafka) -> None:
     """Nobody is there any more to fence a transaction that was left behind."""
     numbers = list(range(PARTITIONS))
     for topic in ("lock-events", "lock-facts.parked", "partner.demo-partner.lock-events"):
-        async with connected(kafka.offsets_client()) as client:
-            ends = await high_watermarks(client, topic, numbers)
+        async with kafka.offsets_client() as client:
+            ends = await client.high_watermarks(topic, numbers)
         assert await stable_ends(kafka, topic, numbers) == ends
 
 

@@ -7,7 +7,8 @@ from contextlib import closing
 
 import pytest
 
-from eventlog.kafka import Kafka, Record
+from eventlog.kafka import Kafka
+from eventlog.records import Record
 from runtime.settings import Settings
 from schemas.topics import partition_of
 from tests.flow.client import Caller

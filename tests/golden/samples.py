@@ -11,7 +11,6 @@ import msgspec
 from schemas.lock_events import (
     Event,
     EventHeaders,
-    Headers,
     LockCreatedEvent,
     OrganizationSetEvent,
     RecordedTempKeyUse,
@@ -41,6 +40,7 @@ from schemas.partner_events import (
     envelope,
     partner_headers,
 )
+from schemas.primitives import Headers
 from schemas.registry import (
     ApiKey,
     ApiKeyUse,

@@ -8,10 +8,9 @@ import msgspec
 from aiokafka.protocol.api import Response
 from aiokafka.protocol.types import Array, Int8, Int16, Int32, Schema, String
 
-from eventlog.kafka import Kafka, connected
-from eventlog.kafka_requests import _Request
+from eventlog.kafka import Kafka
+from eventlog.kafka_requests import Request
 from eventlog.local.local_broker import LocalBroker
-from eventlog.refusals import client_of
 from runtime.ports import free_port
 from runtime.settings import Settings
 
@@ -86,6 +85,8 @@ def guarded_broker(folder: Path) -> Iterator[Guarded]:
 
 
 class _Created(Response):  # type: ignore[misc]
+    results: list[tuple[int, str | None]]
+
     API_KEY = 30
     API_VERSION = 1
     SCHEMA = Schema(
@@ -104,7 +105,7 @@ _ACLS = Array(
 )
 
 
-class _CreateAcls(_Request):
+class _CreateAcls(Request[_Created]):
     API_KEY = 30
     API_VERSION = 1
     FLEXIBLE_VERSION = False
@@ -130,7 +131,6 @@ async def set_rights(kafka: Kafka) -> None:
         for user, denied in USERS.items()
         for kind, op in denied
     ]
-    async with connected(kafka.admin()) as admin:
-        below = client_of(admin)
-        answer = await below.send(below.get_random_node(), _CreateAcls(_ACLS.encode(acls)))
+    async with kafka.admin() as admin:
+        answer = await admin.connections.ask_any(_CreateAcls(_ACLS.encode(acls)))
         assert [code for code, _ in answer.results] == [0] * len(acls), answer

@@ -1,21 +1,19 @@
 """What integration tests do with topics, through clients of their own."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.admin import RecordsToDelete
 
 from eventlog.groups import group_members
-from eventlog.kafka import (
-    Kafka,
-    Output,
-    Record,
-    connected,
-    high_watermarks,
-    stable_ends,
-)
+from eventlog.kafka import Kafka, stable_ends
 from eventlog.log_reader import LogReader
+from eventlog.records import Output, Record, TopicPartition, to_record
 from eventlog.transactional_writer import TransactionalWriter
-from schemas.lock_events import Headers
 from schemas.lock_facts import Fact, encode_fact
+from schemas.primitives import Headers
 from schemas.topics import lock_key, partition_of
 
 DEADLINE_S = 30.0
@@ -39,11 +37,26 @@ async def write_raw(
     headers: Headers = (),
 ) -> int:
     """Writes one record as it is; returns its offset."""
-    async with connected(kafka.idempotent_producer()) as producer:
-        sent = await producer.send_and_wait(
-            topic, value, key=key, partition=partition, headers=list(headers)
-        )
-        return int(sent.offset)
+    async with kafka.idempotent_producer() as producer:
+        return (await producer.send_and_wait(Output(topic, key, value, headers), partition)).offset
+
+
+@asynccontextmanager
+async def open_transaction(
+    kafka: Kafka, name: str, topic: str, partition: int, value: bytes
+) -> AsyncIterator[AIOKafkaProducer]:
+    """Yields a producer of aiokafka's with one record in a transaction that it has not ended."""
+    async with kafka.transactional_producer(name) as producer:
+        await producer.begin()
+        await producer._client.send_and_wait(topic, value, key=b"7", partition=partition)
+        yield producer._client
+
+
+async def delete_records(kafka: Kafka, topic: str, partition: int, before: int = -1) -> None:
+    """Deletes what stands before an offset, or all, as retention does."""
+    wanted = {TopicPartition(topic, partition): RecordsToDelete(before_offset=before)}
+    async with kafka.admin() as admin:
+        await admin._client.delete_records(wanted)
 
 
 async def leave_aborted(kafka: Kafka, topic: str, *values: bytes) -> None:
@@ -58,13 +71,11 @@ async def leave_aborted(kafka: Kafka, topic: str, *values: bytes) -> None:
 
 
 async def write_facts(kafka: Kafka, topic: str, partitions: int, facts: Sequence[Fact]) -> None:
-    async with connected(kafka.idempotent_producer()) as producer:
+    async with kafka.idempotent_producer() as producer:
         futures = [
             await producer.send(
-                topic,
-                encode_fact(fact),
-                key=lock_key(fact.lock_id),
-                partition=partition_of(fact.lock_id, partitions),
+                Output(topic, lock_key(fact.lock_id), encode_fact(fact)),
+                partition_of(fact.lock_id, partitions),
             )
             for fact in facts
         ]
@@ -82,6 +93,14 @@ async def read_all(kafka: Kafka, topic: str, partitions: int) -> list[Record]:
     return sorted(found, key=lambda record: (record.partition, record.offset))
 
 
+async def retained(kafka: Kafka, topic: str, partition: int) -> list[Record]:
+    """Returns the committed records that retention has left, as far as they come within 0.3 s."""
+    tp = TopicPartition(topic, partition)
+    async with kafka.reader() as reader:
+        reader.assign({tp: (await reader.beginnings(topic, [partition]))[partition]})
+        return [to_record(fetched) for fetched in (await reader.fetch(300)).get(tp, ())]
+
+
 async def shares(kafka: Kafka, group: str, members: int, partitions: int) -> bool:
     """Whether so many members have something of the group's input, and together all of it, none
     of it twice."""
@@ -91,5 +110,5 @@ async def shares(kafka: Kafka, group: str, members: int, partitions: int) -> boo
 
 
 async def end_of(kafka: Kafka, topic: str, partition: int) -> int:
-    async with connected(kafka.offsets_client()) as client:
-        return (await high_watermarks(client, topic, [partition]))[partition]
+    async with kafka.offsets_client() as client:
+        return (await client.high_watermarks(topic, [partition]))[partition]

@@ -11,7 +11,8 @@ from aiokafka import AIOKafkaProducer
 
 from chaos.raw_batches import RawRecord, raw_batch, write_batch
 from command_api.recent_events import RecentEvents
-from eventlog.kafka import Kafka, Record
+from eventlog.kafka import Kafka
+from eventlog.records import Record
 from eventlog.registry import Registry, read_registry, registry_tail
 from eventlog.tail import Tail
 from fanout.role import run_fanout
@@ -332,13 +333,11 @@ async def test_topics_that_take_less_are_given_room_and_keep_their_other_setting
     from aiokafka.admin import NewTopic
     from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
-    from eventlog.kafka import connected
-
     low, high = settings.topics.lock_events, settings.topics.parked_facts
-    async with connected(kafka.admin()) as admin:
+    async with kafka.admin() as admin:
         mine = {"max.message.bytes": "5000", "segment.ms": "7654321", "retention.ms": "-1"}
         roomier = {"max.message.bytes": "9000000"}
-        await admin.create_topics(
+        await admin._client.create_topics(
             [
                 NewTopic(name, settings.partitions, 1, topic_configs=own)
                 for name, own in ((low, mine), (high, roomier))
@@ -351,7 +350,7 @@ async def test_topics_that_take_less_are_given_room_and_keep_their_other_setting
         async def roomy() -> bool:
             # A broker may still describe a topic as it was a moment ago.
             asked = [ConfigResource(ConfigResourceType.TOPIC, name) for name in (low, high)]
-            for answer in await admin.describe_configs(asked):
+            for answer in await admin._client.describe_configs(asked):
                 for resource in answer.resources:
                     found[resource[3]] = {entry[0]: entry[1] for entry in resource[4]}
             return found[low]["max.message.bytes"] == str(2 * MAX_RECORD_BYTES)

@@ -19,8 +19,9 @@ from command_api.observation import Observation
 from command_api.rate_limits import RateLimits
 from command_api.recent_events import RecentEvents
 from command_api.stream_view import StreamView
-from eventlog.kafka import Kafka, Record
+from eventlog.kafka import Kafka
 from eventlog.publisher import FactPublisher, Published
+from eventlog.records import Record
 from eventlog.topic_setup import ensure_installation
 from read_model.fold import CommittedEvent, Stretch
 from read_model.rows import EventRow, Fate, LockRow, Position

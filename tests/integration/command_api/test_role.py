@@ -11,7 +11,8 @@ import msgspec
 import pytest
 
 from command_api.role import run_api
-from eventlog.kafka import Kafka, Record
+from eventlog.kafka import Kafka
+from eventlog.records import Record
 from eventlog.registry import write_entries
 from runtime.issuers import Issuer, write_issuers
 from runtime.ports import free_port

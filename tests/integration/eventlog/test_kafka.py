@@ -3,7 +3,7 @@
 import asyncio
 from contextlib import suppress
 
-from eventlog.kafka import Kafka, start_client, stop_client
+from eventlog.kafka import Kafka
 
 STEPS = 60
 STEP_S = 0.0002
@@ -13,9 +13,9 @@ async def test_a_start_that_is_cancelled_anywhere_leaves_no_connection_behind(ka
     """What is left behind fails the test when it is collected: see ``tests/guards.py``."""
     for step in range(STEPS):
         client = kafka.idempotent_producer()
-        starting = asyncio.create_task(start_client(client, "connecting"))
+        starting = asyncio.create_task(client.start("connecting"))
         await asyncio.wait((starting,), timeout=step * STEP_S)
         starting.cancel()
         with suppress(asyncio.CancelledError):
             await starting
-            await stop_client(client)
+            await client.stop()

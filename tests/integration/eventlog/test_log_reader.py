@@ -4,16 +4,15 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
-from aiokafka import TopicPartition
-from aiokafka.admin import RecordsToDelete
 
 from eventlog import log_reader
-from eventlog.kafka import FetchedRecord, Kafka, Output, connected, stable_ends
+from eventlog.kafka import Kafka, stable_ends
 from eventlog.log_reader import LogReader
+from eventlog.records import FetchedRecord, Output
 from eventlog.transactional_writer import TransactionalWriter
 from runtime.errors import KafkaUnavailable, PositionLost
 from runtime.settings import Settings
-from tests.integration.kafka_tools import end_of
+from tests.integration.kafka_tools import delete_records, end_of, open_transaction
 from tests.integration.roles import install
 
 MANY = 1_300
@@ -45,12 +44,9 @@ async def write(kafka: Kafka, settings: Settings, partition: int, *values: bytes
 
 
 async def abort(kafka: Kafka, settings: Settings, partition: int, value: bytes) -> None:
-    producer = kafka.transactional_producer(f"{settings.topic_prefix}aborting")
-    async with connected(producer):
-        await producer.begin_transaction()
-        await producer.send_and_wait(
-            settings.topics.lock_events, value, key=b"7", partition=partition
-        )
+    name = f"{settings.topic_prefix}aborting"
+    topic = settings.topics.lock_events
+    async with open_transaction(kafka, name, topic, partition, value) as producer:
         await producer.abort_transaction()
 
 
@@ -100,10 +96,11 @@ async def test_what_an_open_transaction_hides_is_reported_and_not_waited_for_for
     await install(kafka, settings)
     topic = settings.topics.lock_events
     await write(kafka, settings, 0, b"before")
-    producer = kafka.transactional_producer(f"{settings.topic_prefix}open")
-    async with connected(producer), LogReader.open(kafka) as reader:
-        await producer.begin_transaction()
-        await producer.send_and_wait(topic, b"open", key=b"7", partition=0)
+    name = f"{settings.topic_prefix}open"
+    async with (
+        open_transaction(kafka, name, topic, 0, b"open") as producer,
+        LogReader.open(kafka) as reader,
+    ):
         end = {0: await end_of(kafka, topic, 0)}
         found: list[FetchedRecord] = []
         with pytest.raises(KafkaUnavailable, match="no progress"):
@@ -121,11 +118,13 @@ async def test_a_caller_that_takes_its_time_is_no_stall(
     await write(kafka, settings, 0, b"a")
     monkeypatch.setattr(log_reader, "STALL_S", 1.0)
     monkeypatch.setattr(log_reader, "_POLL_MS", 1)
-    producer = kafka.transactional_producer(f"{settings.topic_prefix}open")
+    name = f"{settings.topic_prefix}open"
     values = []
-    async with connected(producer), LogReader.open(kafka) as reader, asyncio.TaskGroup() as tasks:
-        await producer.begin_transaction()
-        await producer.send_and_wait(topic, b"b", key=b"7", partition=0)
+    async with (
+        open_transaction(kafka, name, topic, 0, b"b") as producer,
+        LogReader.open(kafka) as reader,
+        asyncio.TaskGroup() as tasks,
+    ):
         end = {0: await end_of(kafka, topic, 0)}
         async for batch in batches_of(reader, way, topic, {0: 0}, end):
             values += [record.value for record in batch]
@@ -141,8 +140,7 @@ async def test_records_that_retention_has_deleted_are_missed(
     await install(kafka, settings)
     topic = settings.topics.lock_events
     await write(kafka, settings, 0, b"deleted", b"left")
-    async with connected(kafka.admin()) as admin:
-        await admin.delete_records({TopicPartition(topic, 0): RecordsToDelete(before_offset=1)})
+    await delete_records(kafka, topic, 0, before=1)
     end = {0: await end_of(kafka, topic, 0)}
     async with LogReader.open(kafka) as reader:
         with pytest.raises(PositionLost, match="retention"):

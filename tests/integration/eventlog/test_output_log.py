@@ -4,16 +4,15 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
-from aiokafka import TopicPartition
-from aiokafka.admin import RecordsToDelete
 
-from eventlog.kafka import Kafka, Output, Record, connected
+from eventlog.kafka import Kafka
 from eventlog.log_reader import LogReader
+from eventlog.records import Output, Record
 from eventlog.stage.stage_partition import OutputLog
 from eventlog.transactional_writer import TransactionalWriter
 from runtime.errors import KafkaUnavailable
 from runtime.settings import Settings
-from tests.integration.kafka_tools import leave_aborted
+from tests.integration.kafka_tools import delete_records, leave_aborted
 from tests.integration.roles import install
 
 
@@ -26,9 +25,7 @@ class RetentionGoesOn(OutputLog):
     async def beginning(self, topic: str) -> int:
         begin = await super().beginning(topic)
         if begin < self.until:
-            async with connected(self.kafka.admin()) as admin:
-                tp = TopicPartition(topic, self.partition)
-                await admin.delete_records({tp: RecordsToDelete(before_offset=self.until)})
+            await delete_records(self.kafka, topic, self.partition, self.until)
         return begin
 
 
@@ -40,7 +37,7 @@ async def output_of(kafka: Kafka, settings: Settings) -> AsyncIterator[Retention
     writer = await TransactionalWriter.fence(kafka, f"{settings.topic_prefix}w", 0)
     await writer.write([Output(topic, b"7", value) for value in (b"a", b"b", b"c")])
     await writer.discard()
-    async with LogReader.open(kafka) as reader, connected(kafka.offsets_client()) as offsets:
+    async with LogReader.open(kafka) as reader, kafka.offsets_client() as offsets:
         output = RetentionGoesOn(reader, offsets, 0, None)
         output.kafka = kafka
         yield output

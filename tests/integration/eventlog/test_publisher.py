@@ -2,14 +2,14 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Any
 
 import pytest
-from aiokafka import AIOKafkaProducer
 from aiokafka.errors import OutOfOrderSequenceNumber
 
+from eventlog.clients.producer import Producer, Written
 from eventlog.kafka import Kafka
 from eventlog.publisher import FactPublisher
+from eventlog.records import Output
 from runtime.errors import KafkaUnavailable, OutcomeUnknown
 from runtime.settings import Settings
 from runtime.tracing import NoTracing
@@ -20,17 +20,17 @@ from tests.integration.roles import install
 TIMEOUT_S = 1.0
 
 
-class BadLine(AIOKafkaProducer):  # type: ignore[misc]
+class BadLine(Producer):
     """``loses`` the answers, or ``takes_nothing``, or lets the next answer be an ``error``."""
 
     loses = False
     takes_nothing = False
     error: Exception | None = None
 
-    async def send(self, *sent: Any, **named: Any) -> "asyncio.Future[Any]":
+    async def send(self, output: Output, partition: int) -> "asyncio.Future[Written]":
         if self.takes_nothing:
             await asyncio.Event().wait()
-        answer: asyncio.Future[Any] = await super().send(*sent, **named)
+        answer = await super().send(output, partition)
         if self.loses:
             await answer
             return asyncio.get_running_loop().create_future()
@@ -48,9 +48,8 @@ class BadlyConnected(Kafka):
         super().__init__(settings, "test")
         self.made: list[BadLine] = []
 
-    def idempotent_producer(self) -> Any:
-        producer = super().idempotent_producer()
-        producer.__class__ = BadLine
+    def idempotent_producer(self) -> Producer:
+        producer = BadLine(super().idempotent_producer()._client)
         self.made.append(producer)
         return producer
 

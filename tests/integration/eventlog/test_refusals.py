@@ -9,8 +9,9 @@ import msgspec
 import pytest
 
 from eventlog.groups import group_members
-from eventlog.kafka import Kafka, Output, stable_ends
+from eventlog.kafka import Kafka, stable_ends
 from eventlog.publisher import FactPublisher
+from eventlog.records import Output
 from eventlog.registry import Registry, edit_registry, read_registry, registry_tail
 from eventlog.tail import Tail
 from eventlog.topic_setup import delete_topic, ensure_installation, ensure_topics

@@ -6,13 +6,12 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 import pytest
-from aiokafka import TopicPartition
-from aiokafka.admin import RecordsToDelete
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import PolicyViolationError
 
 from command_api import api_key_uses
 from command_api.api_key_uses import ApiKeyUses, news_of
-from eventlog.kafka import Kafka, connected
+from eventlog.kafka import Kafka
 from eventlog.registry import (
     Registry,
     edit_registry,
@@ -26,7 +25,7 @@ from runtime.settings import Settings
 from schemas.primitives import write_time
 from schemas.registry import ApiKey, ApiKeyUse, Partner
 from tests.examples_of import TIME, registry_of
-from tests.integration.kafka_tools import eventually, read_all
+from tests.integration.kafka_tools import delete_records, eventually, read_all
 from tests.integration.roles import install
 
 KEY = ApiKey(key_id="abcDEF123456", org_id="acme", sha256="5e" * 32, created_at=TIME)
@@ -125,9 +124,18 @@ async def test_a_registry_whose_first_records_were_deleted_is_followed_from_what
     deletes = ConfigResource(
         ConfigResourceType.TOPIC, topic, configs={"cleanup.policy": "compact,delete"}
     )
-    async with connected(kafka.admin()) as admin:
-        await admin.alter_configs([deletes])
-        await admin.delete_records({TopicPartition(topic, 0): RecordsToDelete(before_offset=1)})
+    async with kafka.admin() as admin:
+        await admin._client.alter_configs([deletes])
+
+    async def let_deleted() -> bool:
+        # The setting is in force a moment after it was changed.
+        try:
+            await delete_records(kafka, topic, 0, before=1)
+        except PolicyViolationError:
+            return False
+        return True
+
+    await eventually(let_deleted)
     tail = registry_tail(kafka, topic, registry)
     async with asyncio.TaskGroup() as tasks, asyncio.timeout(30):
         tasks.create_task(tail.run(stop))

@@ -10,10 +10,9 @@ from typing import Any
 
 import msgspec
 import pytest
-from aiokafka import TopicPartition
-from aiokafka.admin import RecordsToDelete
 
-from eventlog.kafka import Kafka, Output, Record, connected
+from eventlog.kafka import Kafka
+from eventlog.records import Output, Record
 from eventlog.tail import Tail
 from eventlog.transactional_writer import TransactionalWriter
 from operations.organizations.signing import ensure_signing_key, local_issuer
@@ -24,7 +23,7 @@ from runtime.issuers import write_issuers
 from runtime.ports import free_port
 from runtime.settings import Settings, variable_of
 from tests.integration.conftest import open_read_model
-from tests.integration.kafka_tools import end_of
+from tests.integration.kafka_tools import delete_records, end_of
 from tests.integration.roles import install
 
 READY_S = 90.0
@@ -67,9 +66,7 @@ async def write(kafka: Kafka, settings: Settings, *values: bytes) -> None:
 
 
 async def retain_from(kafka: Kafka, settings: Settings, offset: int) -> None:
-    tp = TopicPartition(settings.topics.lock_events, 0)
-    async with connected(kafka.admin()) as admin:
-        await admin.delete_records({tp: RecordsToDelete(before_offset=offset)})
+    await delete_records(kafka, settings.topics.lock_events, 0, offset)
 
 
 class Overtaken(Tail):

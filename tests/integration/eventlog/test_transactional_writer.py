@@ -1,19 +1,18 @@
 """The writer's promises, on a real broker, by both versions of Kafka's transaction protocol."""
 
-import asyncio
 from collections.abc import Awaitable, Callable
 
 import pytest
 from aiokafka.errors import KafkaError
-from aiokafka.producer import sender as aiokafka_sender
 
-from eventlog.kafka import CONCURRENT_TRANSACTIONS_BACKOFF_S, Kafka, Output
+from eventlog.kafka import Kafka
+from eventlog.records import Output
 from eventlog.transactional_writer import TransactionalWriter
 from eventlog.transactions import AiokafkaTransactions, TransactionsV2, transactions_of
 from runtime.errors import KafkaRefused, OutputUncertain
 from runtime.settings import Settings
 from schemas.topics import MAX_OUTPUT_BYTES
-from tests.integration.kafka_tools import end_of, read_all
+from tests.integration.kafka_tools import end_of, open_transaction, read_all
 from tests.integration.roles import install
 
 Fence = Callable[[Kafka, str, int], Awaitable[TransactionalWriter]]
@@ -22,7 +21,7 @@ Fence = Callable[[Kafka, str, int], Awaitable[TransactionalWriter]]
 async def fence_by_aiokafka(kafka: Kafka, name: str, partition: int) -> TransactionalWriter:
     """As on a cluster that does not speak version 2."""
     producer = kafka.transactional_producer(name)
-    await producer.start()
+    await producer.start("connecting")
     return TransactionalWriter(producer, AiokafkaTransactions(producer, partition))
 
 
@@ -78,15 +77,12 @@ async def test_a_transaction_left_open_by_a_dead_writer_is_aborted_by_its_succes
 ) -> None:
     await install(kafka, settings)
     events = settings.topics.lock_events
-    dead = kafka.transactional_producer(f"{settings.topic_prefix}w")
-    await dead.start()
-    await dead.begin_transaction()
-    await dead.send_and_wait(events, b"never committed", key=b"7", partition=0)
-    new = await fence(kafka, f"{settings.topic_prefix}w", 0)
-    await new.write(outputs(events, b"after"))
-    assert [r.value for r in await read_all(kafka, events, settings.partitions)] == [b"after"]
-    await new.discard()
-    await dead.stop()
+    name = f"{settings.topic_prefix}w"
+    async with open_transaction(kafka, name, events, 0, b"never committed"):
+        new = await fence(kafka, name, 0)
+        await new.write(outputs(events, b"after"))
+        assert [r.value for r in await read_all(kafka, events, settings.partitions)] == [b"after"]
+        await new.discard()
 
 
 async def test_a_refused_record_takes_its_whole_transaction_with_it(
@@ -119,34 +115,12 @@ async def test_a_batch_larger_than_one_request_is_still_one_transaction(
     await writer.discard()
 
 
-async def test_transactions_follow_each_other_without_the_20_ms_pause(
-    kafka: Kafka, settings: Settings
-) -> None:
-    """The pause is a constant inside aiokafka: it must still exist, and ours must be in force."""
-    await install(kafka, settings)
-    assert isinstance(aiokafka_sender.BACKOFF_OVERRIDE, float)
-    writer = await fence_by_aiokafka(kafka, f"{settings.topic_prefix}w", 0)
-    assert aiokafka_sender.BACKOFF_OVERRIDE == CONCURRENT_TRANSACTIONS_BACKOFF_S
-    events = settings.topics.lock_events
-    loop = asyncio.get_running_loop()
-    times = []
-    for _ in range(60):
-        begun = loop.time()
-        await writer.write(outputs(events, b"x"))
-        times.append(loop.time() - begun)
-    assert sorted(times)[10] < 0.020
-    await writer.discard()
-
-
 async def test_a_cluster_that_speaks_version_2_is_spoken_to_in_it(
     kafka: Kafka, settings: Settings
 ) -> None:
     """Every new cluster of Kafka 4 does: if this one does not, the question is asked wrongly."""
-    producer = kafka.transactional_producer(f"{settings.topic_prefix}w")
-    await producer.start()
-    transactions = await transactions_of(producer, f"{settings.topic_prefix}w", 0)
-    assert isinstance(transactions, TransactionsV2)
-    await producer.stop()
+    async with kafka.transactional_producer(f"{settings.topic_prefix}w") as producer:
+        assert isinstance(await transactions_of(producer, 0), TransactionsV2)
 
 
 async def test_whoever_fences_by_another_version_of_the_protocol_is_obeyed(

@@ -4,12 +4,11 @@ from collections.abc import Sequence
 
 import msgspec
 import pytest
-from aiokafka import TopicPartition
-from aiokafka.admin import RecordsToDelete
 from aiokafka.errors import KafkaError
 
 from eventlog.groups import group_members
-from eventlog.kafka import Kafka, Output, Record, connected
+from eventlog.kafka import Kafka
+from eventlog.records import Output, Record, TopicPartition
 from eventlog.registry import write_entries
 from eventlog.stage.ending import end_stage
 from eventlog.topic_setup import delete_topic, ensure_topics, topic_exists
@@ -22,7 +21,15 @@ from schemas.partner_events import PartnerPosition, decode_envelope
 from schemas.topic_configs import Topic
 from schemas.topics import lock_key, partition_of
 from tests.examples_of import created_event, used_event
-from tests.integration.kafka_tools import eventually, read_all, shares, write_raw
+from tests.integration.kafka_tools import (
+    delete_records,
+    eventually,
+    open_transaction,
+    read_all,
+    retained,
+    shares,
+    write_raw,
+)
 from tests.integration.roles import add_partner, install, running
 
 
@@ -231,26 +238,18 @@ async def test_a_topic_that_retention_has_emptied_goes_on_where_it_was(stream: S
     await stream.publish(created_event(1), used_event(1, 2))
     async with running(run_fanout, stream.settings):
         await stream.until_delivered("a", 2)
-    tp = TopicPartition(stream.topics.partner_events("a"), home)
-    async with connected(stream.kafka.admin()) as admin:
-        await admin.delete_records({tp: RecordsToDelete(before_offset=-1)})
+    await delete_records(stream.kafka, stream.topics.partner_events("a"), home)
     async with running(run_fanout, stream.settings):
         await stream.publish(used_event(1, 3))
         await eventually(lambda: _next_is(stream, 3))
 
 
 async def _next_is(stream: Stream, version: int) -> bool:
-    client = stream.kafka.reader()
-    async with connected(client):
-        home = partition_of(1, stream.settings.partitions)
-        tp = TopicPartition(stream.topics.partner_events("a"), home)
-        client.assign([tp])
-        await client.seek_to_beginning(tp)
-        batches = await client.getmany(timeout_ms=300)
-    found = batches.get(tp, [])
+    home = partition_of(1, stream.settings.partitions)
+    found = await retained(stream.kafka, stream.topics.partner_events("a"), home)
     if not found:
         return False
-    assert [decode_envelope(m.value).detail.version for m in found] == [version]
+    assert [decode_envelope(r.value or b"").detail.version for r in found] == [version]
     assert PartnerPosition.from_kafka(found[0].headers).sequence == 3
     return True
 
@@ -261,11 +260,8 @@ async def test_a_partner_whose_first_transaction_was_aborted_starts_all_the_same
     await add_partner(stream.kafka, stream.settings, "a", "acme")
     home = partition_of(1, stream.settings.partitions)
     name = f"fanout.a.{stream.topics.lock_events}.{home}"
-    dead = stream.kafka.transactional_producer(name)
-    async with connected(dead):
-        await dead.begin_transaction()
-        topic = stream.topics.partner_events("a")
-        await dead.send_and_wait(topic, b"never committed", key=b"1", partition=home)
+    topic = stream.topics.partner_events("a")
+    async with open_transaction(stream.kafka, name, topic, home, b"never committed") as dead:
         await dead.abort_transaction()
     await stream.publish(created_event(1))
     async with running(run_fanout, stream.settings):
@@ -365,10 +361,10 @@ async def test_an_idle_partner_remembers_what_it_has_skipped(stream: Stream) -> 
 
 async def _checkpoint_reaches(stream: Stream, offset: int) -> bool:
     home = partition_of(1, stream.settings.partitions)
-    async with connected(stream.kafka.admin()) as admin:
-        found = await admin.list_consumer_group_offsets(stream.topics.group("fanout.idle"))
-    at = found.get(TopicPartition(stream.topics.lock_events, home))
-    return at is not None and at.offset >= offset and at.metadata.startswith("sequence=0;")
+    async with stream.kafka.admin() as admin:
+        found = await admin.group_offsets(stream.topics.group("fanout.idle"))
+    at, note = found.get(TopicPartition(stream.topics.lock_events, home), (-1, ""))
+    return at >= offset and note.startswith("sequence=0;")
 
 
 async def delete(stream: Stream, timeout_s: float) -> None:
@@ -395,10 +391,8 @@ async def test_a_topic_that_is_still_written_into_is_not_deleted(stream: Stream)
 async def test_an_open_transaction_is_ended_before_its_topic_is_deleted(stream: Stream) -> None:
     await add_partner(stream.kafka, stream.settings, "a", "acme")
     name = f"{stream.topics.fanout_transactional_prefix('a')}.0"
-    async with connected(stream.kafka.transactional_producer(name)) as paused:
-        await paused.begin_transaction()
-        topic = stream.topics.partner_events("a")
-        await paused.send_and_wait(topic, b"never committed", key=b"1", partition=0)
+    topic = stream.topics.partner_events("a")
+    async with open_transaction(stream.kafka, name, topic, 0, b"never committed") as paused:
         await delete(stream, timeout_s=5.0)
         with pytest.raises(KafkaError):
             await paused.commit_transaction()

@@ -5,12 +5,11 @@ from contextlib import asynccontextmanager
 
 import msgspec
 import pytest
-from aiokafka import TopicPartition
-from aiokafka.admin import RecordsToDelete
 
 from eventlog.checkpoints import Checkpoint
-from eventlog.kafka import Kafka, Output, Record, connected
+from eventlog.kafka import Kafka
 from eventlog.log_reader import LogReader
+from eventlog.records import Output, Record
 from eventlog.stage.stage_partition import OutputLog
 from eventlog.transactional_writer import TransactionalWriter
 from fanout.partition import FanoutPartition
@@ -27,6 +26,7 @@ from schemas.partner_events import (
 from schemas.registry import Partner, PausedAt
 from schemas.topics import lock_key
 from tests.examples_of import created_event, used_event
+from tests.integration.kafka_tools import delete_records
 from tests.integration.roles import add_partner, install
 
 
@@ -59,9 +59,7 @@ class Partition:
         await writer.discard()
 
     async def empty(self) -> None:
-        async with connected(self.kafka.admin()) as admin:
-            tp = TopicPartition(self.topic, 0)
-            await admin.delete_records({tp: RecordsToDelete(before_offset=-1)})
+        await delete_records(self.kafka, self.topic, 0)
 
     @asynccontextmanager
     async def output(self, next_offset: int, note: str) -> AsyncIterator[OutputLog]:
@@ -69,7 +67,7 @@ class Partition:
         checkpoint = Checkpoint(next_offset, note) if note else None
         async with (
             LogReader.open(self.kafka) as reader,
-            connected(self.kafka.offsets_client()) as offsets,
+            self.kafka.offsets_client() as offsets,
         ):
             yield OutputLog(reader, offsets, 0, checkpoint)
 

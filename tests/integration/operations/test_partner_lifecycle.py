@@ -4,11 +4,9 @@ import time
 
 import msgspec
 import pytest
-from aiokafka import TopicPartition
-from aiokafka.admin import RecordsToDelete
 
 from eventlog.groups import delete_group
-from eventlog.kafka import connected, high_watermarks
+from eventlog.records import TopicPartition
 from eventlog.registry import read_registry, write_entries
 from eventlog.topic_setup import topic_exists
 from fanout.role import run_fanout
@@ -22,7 +20,7 @@ from schemas.registry import Partner
 from schemas.topics import partition_of
 from tests.examples_of import TIME, created_event, used_event
 from tests.integration.fanout.test_fanout import Stream, check_sequences, versions
-from tests.integration.kafka_tools import end_of, eventually
+from tests.integration.kafka_tools import delete_records, end_of, eventually, retained
 from tests.integration.roles import running
 
 
@@ -43,21 +41,17 @@ async def test_a_pause_longer_than_kafka_keeps_offsets_and_records_repeats_and_l
         await _pause(here, "a")
         await _pause(here, "a")
     await delete_group(here.kafka, here.settings.topics.fanout_group("a"))
-    tp = TopicPartition(here.settings.topics.partner_events("a"), home)
-    async with connected(here.kafka.admin()) as admin:
-        await admin.delete_records({tp: RecordsToDelete(before_offset=-1)})
+    topic = here.settings.topics.partner_events("a")
+    await delete_records(here.kafka, topic, home)
     await stream.publish(used_event(1, 3))
     async with running(run_fanout, here.settings):
         await _set_status(here, "a", "active")
 
         async def next_has_come() -> bool:
-            async with connected(here.kafka.reader()) as client:
-                client.assign([tp])
-                await client.seek_to_beginning(tp)
-                found = (await client.getmany(timeout_ms=300)).get(tp, [])
-            for message in found:
-                sequence = PartnerPosition.from_kafka(message.headers).sequence
-                assert (decode_envelope(message.value).detail.version, sequence) == (3, 3)
+            found = await retained(here.kafka, topic, home)
+            for record in found:
+                sequence = PartnerPosition.from_kafka(record.headers).sequence
+                assert (decode_envelope(record.value or b"").detail.version, sequence) == (3, 3)
             return len(found) == 1
 
         await eventually(next_has_come)
@@ -114,29 +108,28 @@ async def test_a_pause_is_not_believed_once_more_was_written(
         await _set_status(here, "a", "active")
         await stream.until_delivered("a", 2)
     await delete_group(here.kafka, here.settings.topics.fanout_group("a"))
-    tp = TopicPartition(here.settings.topics.partner_events("a"), home)
-    async with connected(here.kafka.admin()) as admin:
-        await admin.delete_records({tp: RecordsToDelete(before_offset=-1)})
-    end = await end_of(here.kafka, tp.topic, home)
+    topic = here.settings.topics.partner_events("a")
+    await delete_records(here.kafka, topic, home)
+    end = await end_of(here.kafka, topic, home)
 
     async def said() -> bool:
         return any("holds no record any more" in line for line in logged_errors)
 
     async with running(run_fanout, here.settings):
         await eventually(said)
-    assert await end_of(here.kafka, tp.topic, home) == end
+    assert await end_of(here.kafka, topic, home) == end
     logged_errors.clear()
 
 
 async def lag_as_others_see_it(here: Installation, group: str, topic: str) -> dict[int, int]:
     """Ends of partitions without committed offsets: what tools do that know only offsets."""
     async with (
-        connected(here.kafka.offsets_client()) as client,
-        connected(here.kafka.admin()) as admin,
+        here.kafka.offsets_client() as client,
+        here.kafka.admin() as admin,
     ):
-        ends = await high_watermarks(client, topic, list(range(here.settings.partitions)))
-        committed = await admin.list_consumer_group_offsets(group)
-    return {p: end - committed[TopicPartition(topic, p)].offset for p, end in ends.items()}
+        ends = await client.high_watermarks(topic, list(range(here.settings.partitions)))
+        committed = await admin.group_offsets(group)
+    return {p: end - committed[TopicPartition(topic, p)][0] for p, end in ends.items()}
 
 
 async def test_others_tools_see_no_lag_when_all_is_delivered_and_no_group_of_who_is_removed(
@@ -156,8 +149,8 @@ async def test_others_tools_see_no_lag_when_all_is_delivered_and_no_group_of_who
         return not any(lag.values())
 
     async def groups() -> set[str]:
-        async with connected(here.kafka.admin()) as admin:
-            return {name for name, *_ in await admin.list_consumer_groups()}
+        async with here.kafka.admin() as admin:
+            return {name for name, *_ in await admin._client.list_consumer_groups()}
 
     async with running(run_fanout, here.settings) as fanout:
         await stream.until_delivered("a", 8)
@@ -182,8 +175,8 @@ async def test_the_status_of_fifty_partners_is_asked_for_at_once(
     a machine of its own, half a second for each marker was what it took before."""
     await stream.publish(*(created_event(n) for n in range(1, 9)))
     topics, numbers = here.settings.topics, list(range(here.settings.partitions))
-    async with connected(here.kafka.offsets_client()) as client:
-        ends = await high_watermarks(client, topics.lock_events, numbers)
+    async with here.kafka.offsets_client() as client:
+        ends = await client.high_watermarks(topics.lock_events, numbers)
     behind = tuple(ends[p] - 1 for p in numbers)
     entries = [
         Partner(id=f"p{n}", org_id="acme", types=("*",), start_offsets=behind, created_at=TIME)

@@ -7,10 +7,7 @@ from uuid import UUID
 
 import msgspec
 import pytest
-from aiokafka import TopicPartition
-from aiokafka.admin import RecordsToDelete
 
-from eventlog.kafka import connected
 from eventlog.registry import read_registry
 from eventlog.topic_setup import topic_exists
 from operations.locks.creation import conflict
@@ -37,7 +34,14 @@ from schemas.registry import Partner
 from schemas.topics import partition_of
 from tests.examples_of import LOCK_UUID, TIME, created_event, lock_created, used_event
 from tests.integration.fanout.test_fanout import Stream
-from tests.integration.kafka_tools import end_of, eventually, read_all, write_facts, write_raw
+from tests.integration.kafka_tools import (
+    delete_records,
+    end_of,
+    eventually,
+    read_all,
+    write_facts,
+    write_raw,
+)
 from tests.integration.roles import running
 
 
@@ -112,7 +116,7 @@ def test_one_partition_is_replayed_where_one_is_named() -> None:
 async def starts(here: Installation, text: str) -> dict[int, int]:
     start = read_start("--from", text, datetime.now(UTC))
     numbers = list(range(here.settings.partitions))
-    async with connected(here.kafka.offsets_client()) as client:
+    async with here.kafka.offsets_client() as client:
         return await start_offsets(
             client, here.settings.topics.lock_events, numbers, start, "--from"
         )
@@ -136,9 +140,7 @@ async def test_a_start_is_where_its_words_say_and_never_before_what_retention_ha
     with pytest.raises(ConfigurationError, match=f"ends at {end}"):
         await starts(here, f"offset:{end + 1}")
     assert (await starts(here, "1969-12-31"))[home] == 0
-    tp = TopicPartition(topics.lock_events, home)
-    async with connected(here.kafka.admin()) as admin:
-        await admin.delete_records({tp: RecordsToDelete(before_offset=second)})
+    await delete_records(here.kafka, topics.lock_events, home, second)
     for text in ("earliest", "offset:0", "1969-12-31"):
         assert await starts(here, text) == {home: second, **others}
 

@@ -6,8 +6,10 @@ from itertools import count
 
 import pytest
 
-from eventlog.kafka import Kafka, Output, Record, connected
+from eventlog.clients.offsets_client import OffsetsClient
+from eventlog.kafka import Kafka
 from eventlog.log_reader import LogReader
+from eventlog.records import Output, Record
 from eventlog.stage.stage_partition import OutputLog
 from projector.fold_queue import FoldQueue
 from projector.lock_uuids import LockUuids
@@ -29,7 +31,7 @@ class Process:
     """The partitions of one process, which fold nothing in and commit nothing."""
 
     def __init__(
-        self, settings: Settings, model: ReadModel, reader: LogReader, offsets: object
+        self, settings: Settings, model: ReadModel, reader: LogReader, offsets: OffsetsClient
     ) -> None:
         self._settings, self._reader, self._offsets = settings, reader, offsets
         readiness = Readiness()
@@ -65,7 +67,7 @@ class Process:
 @asynccontextmanager
 async def projector(kafka: Kafka, settings: Settings, model: ReadModel) -> AsyncIterator[Process]:
     await install(kafka, settings)
-    async with LogReader.open(kafka) as reader, connected(kafka.offsets_client()) as offsets:
+    async with LogReader.open(kafka) as reader, kafka.offsets_client() as offsets:
         made = Process(settings, model, reader, offsets)
         for number in range(settings.partitions):
             await made.restore(number)

@@ -7,7 +7,8 @@ from uuid import UUID, uuid4
 import msgspec
 import pytest
 
-from eventlog.kafka import Kafka, Record, connected
+from eventlog.kafka import Kafka
+from eventlog.records import Record
 from eventlog.transactional_writer import TransactionalWriter
 from projector.fold_queue import FoldQueue
 from projector.lock_uuids import LockUuids
@@ -41,6 +42,7 @@ from tests.examples_of import (
 )
 from tests.integration.conftest import open_read_model
 from tests.integration.kafka_tools import (
+    delete_records,
     eventually,
     read_all,
     shares,
@@ -407,12 +409,8 @@ async def test_duplicates_deleted_by_retention_stop_nothing(log: Log) -> None:
 
 
 async def _delete_before(log: Log, offset: int, topic: str = "") -> None:
-    from aiokafka import TopicPartition
-    from aiokafka.admin import RecordsToDelete
-
-    tp = TopicPartition(topic or log.topics.lock_facts, partition_of(7, log.settings.partitions))
-    async with connected(log.kafka.admin()) as admin:
-        await admin.delete_records({tp: RecordsToDelete(before_offset=offset)})
+    home = partition_of(7, log.settings.partitions)
+    await delete_records(log.kafka, topic or log.topics.lock_facts, home, offset)
 
 
 @pytest.mark.parametrize("more", [1, -1])

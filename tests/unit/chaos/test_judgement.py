@@ -19,7 +19,8 @@ from chaos.judgement import (
     lasts,
 )
 from chaos.watcher import Watcher
-from eventlog.kafka import Kafka, Record
+from eventlog.kafka import Kafka
+from eventlog.records import Record
 from operations.audit.violations import Kind
 from runtime.settings import Settings
 from schemas.lock_events import Event, encode_event

@@ -16,7 +16,7 @@ from chaos.partner_faults import _check_caught_up, _check_memory
 from chaos.replicas import Replica
 from chaos.scene import Fault, Injection, Scene, run_fault
 from chaos.system import Recovery, System
-from eventlog.kafka import Record
+from eventlog.records import Record
 from runtime.errors import KafkaUnavailable
 from schemas.parked_facts import ParkedHeaders, Reason
 from tests.examples_of import TIME

@@ -17,7 +17,7 @@ from command_api.recent_events import (
     SeenParked,
 )
 from command_api.stream_view import StreamView
-from eventlog.kafka import Record
+from eventlog.records import Record
 from read_model.fold import CommittedEvent, Stretch
 from read_model.opening import open_read_model
 from runtime.errors import ReadModelUnavailable

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from eventlog.kafka import Output, Record
+from eventlog.records import Output, Record
 from eventlog.registry import Registry, Removal, _output
 from schemas.registry import (
     ApiKey,

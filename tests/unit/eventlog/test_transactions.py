@@ -11,8 +11,9 @@ from aiokafka.errors import InvalidTxnState, NotLeaderForPartitionError
 from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.record.default_records import DefaultRecordBatch
 
-from eventlog.kafka import Output
+from eventlog.clients.producer import Batch, TransactionalProducer
 from eventlog.kafka_requests import Commit, Produce
+from eventlog.records import Output
 from eventlog.transactional_writer import TransactionalWriter
 from eventlog.transactions import TransactionsV2
 from runtime.errors import OutputUncertain
@@ -68,25 +69,26 @@ def refused(error: Any) -> SimpleNamespace:
     return SimpleNamespace(error_code=error.errno)
 
 
-def transactions(answers: Answers) -> tuple[TransactionsV2, SimpleNamespace]:
+def transactions(answers: Answers) -> tuple[TransactionsV2, TransactionalProducer]:
     state = SimpleNamespace(producer_id=PRODUCER_ID, producer_epoch=EPOCH)
-    producer = SimpleNamespace(client=answers, _txn_manager=state, create_batch=_empty_batch)
-    return TransactionsV2(producer, "writer", 0, 1), producer
+    made = SimpleNamespace(client=answers, _txn_manager=state, create_batch=_empty_batch)
+    producer = TransactionalProducer(made, "writer")
+    return TransactionsV2(producer, 0, 1), producer
 
 
 def _empty_batch() -> BatchBuilder:
     return BatchBuilder(1_000, 0, is_transactional=1)
 
 
-def batch_of(*values: bytes) -> BatchBuilder:
-    batch = _empty_batch()
+def batch_of(*values: bytes) -> Batch:
+    batch = Batch(_empty_batch())
     for value in values:
-        batch.append(timestamp=None, key=b"7", value=value, headers=[])
+        batch.append(Output("events", b"7", value))
     batch.close()
     return batch
 
 
-async def write(made: TransactionsV2, batches: Sequence[BatchBuilder]) -> list[int]:
+async def write(made: TransactionsV2, batches: Sequence[Batch]) -> list[int]:
     await made.begin()
     sent = [await made.produce("events", batch) for batch in batches]
     places = await asyncio.gather(*sent)

@@ -4,8 +4,8 @@ from typing import Any, cast
 
 import msgspec
 import pytest
-from aiokafka import TopicPartition
 
+from eventlog.records import TopicPartition
 from eventlog.tail import Tail
 from fanout.registrations import Registrations
 from runtime.errors import Unavailable

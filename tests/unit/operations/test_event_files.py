@@ -5,12 +5,13 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pyarrow.parquet as pq
 from aiokafka import ConsumerRecord
 
-from eventlog.kafka import FetchedRecord
+from eventlog.records import FetchedRecord
 from operations.replay.event_files import NdjsonSink
 from operations.replay.parquet_files import PARQUET_SCHEMA, ROWS_PER_GROUP, ParquetSink
 from schemas.lock_events import (
@@ -40,10 +41,11 @@ def organization_set_event() -> OrganizationSetEvent:
 
 
 def records_of(values: Sequence[bytes | None], partition: int = 3) -> list[FetchedRecord]:
-    return [
+    made: list[Any] = [
         ConsumerRecord("lock-events", partition, 10 + 2 * n, 0, 0, b"7", value, None, 1, 0, ())
         for n, value in enumerate(values)
     ]
+    return made
 
 
 def written(folder: Path, records: Sequence[FetchedRecord]) -> list[dict[str, object]]:

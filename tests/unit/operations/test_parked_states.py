@@ -4,7 +4,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from eventlog.kafka import Record
+from eventlog.records import Record
 from eventlog.registry import Registry
 from operations.parked.states import (
     Notes,

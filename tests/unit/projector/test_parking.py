@@ -2,10 +2,10 @@
 
 import msgspec
 
-from eventlog.kafka import Record
+from eventlog.records import Record
 from projector.parking import BATCH_BYTES, HEADER_BYTES, parked_record
-from schemas.lock_events import Headers
 from schemas.parked_facts import ParkedHeaders, original_headers
+from schemas.primitives import Headers
 from schemas.topics import MAX_OUTPUT_BYTES, MAX_RECORD_BYTES
 
 PARKED = ParkedHeaders("undecodable", "é" * 500, "lock-facts", 41, "2026-11-23T10:00:00.123Z")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from eventlog.kafka import Record
+from eventlog.records import Record
 from read_model.fold import CommittedEvent, ParkedFact, Stretch
 from read_model.stretches import read_parked, read_stretch
 from runtime.errors import StreamViolation

@@ -6,7 +6,8 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from eventlog.kafka import Kafka, Output, Record
+from eventlog.kafka import Kafka
+from eventlog.records import Output, Record
 from eventlog.tail import Tail
 from eventlog.transactional_writer import TransactionalWriter
 from runtime.errors import KafkaUnavailable

@@ -6,10 +6,10 @@ from contextlib import asynccontextmanager, suppress
 
 import msgspec
 import pytest
-from aiokafka import TopicPartition
 
 from eventlog.checkpoints import Checkpoint, Checkpoints
-from eventlog.kafka import Kafka, Output, Record
+from eventlog.kafka import Kafka
+from eventlog.records import Output, Record, TopicPartition
 from eventlog.stage import partition_owner
 from eventlog.stage.metrics import StageMetrics
 from eventlog.stage.partition_owner import PartitionOwner

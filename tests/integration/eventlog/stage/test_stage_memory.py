@@ -8,7 +8,12 @@ from typing import Any
 
 import pytest
 
-from eventlog.kafka import FETCH_BYTES, Kafka, Record, connected
+from eventlog.aiokafka_internals import connections_of
+from eventlog.clients.group_consumer import GroupConsumer
+from eventlog.clients.offsets_client import OffsetsClient
+from eventlog.clients.producer import TransactionalProducer
+from eventlog.kafka import FETCH_BYTES, Kafka
+from eventlog.records import Output, Record
 from eventlog.stage.budget import Budget
 from eventlog.stage.metrics import StageMetrics
 from eventlog.stage.setup import Limits, StageName, StageSetup
@@ -47,20 +52,22 @@ class WatchedKafka(Kafka):
         super().__init__(settings, "test")
         self.made: list[Any] = []
 
-    def transactional_producer(self, transactional_id: str, topic: str = "") -> Any:
+    def transactional_producer(
+        self, transactional_id: str, topic: str = ""
+    ) -> TransactionalProducer:
         producer = super().transactional_producer(transactional_id, topic)
-        self.made.append(producer.client)
+        self.made.append(connections_of(producer._client))
         return producer
 
-    def group_consumer(self, group: str, instance_id: str | None) -> Any:
+    def group_consumer(self, group: str, instance_id: str | None) -> GroupConsumer:
         consumer = super().group_consumer(group, instance_id)
-        self.made.append(consumer._client)
+        self.made.append(connections_of(consumer._client))
         return consumer
 
-    def offsets_client(self, topic: str = "") -> Any:
-        consumer = super().offsets_client(topic)
-        self.made.append(consumer._client)
-        return consumer
+    def offsets_client(self, topic: str = "") -> OffsetsClient:
+        client = super().offsets_client(topic)
+        self.made.append(connections_of(client._client))
+        return client
 
 
 class Gated:
@@ -133,10 +140,10 @@ class Behind:
 @pytest.fixture
 async def backlog(kafka: Kafka, settings: Settings) -> int:
     await install(kafka, settings)
-    async with connected(kafka.idempotent_producer()) as producer:
+    async with kafka.idempotent_producer() as producer:
         for partition in range(settings.partitions):
             sent = [
-                await producer.send(settings.topics.lock_events, VALUE, partition=partition)
+                await producer.send(Output(settings.topics.lock_events, None, VALUE), partition)
                 for _ in range(RECORDS_EACH)
             ]
             await asyncio.gather(*sent)

@@ -8,11 +8,9 @@ from uuid import UUID
 
 import msgspec
 import pytest
-from aiokafka import TopicPartition
-from aiokafka.admin import RecordsToDelete
 from sqlalchemy import Executable, delete, insert, update
 
-from eventlog.kafka import Kafka, beginnings, connected
+from eventlog.kafka import Kafka
 from fanout.role import run_fanout
 from operations.audit import auditor
 from operations.audit.auditor import Auditor, Counted
@@ -38,7 +36,13 @@ from schemas.partner_events import encode_envelope, envelope, partner_headers
 from schemas.topics import lock_key, partition_of
 from tests.examples_of import lock_created, temp_key_used, used_event
 from tests.integration.conftest import PARTITIONS, open_read_model
-from tests.integration.kafka_tools import eventually, read_all, write_facts, write_raw
+from tests.integration.kafka_tools import (
+    delete_records,
+    eventually,
+    read_all,
+    write_facts,
+    write_raw,
+)
 from tests.integration.roles import add_partner, install, running
 
 PARTNER = "crm"
@@ -355,20 +359,16 @@ async def test_what_retention_has_deleted_of_a_partners_topic_is_not_missing(
 ) -> None:
     topic = audited.topics.partner_events(PARTNER)
     last = (await read_all(audited.kafka, topic, audited.settings.partitions))[-1]
-    before = {TopicPartition(topic, audited.home): RecordsToDelete(before_offset=last.offset)}
-    async with connected(audited.kafka.admin()) as admin:
-        await admin.delete_records(before)
-    async with connected(audited.kafka.offsets_client()) as client:
-        begins = await beginnings(client, topic, [audited.home])
+    await delete_records(audited.kafka, topic, audited.home, last.offset)
+    async with audited.kafka.offsets_client() as client:
+        begins = await client.beginnings(topic, [audited.home])
     assert begins == {audited.home: last.offset}
     assert await audited.violations() == []
     assert audited.counted.lag == {PARTNER: 0}
 
 
 async def test_what_retention_has_deleted_of_the_facts_is_not_missing(audited: Audited) -> None:
-    facts = TopicPartition(audited.topics.lock_facts, audited.home)
-    async with connected(audited.kafka.admin()) as admin:
-        await admin.delete_records({facts: RecordsToDelete(before_offset=4)})
+    await delete_records(audited.kafka, audited.topics.lock_facts, audited.home, 4)
     assert await audited.violations() == []
 
 

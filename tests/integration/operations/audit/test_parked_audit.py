@@ -5,11 +5,9 @@ from uuid import UUID, uuid4
 
 import msgspec
 import pytest
-from aiokafka import TopicPartition
-from aiokafka.admin import RecordsToDelete
 from sqlalchemy import ColumnElement, Executable, and_, delete, insert, update
 
-from eventlog.kafka import Kafka, connected
+from eventlog.kafka import Kafka
 from operations.audit import parked_audit
 from operations.audit.auditor import Auditor
 from operations.audit.parked_audit import ParkedAudit
@@ -26,7 +24,15 @@ from runtime.errors import Unavailable
 from runtime.settings import Settings
 from schemas.parked_facts import ParkedHeaders
 from tests.examples_of import TIME, lock_created, temp_key_used
-from tests.integration.kafka_tools import eventually, read_all, write_facts, write_raw
+from tests.integration.kafka_tools import (
+    delete_records,
+    end_of,
+    eventually,
+    open_transaction,
+    read_all,
+    write_facts,
+    write_raw,
+)
 from tests.integration.roles import install, running
 
 FACTS = 5
@@ -67,9 +73,7 @@ class Parked:
         await self.change(update(positions_table).where(of_stream).values(**position))
 
     async def delete_before(self, offset: int) -> None:
-        tp = TopicPartition(self.topic, PARTITION)
-        async with connected(self.kafka.admin()) as admin:
-            await admin.delete_records({tp: RecordsToDelete(before_offset=offset)})
+        await delete_records(self.kafka, self.topic, PARTITION, offset)
 
     async def violations(self, kind: type[ParkedAudit] = ParkedAudit) -> list[Violation]:
         audit = kind(self.kafka, self.read_model, self.topic, PARTITION)
@@ -131,12 +135,10 @@ async def test_a_parked_fact_that_only_the_read_model_has_is_found(parked: Parke
 
 async def _aborted(parked: Parked) -> int:
     """Offsets that hold no record for those who read committed ones; the last of them."""
-    producer = parked.kafka.transactional_producer(f"{parked.topic}-aborting")
-    async with connected(producer) as client:
-        await client.begin_transaction()
-        sent = await client.send_and_wait(parked.topic, b"{}", partition=PARTITION)
-        await client.abort_transaction()
-    return int(sent.offset)
+    name = f"{parked.topic}-aborting"
+    async with open_transaction(parked.kafka, name, parked.topic, PARTITION, b"{}") as producer:
+        await producer.abort_transaction()
+    return await end_of(parked.kafka, parked.topic, PARTITION) - 2
 
 
 async def test_a_record_among_the_parked_facts_that_no_projector_wrote_is_found(

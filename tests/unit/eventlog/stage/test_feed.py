@@ -3,7 +3,7 @@ import tracemalloc
 
 import pytest
 
-from eventlog.kafka import Record
+from eventlog.records import Record
 from eventlog.stage.budget import Budget
 from eventlog.stage.feed import FULL_BYTES, IN_WORK_TIMES, Feed, memory_of
 from runtime.errors import PositionLost

@@ -1,8 +1,7 @@
 import asyncio
 from typing import Any, cast
 
-from aiokafka import TopicPartition
-
+from eventlog.records import TopicPartition
 from eventlog.stage.group_commit import GroupCommit
 from eventlog.stage.partition_owner import PartitionOwner
 from eventlog.stage.setup import Limits, StageClients, StageName, StageSetup

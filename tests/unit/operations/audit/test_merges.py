@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Sequence
 import pytest
 from msgspec.structs import replace
 
-from eventlog.kafka import Record
+from eventlog.records import Record
 from operations.audit.cursor import Cursor
 from operations.audit.partition_audit import Dropped, _FactMerge, _PartnerMerge
 from operations.audit.stream_checks import PartnerChecks, ReadEvent, read_event

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from eventlog.kafka import Record
+from eventlog.records import Record
 from operations.audit.event_ids import EventIds, hash_id
 from operations.audit.repeated import Repeated
 from operations.audit.stream_checks import EventChecks, PartnerChecks, read_event

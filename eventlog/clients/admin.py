@@ -1,0 +1,150 @@
+"""This module asks about topics and consumer groups, and changes them."""
+
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+from aiokafka.admin import NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.protocol.admin import DeleteGroupsRequest
+
+from eventlog import aiokafka_internals as internals
+from eventlog.aiokafka_internals import GroupMember
+from eventlog.clients.client import REQUEST_TIMEOUT_S, Client
+from eventlog.kafka_errors import (
+    KafkaError,
+    error_of,
+    errors,
+    kafka_errors,
+    ours,
+)
+from eventlog.kafka_requests import AlterTopicSetting
+from eventlog.records import TopicPartition
+from runtime.process import within
+
+
+class TopicSpec(msgspec.Struct, frozen=True):
+    """Describes a topic that is to be made."""
+
+    name: str
+    partitions: int
+    replication_factor: int
+    config: Mapping[str, str]
+
+
+class TopicState(msgspec.Struct, frozen=True):
+    """Describes a topic as one broker knows it. ``in_sync``: every replica is. ``error``: why the
+    broker does not know it; then there are no partitions."""
+
+    name: str
+    partitions: int
+    led: bool
+    in_sync: bool
+    error: KafkaError | None
+
+
+class Admin(Client):
+    """Asks and changes, with a deadline on each request. Every method raises ``KafkaUnavailable``
+    if the broker can't be reached in time, and ``KafkaRefused`` if we may not."""
+
+    def _end(self) -> Awaitable[None]:
+        end: Awaitable[None] = self._client.close()
+        return end
+
+    # -- topics ------------------------------------------------------------------------------------
+
+    async def topics(self) -> set[str]:
+        with kafka_errors("listing the topics"):
+            return set(await within(self._client.list_topics(), REQUEST_TIMEOUT_S))
+
+    async def describe_topics(self, topics: Sequence[str] | None = None) -> list[TopicState]:
+        """Returns how these topics stand; None: all that there are."""
+        with kafka_errors("describing the topics"):
+            question = self._client.describe_topics(None if topics is None else list(topics))
+            return [_topic_state(found) for found in await within(question, REQUEST_TIMEOUT_S)]
+
+    async def create_topics(self, topics: Iterable[TopicSpec]) -> None:
+        """Creates topics; one that somebody else has made meanwhile is no error."""
+        wanted = [
+            NewTopic(t.name, t.partitions, t.replication_factor, topic_configs=dict(t.config))
+            for t in topics
+        ]
+        with kafka_errors("creating the topics"):
+            answer = await within(self._client.create_topics(wanted), REQUEST_TIMEOUT_S)
+        for name, code, *text in answer.topic_errors:
+            error = error_of(code, text[0] if text else None)
+            if code and not isinstance(error, errors.TopicAlreadyExistsError):
+                raise ours(error, f"creating {name}")
+
+    async def delete_topic(self, topic: str) -> None:
+        """Deletes a topic; one that is gone already is no error."""
+        with kafka_errors(f"deleting {topic}"):
+            answer = await within(self._client.delete_topics([topic]), REQUEST_TIMEOUT_S)
+            for _, code in answer.topic_error_codes:
+                if code and not isinstance(
+                    error := error_of(code), errors.UnknownTopicOrPartitionError
+                ):
+                    raise error
+
+    async def topic_setting(self, topics: Iterable[str], setting: str) -> dict[str, str]:
+        """Returns the value of one setting, by topic."""
+        kind = ConfigResourceType.TOPIC
+        resources = [ConfigResource(kind, topic, {setting: ""}) for topic in topics]
+        with kafka_errors("asking for the topics' settings"):
+            answers = await within(self._client.describe_configs(resources), REQUEST_TIMEOUT_S)
+        return {
+            topic: value
+            for answer in answers
+            for topic, _, value in internals.described_settings(answer)
+        }
+
+    async def alter_topic_setting(
+        self, setting: str, values: Mapping[str, str]
+    ) -> dict[str, KafkaError | None]:
+        """Sets one setting by topic, and touches no other; returns the error, by topic."""
+        with kafka_errors("changing the topics' settings"):
+            question = self.connections.ask_any(AlterTopicSetting(setting, values))
+            answer = await within(question, REQUEST_TIMEOUT_S)
+        return {
+            name: error_of(code, text) if code else None for code, text, _, name in answer.resources
+        }
+
+    # -- groups ------------------------------------------------------------------------------------
+
+    async def group_members(self, group: str) -> list[GroupMember]:
+        with kafka_errors(f"describing group {group}"):
+            question = self._client.describe_consumer_groups([group])
+            answers = await within(question, REQUEST_TIMEOUT_S)
+            described = [one for answer in answers for one in internals.described_members(answer)]
+            for code, _ in described:
+                if code:
+                    raise error_of(code)
+        return [member for _, members in described for member in members]
+
+    async def group_offsets(self, group: str) -> dict[TopicPartition, tuple[int, str]]:
+        """Returns what the group has committed: the next offset, and its note."""
+        with kafka_errors(f"reading the offsets of {group}"):
+            question = self._client.list_consumer_group_offsets(group)
+            found = await within(question, REQUEST_TIMEOUT_S)
+        return {tp: (at.offset, at.metadata) for tp, at in found.items() if at.offset >= 0}
+
+    async def delete_group(self, group: str) -> None:
+        """Deletes an empty group with its offsets; one that does not exist is no error."""
+        with kafka_errors(f"deleting group {group}"):
+            coordinator = await within(self._client.find_coordinator(group), REQUEST_TIMEOUT_S)
+            # aiokafka's admin has the request, and no method for it.
+            question = self.connections.ask(coordinator, DeleteGroupsRequest([group]))
+            for _, code in (await within(question, REQUEST_TIMEOUT_S)).results:
+                if code and not isinstance(error := error_of(code), errors.GroupIdNotFound):
+                    raise error
+
+
+def _topic_state(found: Mapping[str, Any]) -> TopicState:
+    code, partitions = found["error_code"], found["partitions"]
+    return TopicState(
+        found["topic"],
+        len(partitions),
+        all(partition["leader"] >= 0 for partition in partitions),
+        all(len(partition["isr"]) == len(partition["replicas"]) for partition in partitions),
+        error_of(code) if code else None,
+    )
