@@ -72,8 +72,8 @@ def work_off(
                 break
         watch.see(done)
         time.sleep(POLL_S)
-    begun, cpu = first
-    took = time.perf_counter() - begun
+    started_at, cpu = first
+    took = time.perf_counter() - started_at
     return WorkedOff(done, took, cpu_seconds(pids) - cpu, peak_mib(pids[0]))
 
 
@@ -92,7 +92,7 @@ def project(roles: Roles, facts: int, cpus: Sequence[int] = ()) -> WorkedOff:
 
 
 def _done(replica: Replica, stage: str) -> float | None:
-    """None: it does not say: it has not begun to listen, or is too busy to."""
+    """None: it does not say: it has not started_at to listen, or is too busy to."""
     try:
         return metric(replica.page, "lockstream_records_read_total", stage=stage)
     except OSError:

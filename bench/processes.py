@@ -88,11 +88,11 @@ def run_process(
     with tempfile.TemporaryFile() as put, tempfile.TemporaryFile() as output:
         put.write(given)
         put.seek(0)
-        begun = time.perf_counter()
+        started_at = time.perf_counter()
         process = subprocess.Popen(arguments, env=dict(environment), stdin=put, stdout=output)
         pin(process.pid, cpus)
         try:
-            peak = _watch(process.pid, begun + seconds)
+            peak = _watch(process.pid, started_at + seconds)
             # The only way to learn what one child has used, at its end.
             _, status, used = os.wait4(process.pid, 0)
         except BaseException:
@@ -100,7 +100,7 @@ def run_process(
             process.wait()
             raise
         process.returncode = os.waitstatus_to_exitcode(status)
-        took = time.perf_counter() - begun
+        took = time.perf_counter() - started_at
         output.seek(0)
         said = output.read()
     if process.returncode:

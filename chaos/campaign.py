@@ -178,15 +178,15 @@ class Campaign:
         self._operations += verdict.operations
 
     async def _break(self, part: Part, system: System, rng: Random) -> None:
-        begun = time.monotonic()
+        started_at = time.monotonic()
         self._tell(f"{part.name}: {len(part.faults)} kinds of faults, one by one")
         alone = rng.sample(list(part.faults), len(part.faults))
         if self._only:
-            await self._one_by_one(itertools.cycle(alone), system, rng, begun + part.seconds)
+            await self._one_by_one(itertools.cycle(alone), system, rng, started_at + part.seconds)
         else:
-            await self._one_by_one(alone, system, rng, begun + part.seconds * ALONE_SHARE)
+            await self._one_by_one(alone, system, rng, started_at + part.seconds * ALONE_SHARE)
             self._tell(f"{part.name}: up to {AT_ONCE} at once")
-            await self._mixed(part.faults, system, rng, begun + part.seconds)
+            await self._mixed(part.faults, system, rng, started_at + part.seconds)
 
     async def _one_by_one(
         self, faults: Iterable[Fault], system: System, rng: Random, until: float

@@ -56,10 +56,12 @@ async def _let_go(scene: Scene) -> None:
             system.kafka, system.settings.topics.lock_events, list(range(PARTITIONS))
         )
         entries = await _hold_back(system, "active")
-        begun = time.monotonic()
+        started_at = time.monotonic()
         await scene.recovers("let go", AT_ONCE_S)
-        late = await _until_caught_up(system, entries, ends, begun + CAUGHT_UP_S * scene.patience)
-        _check_caught_up(scene, late, time.monotonic() - begun)
+        late = await _until_caught_up(
+            system, entries, ends, started_at + CAUGHT_UP_S * scene.patience
+        )
+        _check_caught_up(scene, late, time.monotonic() - started_at)
         for served_by in system.fleet.running("fanout"):
             _check_memory(scene, served_by)
     finally:
@@ -86,7 +88,7 @@ async def _record_events(system: System, count: int) -> None:
     assert system.callers is not None
     locks = [lock for lock, org in system.locks.items() if org == PROBE_ORG]
     uses = [(locks[n % len(locks)], f"behind-{uuid4().hex}") for n in range(count)]
-    begun = time.monotonic()
+    started_at = time.monotonic()
     outcome: Outcome = "unknown"
     try:
         async with (
@@ -98,7 +100,7 @@ async def _record_events(system: System, count: int) -> None:
                 await asyncio.gather(*[await _send(system, producer, *use) for use in some])
         outcome = "pending"
     finally:
-        attempt = Attempt(begun, time.monotonic(), outcome)
+        attempt = Attempt(started_at, time.monotonic(), outcome)
         system.callers.operations += [Operation(*use, None, [attempt]) for use in uses]
 
 

@@ -49,7 +49,7 @@ class Injection(msgspec.Struct):
 
     fault: str
     alone: bool
-    begun: float
+    started_at: float
     in_flight: int
     usual: Recovery = Recovery(0.0, 0.0)
     ended: float = 0.0
@@ -89,7 +89,7 @@ class Scene:
 
     def broke(self, promise: Promise, detail: str) -> None:
         self._injection.broken.append(
-            Broken(promise, f"{self._injection.fault}: {detail}", self._injection.begun)
+            Broken(promise, f"{self._injection.fault}: {detail}", self._injection.started_at)
         )
 
     def skip(self, reason: str) -> None:
@@ -114,8 +114,8 @@ async def run_fault(
 ) -> Injection:
     assert system.callers is not None
     usual = await system.recovery(time.monotonic(), GIVE_UP_S) if alone else Recovery(0.0, 0.0)
-    begun, in_flight = time.monotonic(), system.callers.in_flight
-    injection = Injection(fault.name, alone, begun, in_flight, usual)
+    started_at, in_flight = time.monotonic(), system.callers.in_flight
+    injection = Injection(fault.name, alone, started_at, in_flight, usual)
     scene = Scene(system, rng, injection, patience)
     if usual.delivery_s is None:
         scene.broke("everything works before a fault", f"{usual}")

@@ -12,7 +12,7 @@ from aiokafka.structs import OffsetAndMetadata
 
 from eventlog.kafka import REQUEST_TIMEOUT_S
 from eventlog.kafka_errors import kafka_errors
-from runtime.process import within
+from runtime.waiting import within
 
 log = logging.getLogger(__name__)
 

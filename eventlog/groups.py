@@ -20,7 +20,7 @@ from eventlog.kafka import (
 )
 from eventlog.kafka_errors import error_of, kafka_errors
 from eventlog.log_reader import LogReader
-from runtime.process import within
+from runtime.waiting import within
 
 _UUID = re.compile(r"-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z|-[A-Za-z0-9_-]{22}\Z")
 

@@ -20,8 +20,8 @@ from eventlog.any_headers import bear_any_headers
 from eventlog.kafka_errors import kafka_errors
 from eventlog.refusals import look_into_refusal, require_topics
 from runtime.errors import ConfigurationError
-from runtime.process import within
 from runtime.settings import Settings
+from runtime.waiting import within
 from schemas.lock_events import Headers
 from schemas.topics import MAX_OUTPUT_BYTES
 

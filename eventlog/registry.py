@@ -22,7 +22,7 @@ from eventlog.log_reader import LogReader
 from eventlog.tail import FIRST, Tail
 from eventlog.transactional_writer import TransactionalWriter
 from runtime.errors import KafkaUnavailable, OutputUncertain
-from runtime.process import within
+from runtime.waiting import within
 from schemas.registry import (
     ApiKey,
     ApiKeyUse,

@@ -10,7 +10,7 @@ from aiokafka.protocol.types import Array, Boolean, Int8, Int16, Int32, Schema, 
 
 from eventlog.kafka import REQUEST_TIMEOUT_S
 from eventlog.kafka_errors import error_of, kafka_errors
-from runtime.process import within
+from runtime.waiting import within
 from schemas.topic_configs import LARGEST
 
 log = logging.getLogger(__name__)

@@ -14,8 +14,8 @@ from eventlog.kafka import REQUEST_TIMEOUT_S, Kafka, connected
 from eventlog.kafka_errors import error_of, kafka_errors, ours
 from eventlog.topic_room import make_room
 from runtime.errors import KafkaUnavailable, PartitionsChanged
-from runtime.process import within
 from runtime.settings import Settings
+from runtime.waiting import within
 from schemas.topic_configs import LARGEST, Topic, lock_topics
 
 _NOT_YET = (LeaderNotAvailableError, UnknownTopicOrPartitionError)

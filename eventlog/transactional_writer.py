@@ -12,7 +12,7 @@ from eventlog.kafka import Kafka, Output, start_client, stop_client
 from eventlog.kafka_errors import KAFKA_ERRORS, kafka_errors, ours
 from eventlog.transactions import Place, Transactions, transactions_of
 from runtime.errors import KafkaRefused, OutputUncertain
-from runtime.process import within
+from runtime.waiting import within
 
 FENCE_TIMEOUT_S = 20.0
 STEP_TIMEOUT_S = 8.0

@@ -7,8 +7,8 @@ from eventlog.kafka import Kafka, connected, high_watermarks
 from eventlog.kafka_errors import kafka_errors
 from eventlog.refusals import check_topics, look_into_refusal
 from runtime.errors import KafkaRefused, KafkaUnavailable
-from runtime.process import first_of
 from runtime.readiness import Readiness
+from runtime.waiting import first_of
 
 EVERY_S = 1.0
 ANSWER_S = 3.0

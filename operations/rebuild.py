@@ -20,7 +20,7 @@ from projector.own_output import read_parked, read_stretch
 from read_model.fold import Stretch
 from read_model.store import ReadModelMoved
 from runtime.errors import PositionLost, Unavailable
-from runtime.process import prefetched
+from runtime.waiting import prefetched
 
 TRANSACTION_EVENTS = 10_000
 """At least as many are folded in at once."""

@@ -50,7 +50,7 @@ def make_private(folder: Path) -> None:
 
 
 @contextmanager
-def locked(file: Path, patience_s: float, refusal: Exception) -> Iterator[IO[str]]:
+def held_file(file: Path, patience_s: float, refusal: Exception) -> Iterator[IO[str]]:
     """Holds a lock that the kernel lets go of when this process ends, however it ends.
 
     Raises:

@@ -1,7 +1,6 @@
 """The health page of a role: ``/livez``, ``/readyz`` and ``/metrics``, without credentials."""
 
 import asyncio
-import socket
 from collections.abc import Callable
 
 import uvicorn
@@ -13,7 +12,7 @@ from starlette.routing import Route
 
 from runtime.addresses import is_loopback
 from runtime.metrics import RoleMetrics
-from runtime.process import first_of
+from runtime.quiet_server import QuietServer
 from runtime.readiness import Readiness
 from runtime.sockets import listening_sockets
 
@@ -60,22 +59,6 @@ def metrics_route(metrics: RoleMetrics, admits: Admits = everybody) -> Route:
         return Response(exposition.body, headers={"Content-Type": exposition.content_type})
 
     return Route("/metrics", show)
-
-
-class QuietServer(uvicorn.Server):
-    """A uvicorn server that leaves signals to the role it is part of."""
-
-    async def serve_until(self, stop: asyncio.Event, sockets: list[socket.socket]) -> None:
-        """Serves on sockets that listen already until ``stop`` is set, then drains."""
-        ended = asyncio.Event()
-        serving = asyncio.create_task(self._serve(sockets))
-        serving.add_done_callback(lambda _: ended.set())
-        try:
-            await first_of(ended, stop)
-        finally:
-            # Cancelled or not: it must close its sockets.
-            self.should_exit = True
-            await serving
 
 
 async def serve_health(

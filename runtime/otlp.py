@@ -78,12 +78,12 @@ class OtlpTracing:
         parent: bytes | None,
         attributes: Attributes,
         *,
-        begun_ns: int | None = None,
+        started_ns: int | None = None,
     ) -> OtlpSpan:
         context = _context_of(parent) if parent is not None else Context()
         return OtlpSpan(
             self._tracer.start_span(
-                name, context, _KINDS[kind], dict(attributes), start_time=begun_ns
+                name, context, _KINDS[kind], dict(attributes), start_time=started_ns
             )
         )
 

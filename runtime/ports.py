@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from runtime.errors import Unavailable
-from runtime.files import locked
+from runtime.files import held_file
 from runtime.sockets import addresses_of
 
 TRIES = 10
@@ -39,7 +39,7 @@ class PortClaims:
     def _claim(self, port: int) -> bool:
         file = Path(tempfile.gettempdir()) / f"lockstream-port-{port}"
         try:
-            self._held.enter_context(locked(file, 0.0, Unavailable(f"port {port} is claimed")))
+            self._held.enter_context(held_file(file, 0.0, Unavailable(f"port {port} is claimed")))
         except (Unavailable, PermissionError):
             return False
         return True

@@ -6,9 +6,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import suppress
-from typing import TypeVar
+from collections.abc import Awaitable, Callable
 
 import uvloop
 
@@ -16,7 +14,6 @@ from runtime.errors import ConfigurationError, KafkaRefused, LockstreamError
 
 log = logging.getLogger(__name__)
 
-T = TypeVar("T")
 Role = Callable[[asyncio.Event], Awaitable[None]]
 
 
@@ -72,61 +69,3 @@ def stand_back(niceness: int) -> None:
     back. Does nothing where there is no such thing."""
     if niceness and hasattr(os, "nice"):
         os.nice(niceness)
-
-
-async def within(answer: Awaitable[T], timeout_s: float) -> T:
-    """The answer, if it comes in time. Not ``asyncio.wait_for``: before Python 3.12 that loses a
-    cancellation which arrives together with the answer, and whoever cancelled waits for ever.
-
-    Raises:
-        TimeoutError: it does not.
-    """
-    async with asyncio.timeout(timeout_s):
-        return await answer
-
-
-async def first_of(*events: asyncio.Event, timeout_s: float | None = None) -> None:
-    """Returns when one of the events is set or the time is over."""
-    waits = [asyncio.create_task(event.wait()) for event in events]
-    try:
-        await asyncio.wait(waits, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for wait in waits:
-            wait.cancel()
-
-
-async def prefetched(items: AsyncIterator[T]) -> AsyncGenerator[T, None]:
-    """The same items, the next one made while the last is being used. Their error is raised in
-    its place, after the items before it."""
-
-    async def next_item() -> T:
-        return await anext(items)
-
-    coming = asyncio.create_task(next_item())
-    try:
-        while True:
-            try:
-                item = await coming
-            except StopAsyncIteration:
-                return
-            coming = asyncio.create_task(next_item())
-            yield item
-    finally:
-        coming.cancel()
-        await asyncio.gather(coming, return_exceptions=True)
-
-
-async def until_stopped(stop: asyncio.Event, work: Coroutine[object, object, None]) -> None:
-    """Runs ``work`` until it ends or ``stop`` is set, then cancels it. Its error is raised."""
-    task = asyncio.create_task(work)
-    waiter = asyncio.create_task(stop.wait())
-    try:
-        await asyncio.wait((task, waiter), return_when=asyncio.FIRST_COMPLETED)
-        if task.done():
-            task.result()
-    finally:
-        for pending in (task, waiter):
-            if not pending.done():
-                pending.cancel()
-                with suppress(asyncio.CancelledError):
-                    await pending

@@ -6,11 +6,9 @@ OTLP endpoint is configured each hop writes its own span into it; where none is,
 it came, and nothing of OpenTelemetry is imported or started.
 """
 
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Literal, Protocol
-
-from runtime.settings import Settings
 
 Attributes = Mapping[str, str | int]
 Kind = Literal["server", "producer", "consumer"]
@@ -53,9 +51,9 @@ class Tracing(Protocol):
         parent: bytes | None,
         attributes: Attributes,
         *,
-        begun_ns: int | None = None,
+        started_ns: int | None = None,
     ) -> Span:
-        """``parent``: a well-formed ``traceparent``; ``begun_ns``: since 1970, now if None."""
+        """``parent``: a well-formed ``traceparent``; ``started_ns``: since 1970, now if None."""
 
 
 class _PassedOn:
@@ -80,7 +78,7 @@ class NoTracing:
         parent: bytes | None,
         attributes: Attributes,
         *,
-        begun_ns: int | None = None,
+        started_ns: int | None = None,
     ) -> Span:
         return _PassedOn(parent)
 
@@ -94,20 +92,3 @@ def ended_on_error(*spans: Span) -> Iterator[None]:
         for span in spans:
             span.end({}, error=type(error).__name__)
         raise
-
-
-@asynccontextmanager
-async def tracing_of(settings: Settings, service: str) -> AsyncIterator[Tracing]:
-    """``service``: its name, unless OTEL_SERVICE_NAME gives one. At the end what is queued is sent,
-    for 3 s at most."""
-    if settings.otel_sdk_disabled or not settings.otlp_traces_url:
-        yield NoTracing()
-        return
-    # Only now: it takes a tenth of a second to import, and starts a thread.
-    from runtime.otlp import OtlpTracing
-
-    tracing = OtlpTracing(settings, service)
-    try:
-        yield tracing
-    finally:
-        await tracing.close()

@@ -12,7 +12,7 @@ import msgspec
 
 from operations.shared.console import say
 from runtime.errors import ConfigurationError
-from runtime.process import first_of
+from runtime.waiting import first_of
 
 FIRST_PAUSE_S = 0.0
 LONGEST_PAUSE_S = 10.0
@@ -77,7 +77,7 @@ class Supervised:
     async def _keep_running(self) -> None:
         pause = FIRST_PAUSE_S
         while not self._stopping.is_set():
-            begun = time.monotonic()
+            started_at = time.monotonic()
             async with self._starting:
                 if self._stopping.is_set():
                     return
@@ -88,7 +88,7 @@ class Supervised:
             if code == BAD_CONFIGURATION:
                 said = await asyncio.to_thread(_last_line, self._command.log)
                 raise ConfigurationError(said)
-            if time.monotonic() - begun > STABLE_S:
+            if time.monotonic() - started_at > STABLE_S:
                 pause = FIRST_PAUSE_S
             self._tell(
                 f"{self._command.name} ended ({_describe(code)}), starting it again"

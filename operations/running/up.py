@@ -26,11 +26,11 @@ from operations.shared.installation import run_verb
 from read_model.database import read_model_url
 from runtime.addresses import in_url, reachable
 from runtime.errors import ConfigurationError, Unavailable
-from runtime.files import keep_private, locked, make_private, write_atomically
+from runtime.files import held_file, keep_private, make_private, write_atomically
 from runtime.issuers import read_issuers, write_issuers
 from runtime.ports import PortClaims
-from runtime.process import until_stopped
 from runtime.settings import Settings, read_settings, variable_of
+from runtime.waiting import until_stopped
 
 ROLES = ("api", "projector", "fanout")
 READY_S = 60.0
@@ -75,7 +75,7 @@ async def _up(demo: bool, tls_cert: str | None, tls_key: str | None) -> None:
     taken = ConfigurationError(
         f"another `lockstream up` runs on {settings.state_dir.absolute()}; stop it first"
     )
-    with locked(settings.state_dir / "up.lock", 0.0, taken):
+    with held_file(settings.state_dir / "up.lock", 0.0, taken):
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):

@@ -22,7 +22,7 @@ class SeenSpan(msgspec.Struct, frozen=True):
     parent_id: str
     attributes: dict[str, str | int]
     failed: bool
-    begun_ns: int
+    started_ns: int
     ended_ns: int
 
 
@@ -54,7 +54,7 @@ def _seen(service: str, span: Span) -> SeenSpan:
         parent_id=span.parent_span_id.hex(),
         attributes=_attributes(span.attributes),
         failed=span.status.code == Status.STATUS_CODE_ERROR,
-        begun_ns=span.start_time_unix_nano,
+        started_ns=span.start_time_unix_nano,
         ended_ns=span.end_time_unix_nano,
     )
 

@@ -94,7 +94,7 @@ async def test_one_trace_leads_from_the_request_to_the_partners_record(
         services = ["lockstream-api"] * 2 + ["lockstream-projector"] * 2 + ["lockstream-fanout"] * 2
         assert [span.service for span in spans] == services
         assert not any(span.failed for span in spans)
-        assert all(span.begun_ns <= span.ended_ns for span in spans)
+        assert all(span.started_ns <= span.ended_ns for span in spans)
 
         server, sent_fact, processed, sent_event, fanned_out, delivered = (
             span.attributes for span in spans

@@ -191,9 +191,9 @@ async def test_the_status_of_fifty_partners_is_asked_for_at_once(
     ]
     late = msgspec.structs.replace(entries[0], id="late", start_offsets=(0,) * len(numbers))
     await write_entries(here.kafka, topics.registry, [*entries, late])
-    begun = time.monotonic()
+    started_at = time.monotonic()
     found = await read_status(here)
-    took = time.monotonic() - begun
+    took = time.monotonic() - started_at
     lags = {stage.name: stage.lag for stage in found.stages}
     assert lags.pop("partner late") == sum(ends.values())
     assert set(lags.values()) == {0}

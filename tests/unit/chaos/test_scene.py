@@ -109,7 +109,7 @@ async def test_what_a_fault_breaks_is_told_with_the_fault_and_when_it_began(
 ) -> None:
     scene, injection = system.scene()
     scene.broke("memory stays bounded", "it has taken all")
-    expected = Broken("memory stays bounded", "a fault: it has taken all", injection.begun)
+    expected = Broken("memory stays bounded", "a fault: it has taken all", injection.started_at)
     assert injection.broken == [expected]
 
 

@@ -17,7 +17,8 @@ from eventlog.stage.stage_partition import Decided, Fail, OutputLog, StagePartit
 from eventlog.stage.traces import StageTraces
 from runtime.readiness import Readiness
 from runtime.settings import Settings
-from runtime.tracing import Tracing, tracing_of
+from runtime.tracing import Tracing
+from runtime.tracing_setup import tracing_of
 from tests.integration.kafka_tools import eventually
 from tests.integration.roles import install
 
