@@ -20,7 +20,7 @@ from bench.processes import compiler_seconds, cpu_seconds, pin, run_process
 from bench.progress import Progress
 from bench.sizes import Sizes
 from eventlog.local.local_broker import LocalBroker
-from tests.postgres import PostgresCluster
+from support.postgres import PostgresCluster
 
 LOCKS = tuple(range(1000, 1100))
 GRACE_S = 40.0

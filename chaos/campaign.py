@@ -26,7 +26,7 @@ from chaos.scene import SESSION_S, Fault, Injection, Scene, run_fault
 from chaos.system import System
 from operations.shared.console import Advance, progress_bar
 from runtime.errors import LockstreamError
-from tests.postgres import NoPostgres
+from support.postgres import NoPostgres
 
 Tell = Callable[[str], None]
 

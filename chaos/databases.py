@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from tests.postgres import PostgresCluster
+from support.postgres import PostgresCluster
 
 SQLITE_MIB = 768
 CHUNK = 1 << 20

@@ -27,7 +27,7 @@ from bench.workbench import LOCKS, Workbench, loaded
 from operations.organizations.signing import jwks_file
 from runtime.ports import free_port, is_free
 from runtime.settings import variable_of
-from tests.postgres import NoPostgres
+from support.postgres import NoPostgres
 
 ALTERNATIVES = {
     "bare_starlette": BARE,

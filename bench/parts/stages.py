@@ -20,7 +20,7 @@ from eventlog.registry import read_registry, write_entries
 from operations.shared.installation import Installation
 from schemas.primitives import write_time
 from schemas.registry import Organization, Partner
-from tests.postgres import NoPostgres
+from support.postgres import NoPostgres
 
 Run = Callable[[], Finished]
 OTHER_ORG = "somebody-else"

@@ -10,8 +10,8 @@ import pytest
 from eventlog.kafka import Kafka, Record
 from runtime.settings import Settings
 from schemas.topics import partition_of
+from support.collector import Collector, SeenSpan, collecting
 from tests.flow.client import Caller
-from tests.flow.collector import Collector, SeenSpan, collecting
 from tests.flow.conftest import RunningSystem
 from tests.integration.kafka_tools import eventually, read_all
 

@@ -19,8 +19,8 @@ from chaos.system import Recovery, System
 from eventlog.kafka import Record
 from runtime.errors import KafkaUnavailable
 from schemas.parked_facts import ParkedHeaders, Reason
+from support.postgres import NoPostgres
 from tests.examples_of import TIME
-from tests.postgres import NoPostgres
 from tests.unit.chaos.planted import finds
 from tests.unit.chaos.scripted import NEVER, Scripted
 

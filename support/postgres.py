@@ -1,4 +1,4 @@
-"""A PostgreSQL of the tests' own, from the server that is installed here."""
+"""Starts a PostgreSQL of our own, from the server that is installed here."""
 
 import contextlib
 import os
