@@ -17,8 +17,8 @@ from bench.load import Plan
 from bench.processes import Finished, Process, run_process
 from eventlog.kafka import Kafka
 from operations.organizations.keys import create_key
+from operations.organizations.organizations import ensure_organization
 from operations.organizations.signing import ensure_signing_key, local_issuer, mint_token
-from operations.organizations.verbs import ensure_organization
 from operations.partners.registration import create_partner
 from operations.running.probes import ask
 from operations.shared.installation import Installation

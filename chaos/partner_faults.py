@@ -17,7 +17,7 @@ from eventlog.groups import read_groups
 from eventlog.kafka import connected, stable_ends
 from eventlog.registry import Registry, edit_registry
 from eventlog.topic_setup import ensure_topics
-from operations.running.status import fanout_group
+from operations.partners.progress import fanout_group
 from schemas.lock_facts import Actor, TempKeyUse, TempKeyUsed, encode_fact
 from schemas.primitives import write_time
 from schemas.registry import Partner

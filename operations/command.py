@@ -10,8 +10,9 @@ import typer
 
 from operations.audit.verbs import verify
 from operations.locks.verbs import lock
-from operations.organizations.keys import key
-from operations.organizations.verbs import org, token
+from operations.organizations.key_verbs import key
+from operations.organizations.token_verbs import token
+from operations.organizations.verbs import org
 from operations.parked.verbs import parked
 from operations.partners.verbs import partner
 from operations.rebuild import rebuild
@@ -21,6 +22,7 @@ from operations.running.status import status
 from operations.running.up import up
 from operations.schemas import schemas
 from operations.shared.console import print_json, print_table, show
+from operations.shared.options import AsJson
 from runtime.settings import Settings
 
 HELP = (
@@ -32,7 +34,7 @@ RUNNING, OPERATING, STREAM = "Running it", "Operating it", "The event stream"
 
 
 def settings(
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """List every setting: the environment variable, its default, what it means."""
     rows = [

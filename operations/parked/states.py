@@ -25,7 +25,7 @@ from schemas.registry import ParkedDiscard, ParkedRepair
 StateName = Literal["waiting", "recorded", "discarded", "parked-again"]
 
 
-class Place(msgspec.Struct, frozen=True, order=True):
+class ParkedPlace(msgspec.Struct, frozen=True, order=True):
     """Where a parked record stands in ``lock-facts.parked``."""
 
     partition: int
@@ -35,20 +35,23 @@ class Place(msgspec.Struct, frozen=True, order=True):
         return f"{self.partition}:{self.offset}"
 
 
-def read_place(text: str, partitions: int) -> Place:
-    """
+def read_place(text: str, partitions: int) -> ParkedPlace:
+    """Reads where a parked fact stands.
+
     Raises:
         ConfigurationError: not ``PARTITION:OFFSET``.
     """
     match = re.fullmatch(r"([0-9]{1,4}):([0-9]{1,18})", text)
     if match is None or int(match.group(1)) >= partitions:
-        raise ConfigurationError(f"{text!r} is no PARTITION:OFFSET; `lockstream parked list`")
+        raise ConfigurationError(
+            f"{text!r} is not PARTITION:OFFSET; `lockstream parked list` shows them"
+        )
     return _to_place(text)
 
 
-def _to_place(text: str) -> Place:
+def _to_place(text: str) -> ParkedPlace:
     partition, offset = text.split(":")
-    return Place(int(partition), int(offset))
+    return ParkedPlace(int(partition), int(offset))
 
 
 class State(msgspec.Struct, frozen=True):
@@ -65,19 +68,19 @@ class State(msgspec.Struct, frozen=True):
                 f"discarded by {self.discard.by} at {self.discard.created_at}: {self.discard.why}"
             )
         if self.again is not None:
-            return f"parked again as {Place(*self.again.place)}"
+            return f"parked again as {ParkedPlace(*self.again.place)}"
         return f"recorded as version {self.version}" if self.version is not None else self.name
 
 
 class ParkedRecord(msgspec.Struct, frozen=True):
-    place: Place
+    place: ParkedPlace
     headers: ParkedHeaders
     record: Record
     state: State
 
 
 class Notes:
-    """What the registry says of parked facts."""
+    """What operators have noted in the registry about parked facts: discards and repairs."""
 
     def __init__(self, registry: Registry) -> None:
         self.discards = {
@@ -89,30 +92,30 @@ class Notes:
             _to_place(entry.place): entry.event_id for entry in registry.all(ParkedRepair)
         }
 
-    def event_ids(self, place: Place, own: UUID | None) -> list[UUID]:
-        """Those under which the fact may have become an event."""
+    def event_ids(self, place: ParkedPlace, own: UUID | None) -> list[UUID]:
+        """Returns the ids under which the fact may have become an event."""
         repaired = self.repairs.get(place)
         return [event_id for event_id in (own, repaired) if event_id is not None]
 
 
 def state_of(
-    place: Place, own: UUID | None, notes: Notes, fates: Mapping[UUID, ParkedFate]
+    place: ParkedPlace, own: UUID | None, notes: Notes, fates: Mapping[UUID, ParkedFate]
 ) -> State:
-    """The state of the fact at ``place``, whose event id is ``own``. Pure."""
-    known = [fates.get(event_id, ParkedFate()) for event_id in notes.event_ids(place, own)]
-    for fate in known:
+    """Decides the state of the fact at ``place``, whose event id is ``own``. Pure."""
+    of_fact = [fates.get(event_id, ParkedFate()) for event_id in notes.event_ids(place, own)]
+    for fate in of_fact:
         if fate.version is not None:
             return State("recorded", version=fate.version)
     if place in notes.discards:
         return State("discarded", discard=notes.discards[place])
-    for fate in known:
+    for fate in of_fact:
         if fate.latest is not None and _is_later(fate.latest, place):
             return State("parked-again", again=fate.latest)
     return State("waiting")
 
 
-def _is_later(at: ParkedAt, place: Place) -> bool:
-    """The read model may be behind what is read from the topic."""
+def _is_later(at: ParkedAt, place: ParkedPlace) -> bool:
+    """Compares places, since the read model may be behind what is read from the topic."""
     partition, offset = at.place
     return partition != place.partition or offset > place.offset
 
@@ -122,14 +125,14 @@ def own_event_id(headers: ParkedHeaders) -> UUID | None:
 
 
 async def read_parked(here: Installation, notes: Notes) -> AsyncIterator[list[ParkedRecord]]:
-    """All that retention has left of the parked facts now, some hundred at a time.
+    """Yields all parked facts that retention has left until now, some hundred at a time.
 
     Raises:
         KafkaUnavailable: the broker can't be reached in time.
         ReadModelUnavailable: the database can't be reached or is too slow.
     """
-    topic, numbers = here.settings.topics.parked_facts, list(range(here.settings.partitions))
-    ends = await stable_ends(here.kafka, topic, numbers)
+    topic = here.settings.topics.parked_facts
+    ends = await stable_ends(here.kafka, topic, here.partition_numbers)
     begins = await parked_begins(here)
     async with LogReader.open(here.kafka) as reader:
         async for records in reader.read(topic, begins, ends, FEW_AT_ONCE):
@@ -137,40 +140,41 @@ async def read_parked(here: Installation, notes: Notes) -> AsyncIterator[list[Pa
 
 
 async def parked_begins(here: Installation) -> dict[int, int]:
-    """Where retention lets the parked facts begin.
+    """Returns, by partition, the offset of the first parked fact that retention has left.
 
     Raises:
         KafkaUnavailable: the broker can't be reached in time.
     """
-    numbers = list(range(here.settings.partitions))
     async with connected(here.kafka.offsets_client()) as client:
-        return await beginnings(client, here.settings.topics.parked_facts, numbers)
+        return await beginnings(client, here.settings.topics.parked_facts, here.partition_numbers)
 
 
 async def with_states(
     here: Installation, notes: Notes, records: Sequence[Record]
 ) -> list[ParkedRecord]:
-    """
+    """Reads the records' headers and decides their states; skips what is no parked fact.
+
     Raises:
         ReadModelUnavailable: the database can't be reached or is too slow.
     """
-    read: list[tuple[Place, ParkedHeaders, Record]] = []
+    read: list[tuple[ParkedPlace, ParkedHeaders, Record]] = []
     for record in records:
-        place = Place(record.partition, record.offset)
+        place = ParkedPlace(record.partition, record.offset)
         try:
             read.append((place, ParkedHeaders.from_kafka(record.headers), record))
         except ValueError as error:
-            say(f"{place} is passed over, it is no parked fact: {error}")
-    asked = [i for place, h, _ in read for i in notes.event_ids(place, own_event_id(h))]
-    fates = await here.read_model.parked.fates(asked)
+            say(f"{place} is skipped, it is not a parked fact: {error}")
+    event_ids = [i for place, h, _ in read for i in notes.event_ids(place, own_event_id(h))]
+    fates = await here.read_model.parked.fates(event_ids)
     return [
         ParkedRecord(place, h, record, state_of(place, own_event_id(h), notes, fates))
         for place, h, record in read
     ]
 
 
-async def find_parked(here: Installation, notes: Notes, place: Place) -> ParkedRecord:
-    """
+async def find_parked(here: Installation, notes: Notes, place: ParkedPlace) -> ParkedRecord:
+    """Reads the parked fact at ``place``.
+
     Raises:
         ConfigurationError: nothing is there, or not any more.
     """
@@ -182,11 +186,13 @@ async def find_parked(here: Installation, notes: Notes, place: Place) -> ParkedR
             async for records in reader.read(topic, *one):
                 for found in await with_states(here, notes, records):
                     return found
-    raise ConfigurationError(f"there is no parked fact at {place}; `lockstream parked list`")
+    raise ConfigurationError(
+        f"there is no parked fact at {place}; `lockstream parked list` shows them"
+    )
 
 
 async def count_waiting(here: Installation, registry: Registry) -> int:
-    """How many facts wait for an operator, by the read model.
+    """Counts the facts that wait for an operator, by the read model.
 
     Raises:
         KafkaUnavailable: the broker can't be reached in time.
@@ -199,9 +205,9 @@ async def count_waiting(here: Installation, registry: Registry) -> int:
         if p.offset >= begins.get(p.partition, p.offset + 1)
     ]
     at = await here.read_model.parked.event_ids_at((p.partition, p.offset) for p in noted)
-    ids = {Place(*place): event_id for place, event_id in at.items()}
-    asked = [i for place, own in ids.items() for i in notes.event_ids(place, own)]
-    fates = await here.read_model.parked.fates(asked)
+    ids = {ParkedPlace(*place): event_id for place, event_id in at.items()}
+    event_ids = [i for place, own in ids.items() for i in notes.event_ids(place, own)]
+    fates = await here.read_model.parked.fates(event_ids)
     unrecorded = await here.read_model.parked.count_unrecorded(begins)
     settled = sum(
         state_of(place, own, notes, fates).name != "waiting"
@@ -211,9 +217,9 @@ async def count_waiting(here: Installation, registry: Registry) -> int:
     return unrecorded - settled
 
 
-def _is_counted(place: Place, fate: ParkedFate | None) -> bool:
-    """``count_unrecorded`` knows the fact, and by this place."""
+def _is_counted(place: ParkedPlace, fate: ParkedFate | None) -> bool:
+    """Whether ``count_unrecorded`` has counted the fact, at this place."""
     if fate is None:
         return True
     at = fate.latest
-    return fate.version is None and at is not None and Place(*at.place) == place
+    return fate.version is None and at is not None and ParkedPlace(*at.place) == place

@@ -8,12 +8,11 @@ import signal
 import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from pathlib import Path
 from typing import Annotated
 
-import msgspec
 import typer
 
+from operations.running.tls_options import TlsCert, TlsKey, with_tls
 from operations.shared.configuration import fail, load_settings, needs_broker
 from operations.shared.console import say
 from runtime.errors import LockstreamError
@@ -26,12 +25,6 @@ Supervised = Annotated[
     bool,
     typer.Option("--supervised", hidden=True, help="Stop when standard input closes."),
 ]
-TlsCert = Annotated[
-    str | None, typer.Option("--tls-cert", help="Serve HTTPS: certificate and chain, a PEM file.")
-]
-TlsKey = Annotated[
-    str | None, typer.Option("--tls-key", help="The certificate's private key, a PEM file.")
-]
 RunRole = Callable[[Settings, asyncio.Event], Awaitable[None]]
 
 
@@ -43,13 +36,6 @@ def api(tls_cert: TlsCert = None, tls_key: TlsKey = None, supervised: Supervised
         await run_api(with_tls(settings, tls_cert, tls_key), stop)
 
     _run("api", run, supervised)
-
-
-def with_tls(settings: Settings, cert: str | None, key: str | None) -> Settings:
-    """The settings, with what was given on the command line before what was configured."""
-    chosen = (cert or settings.tls_cert, key or settings.tls_key)
-    tls_cert, tls_key = (str(Path(file).absolute()) if file else "" for file in chosen)
-    return msgspec.structs.replace(settings, tls_cert=tls_cert, tls_key=tls_key)
 
 
 def projector(supervised: Supervised = False) -> None:

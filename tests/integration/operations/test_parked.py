@@ -7,14 +7,14 @@ from uuid import UUID
 import pytest
 
 from eventlog.registry import read_registry
+from operations.locks.creation import ensure_lock
 from operations.locks.files import LockLine
-from operations.locks.verbs import ensure_lock
 from operations.parked.discards import discard_all, discard_places
 from operations.parked.retries import ParkedAgain, Retried, retry_all, retry_one
 from operations.parked.states import (
     Notes,
+    ParkedPlace,
     ParkedRecord,
-    Place,
     count_waiting,
     find_parked,
     read_parked,
@@ -68,14 +68,14 @@ class Parked:
         topic = self.here.settings.topics.registry
         return await count_waiting(self.here, await read_registry(self.here.kafka, topic))
 
-    async def retry(self, place: Place, repaired: bytes | None = None) -> int:
+    async def retry(self, place: ParkedPlace, repaired: bytes | None = None) -> int:
         found = await find_parked(self.here, await self.notes(), place)
         return await retry_one(self.here, found, repaired, "alice")
 
     async def retry_all(self, reason: str | None = None) -> Retried:
         return await retry_all(self.here, await self.notes(), reason)
 
-    async def discard(self, *places: Place) -> None:
+    async def discard(self, *places: ParkedPlace) -> None:
         await discard_places(self.here, await self.notes(), places, "a test", "bob")
 
     async def event_ids(self) -> list[UUID | str]:

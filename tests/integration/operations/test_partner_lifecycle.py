@@ -12,8 +12,8 @@ from eventlog.kafka import connected, high_watermarks
 from eventlog.registry import read_registry, write_entries
 from eventlog.topic_setup import topic_exists
 from fanout.role import run_fanout
+from operations.partners.changes import pause_partner, remove_partner, set_status, set_types
 from operations.partners.registration import create_partner
-from operations.partners.verbs import _pause, _remove, _set_status, _set_types
 from operations.running.status import read_status
 from operations.shared.installation import Installation
 from runtime.errors import ConfigurationError
@@ -40,15 +40,15 @@ async def test_a_pause_longer_than_kafka_keeps_offsets_and_records_repeats_and_l
     await stream.publish(created_event(1), used_event(1, 2))
     async with running(run_fanout, here.settings):
         await stream.until_delivered("a", 2)
-        await _pause(here, "a")
-        await _pause(here, "a")
+        await pause_partner(here, "a")
+        await pause_partner(here, "a")
     await delete_group(here.kafka, here.settings.topics.fanout_group("a"))
     tp = TopicPartition(here.settings.topics.partner_events("a"), home)
     async with connected(here.kafka.admin()) as admin:
         await admin.delete_records({tp: RecordsToDelete(before_offset=-1)})
     await stream.publish(used_event(1, 3))
     async with running(run_fanout, here.settings):
-        await _set_status(here, "a", "active")
+        await set_status(here, "a", "active")
 
         async def next_has_come() -> bool:
             async with connected(here.kafka.reader()) as client:
@@ -73,11 +73,11 @@ async def test_a_pause_need_not_wait_for_the_sessions_of_replicas_with_a_name(
     async with running(run_fanout, longer, "one"), running(run_fanout, longer, "two"):
         await stream.until_delivered("a", 1)
         # Which gives up after 30 s.
-        await _pause(here, "a")
+        await pause_partner(here, "a")
         await stream.publish(used_event(1, 2))
-        await _set_status(here, "a", "active")
+        await set_status(here, "a", "active")
         records = await stream.until_delivered("a", 2)
-        await _remove(here, "a", with_topic=False)
+        await remove_partner(here, "a", with_topic=False)
     check_sequences(records)
 
 
@@ -88,9 +88,9 @@ async def test_a_resumed_partner_goes_on_from_its_output_and_not_from_its_last_p
     await stream.publish(created_event(1))
     async with running(run_fanout, here.settings):
         await stream.until_delivered("a", 1)
-        await _pause(here, "a")
+        await pause_partner(here, "a")
         await stream.publish(used_event(1, 2))
-        await _set_status(here, "a", "active")
+        await set_status(here, "a", "active")
         await stream.until_delivered("a", 2)
     await delete_group(here.kafka, here.settings.topics.fanout_group("a"))
     await stream.publish(used_event(1, 3))
@@ -109,9 +109,9 @@ async def test_a_pause_is_not_believed_once_more_was_written(
     await stream.publish(created_event(1))
     async with running(run_fanout, here.settings):
         await stream.until_delivered("a", 1)
-        await _pause(here, "a")
+        await pause_partner(here, "a")
         await stream.publish(used_event(1, 2))
-        await _set_status(here, "a", "active")
+        await set_status(here, "a", "active")
         await stream.until_delivered("a", 2)
     await delete_group(here.kafka, here.settings.topics.fanout_group("a"))
     tp = TopicPartition(here.settings.topics.partner_events("a"), home)
@@ -168,10 +168,10 @@ async def test_others_tools_see_no_lag_when_all_is_delivered_and_no_group_of_who
         await stream.publish(used_event(1, 2))
         await stream.until_delivered("a", 9)
         assert group in await groups()
-        await _remove(here, "a", with_topic=False)
+        await remove_partner(here, "a", with_topic=False)
         assert group not in await groups()
         assert await topic_exists(here.kafka, topics.partner_events("a"))
-        await _remove(here, "a", with_topic=True)
+        await remove_partner(here, "a", with_topic=True)
     assert not await topic_exists(here.kafka, topics.partner_events("a"))
 
 
@@ -206,7 +206,7 @@ async def test_what_types_a_partner_gets_can_be_changed(here: Installation, stre
     async with running(run_fanout, here.settings):
         await stream.publish(created_event(1))
         await stream.until_delivered("a", 1)
-        changed = await _set_types(here, "a", ("TempKeyUsed",))
+        changed = await set_types(here, "a", ("TempKeyUsed",))
         assert (await read_registry(here.kafka, here.settings.topics.registry)).partner(
             "a"
         ) == changed
@@ -215,4 +215,4 @@ async def test_what_types_a_partner_gets_can_be_changed(here: Installation, stre
     assert versions(records, 1) == [1, 2]
     check_sequences(records)
     with pytest.raises(ConfigurationError, match="there is no partner nobody"):
-        await _set_types(here, "nobody", ("*",))
+        await set_types(here, "nobody", ("*",))

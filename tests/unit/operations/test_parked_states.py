@@ -8,7 +8,7 @@ from eventlog.kafka import Record
 from eventlog.registry import Registry
 from operations.parked.states import (
     Notes,
-    Place,
+    ParkedPlace,
     State,
     _is_counted,
     own_event_id,
@@ -27,7 +27,7 @@ from schemas.registry import (
 )
 from tests.examples_of import TIME
 
-PLACE, LATER = Place(3, 17), ParkedAt((3, 18), "unknown-lock", "no lock 7", 41)
+PLACE, LATER = ParkedPlace(3, 17), ParkedAt((3, 18), "unknown-lock", "no lock 7", 41)
 OWN, REPAIRED = uuid4(), uuid4()
 
 
@@ -65,7 +65,7 @@ def test_a_parked_fact_has_one_state(
     own: UUID | None, entries: tuple[Entry, ...], fates: dict[UUID, ParkedFate], name: str
 ) -> None:
     assert state_of(PLACE, own, notes(*entries), fates).name == name
-    assert state_of(Place(3, 20), None, notes(*entries), fates).name == "waiting"
+    assert state_of(ParkedPlace(3, 20), None, notes(*entries), fates).name == "waiting"
 
 
 @pytest.mark.parametrize("text", ["", "3", "3:", "12:0", "3:-1", "²:1", "٣:1", "3:1\n", "03:1:1"])
@@ -75,23 +75,29 @@ def test_a_place_has_one_spelling(text: str) -> None:
 
 
 def test_a_place_is_a_partition_that_there_is_and_an_offset() -> None:
-    assert read_place("11:0", 12) == Place(11, 0)
-    assert read_place("0:999999999999999999", 12) == Place(0, 999999999999999999)
-    assert str(Place(3, 17)) == "3:17"
+    assert read_place("11:0", 12) == ParkedPlace(11, 0)
+    assert read_place("0:999999999999999999", 12) == ParkedPlace(0, 999999999999999999)
+    assert str(ParkedPlace(3, 17)) == "3:17"
     with pytest.raises(ConfigurationError) as refused:
         read_place("12:0", 12)
-    assert str(refused.value) == "'12:0' is no PARTITION:OFFSET; `lockstream parked list`"
+    assert (
+        str(refused.value) == "'12:0' is not PARTITION:OFFSET; `lockstream parked list` shows them"
+    )
 
 
 def test_what_the_registry_says_is_found_by_place() -> None:
     several = ParkedDiscard(id="2", places=("4:1", "4:2"), why="w", by="bob", created_at=TIME)
     noted = notes(DISCARD, several, REPAIR)
-    assert noted.discards == {PLACE: DISCARD, Place(4, 1): several, Place(4, 2): several}
+    assert noted.discards == {
+        PLACE: DISCARD,
+        ParkedPlace(4, 1): several,
+        ParkedPlace(4, 2): several,
+    }
     assert noted.repairs == {PLACE: REPAIRED}
     assert noted.event_ids(PLACE, OWN) == [OWN, REPAIRED]
     assert noted.event_ids(PLACE, None) == [REPAIRED]
-    assert noted.event_ids(Place(4, 1), OWN) == [OWN]
-    assert noted.event_ids(Place(4, 1), None) == []
+    assert noted.event_ids(ParkedPlace(4, 1), OWN) == [OWN]
+    assert noted.event_ids(ParkedPlace(4, 1), None) == []
 
 
 def test_a_state_is_told_with_what_one_wants_to_know_of_it() -> None:
