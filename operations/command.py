@@ -1,4 +1,4 @@
-"""All verbs of the ``lockstream`` command, put together."""
+"""Puts all verbs of the ``lockstream`` command together: the map of verbs."""
 
 import inspect
 import re
@@ -66,7 +66,7 @@ def root(
         typer.Option("--version", callback=show_version, is_eager=True, help="Print the version."),
     ] = False,
 ) -> None:
-    """What holds for all verbs."""
+    """Takes the options of the command itself; its help text is ``HELP``."""
 
 
 def make_command() -> typer.Typer:
@@ -98,7 +98,8 @@ def make_command() -> typer.Typer:
 
 
 def _reflow(command: typer.Typer) -> None:
-    """Lines of a help text end where the terminal does, and not where our docstrings' lines do."""
+    """Joins the lines of each paragraph of a help text, so that they end where the terminal
+    does."""
     for verb in command.registered_commands:
         text = inspect.getdoc(verb.callback) or ""
         verb.help = re.sub(r"(?<!\n)\n(?!\n)", " ", text)

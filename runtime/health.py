@@ -1,4 +1,5 @@
-"""The health page of a role: ``/livez``, ``/readyz`` and ``/metrics``, without credentials."""
+"""Serves the health page of a role: ``/livez``, ``/readyz`` and ``/metrics``, without
+credentials."""
 
 import asyncio
 from collections.abc import Callable
@@ -23,7 +24,8 @@ FORWARDED = ("forwarded", "via", "x-forwarded-for", "x-real-ip")
 
 
 def health_routes(readiness: Readiness, details: Details) -> list[Route]:
-    """``/livez`` answers while the process lives; ``/readyz`` is 503, and why, if it can't work."""
+    """Makes ``/livez``, which always answers, and ``/readyz``: 503, and why, if the role can't
+    work."""
 
     async def livez(request: Request) -> Response:
         return JSONResponse({"status": "alive"})
@@ -44,13 +46,13 @@ def everybody(request: Request) -> bool:
 
 
 def this_machine(request: Request) -> bool:
-    """Whether it came from a process here, and not through a proxy for somebody else."""
+    """Whether the request came from a process here, and not through a proxy for somebody else."""
     direct = not any(name in request.headers for name in FORWARDED)
     return direct and request.client is not None and is_loopback(request.client.host)
 
 
 def metrics_route(metrics: RoleMetrics, admits: Admits = everybody) -> Route:
-    """``/metrics``; there is no such page for a caller that is not admitted."""
+    """Makes ``/metrics``; a caller that is not admitted gets 404."""
 
     async def show(request: Request) -> Response:
         if not admits(request):

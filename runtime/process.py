@@ -1,4 +1,5 @@
-"""How a role runs: one event loop, signals that ask it to drain, an exit code that tells."""
+"""Runs a role: one event loop, signals that ask it to drain, an exit code that tells why it
+ended."""
 
 import asyncio
 import gc
@@ -18,17 +19,17 @@ Role = Callable[[asyncio.Event], Awaitable[None]]
 
 
 def collect_rarely() -> None:
-    """For processes that make many short-lived objects and few cycles."""
+    """Tunes the garbage collector for many short-lived objects and few cycles."""
     # Start-up garbage lives for ever: keep it out of every later collection.
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)
 
 
 def run_role(name: str, role: Role) -> int:
-    """Runs ``role(stop)`` until it ends; SIGTERM and SIGINT set ``stop``. Returns the exit code:
-    0 after an orderly stop, 2 for what a restart does not mend (bad configuration, a refusal of
-    Kafka's), 1 for anything else.
-    """
+    """Runs ``role(stop)`` until it ends; SIGTERM and SIGINT set ``stop``.
+
+    Returns the exit code: 0 after an orderly stop, 2 for what a restart does not mend (bad
+    configuration, a refusal of Kafka's), 1 for anything else."""
     collect_rarely()
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -45,14 +46,14 @@ def run_role(name: str, role: Role) -> int:
 
 
 def _leaves(error: Exception) -> list[Exception]:
-    """The errors of a group of groups, flat."""
+    """Returns the errors of a group of groups, flat."""
     if isinstance(error, ExceptionGroup):
         return [leaf for member in error.exceptions for leaf in _leaves(member)]
     return [error]
 
 
 def first_leaf(error: Exception) -> Exception:
-    """The first error of a group of groups, or the error itself."""
+    """Returns the first error of a group of groups, or the error itself."""
     return _leaves(error)[0]
 
 
@@ -65,7 +66,8 @@ async def _with_signals(role: Role) -> None:
 
 
 def stand_back(niceness: int) -> None:
-    """Lets others on this machine have the CPU first (nice(2)). For good: only root could take it
-    back. Does nothing where there is no such thing."""
+    """Lets others on this machine have the CPU first (nice(2)), for good.
+
+    Only root could take it back. Does nothing where there is no nice(2)."""
     if niceness and hasattr(os, "nice"):
         os.nice(niceness)

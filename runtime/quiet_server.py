@@ -1,4 +1,5 @@
-"""How a role serves HTTP: uvicorn on sockets that listen already, without its signal handlers."""
+"""Serves HTTP within a role: uvicorn without its signal handlers, on sockets that listen
+already."""
 
 import asyncio
 import socket

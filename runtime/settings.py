@@ -1,4 +1,4 @@
-"""Configuration: environment variables, listed here and nowhere else."""
+"""Reads the configuration: environment variables, listed here and nowhere else."""
 
 import math
 from collections.abc import Mapping
@@ -20,8 +20,10 @@ _UNPREFIXED = ("kafka_", "read_model_", "otel_")
 
 
 def variable_of(field: str) -> str:
-    """The environment variable of a setting: ``kafka_…``, ``read_model_…`` and ``otel_…`` go by
-    their own name, all others are prefixed with ``LOCKSTREAM_``."""
+    """Returns the environment variable of a setting.
+
+    ``kafka_…``, ``read_model_…`` and ``otel_…`` go by their own name, all others are prefixed with
+    ``LOCKSTREAM_``."""
     return field.upper() if field.startswith(_UNPREFIXED) else f"LOCKSTREAM_{field.upper()}"
 
 
@@ -34,7 +36,8 @@ Seconds = Annotated[float, msgspec.Meta(gt=0, le=1e9)]
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=variable_of):
-    """Every setting with its default. An empty variable is the same as none."""
+    """Holds every setting with its default and its meaning. An empty variable is the same as
+    none."""
 
     kafka_bootstrap_servers: Annotated[
         str, _says("host:port list; empty: `lockstream up` runs a broker of its own")
@@ -207,7 +210,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=variable_of):
 
     @property
     def otlp_traces_url(self) -> str:
-        """Where spans go; empty: nowhere."""
+        """The URL that spans go to; empty: none."""
         base = self.otel_exporter_otlp_endpoint.rstrip("/")
         return self.otel_exporter_otlp_traces_endpoint or (base and f"{base}/v1/traces")
 
@@ -232,8 +235,10 @@ def read_settings(environment: Mapping[str, str], dotenv: Path | None = None) ->
 
 
 def unknown_variables(environment: Mapping[str, str], dotenv: Path | None = None) -> list[str]:
-    """A warning for each variable that looks like a setting and is none. They stop nothing: the
-    namespace is shared, and a newer version's setting is no reason for an older one not to start.
+    """Returns a warning for each variable that looks like a setting and is none.
+
+    Such variables stop nothing: the namespace is shared, and a newer version's setting is no reason
+    for an older one not to start.
 
     Raises:
         ConfigurationError: the file can't be read.
@@ -251,7 +256,7 @@ def _known() -> set[str]:
 
 
 def _checked(settings: Settings) -> Settings:
-    """What one value alone can't tell.
+    """Checks what one value alone can't tell, and brings the servers into one form.
 
     Raises:
         ConfigurationError: see ``read_settings``.

@@ -1,4 +1,4 @@
-"""Ways to wait: for an answer, for the first of several events, for work that may be stopped."""
+"""Waits: for an answer, for the first of several events, for work that may be stopped."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Coroutine
@@ -9,8 +9,10 @@ T = TypeVar("T")
 
 
 async def within(answer: Awaitable[T], timeout_s: float) -> T:
-    """The answer, if it comes in time. Not ``asyncio.wait_for``: before Python 3.12 that loses a
-    cancellation which arrives together with the answer, and whoever cancelled waits for ever.
+    """Returns the answer, if it comes in time.
+
+    Not ``asyncio.wait_for``: before Python 3.12 that loses a cancellation which arrives together
+    with the answer, and whoever cancelled waits for ever.
 
     Raises:
         TimeoutError: it does not.
@@ -30,8 +32,9 @@ async def first_of(*events: asyncio.Event, timeout_s: float | None = None) -> No
 
 
 async def prefetched(items: AsyncIterator[T]) -> AsyncGenerator[T, None]:
-    """The same items, the next one made while the last is being used. Their error is raised in
-    its place, after the items before it."""
+    """Yields the same items, and makes the next one while the last is being used.
+
+    An error is raised in its place, after the items before it."""
 
     async def next_item() -> T:
         return await anext(items)
@@ -51,7 +54,7 @@ async def prefetched(items: AsyncIterator[T]) -> AsyncGenerator[T, None]:
 
 
 async def until_stopped(stop: asyncio.Event, work: Coroutine[object, object, None]) -> None:
-    """Runs ``work`` until it ends or ``stop`` is set, then cancels it. Its error is raised."""
+    """Runs ``work`` until it ends or ``stop`` is set, then cancels it; raises its error."""
     task = asyncio.create_task(work)
     waiter = asyncio.create_task(stop.wait())
     try:

@@ -1,1 +1,1 @@
-"""What tests, bench and chaos share: a PostgreSQL of their own, and a collector of traces."""
+"""Holds what tests, bench and chaos share: a PostgreSQL of their own, and a collector of traces."""

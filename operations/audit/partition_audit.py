@@ -1,4 +1,4 @@
-"""One partition of everything, read side by side: facts, events, parked facts, partners."""
+"""Audits one partition of all topics side by side: facts, events, parked facts, partners."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
@@ -34,7 +34,7 @@ class Dropped(msgspec.Struct, frozen=True):
 
 
 class PartitionAudit:
-    """``lag``: events that each partner is entitled to and hasn't got yet."""
+    """Audits one partition. ``lag``: by partner, the events that it hasn't got yet."""
 
     def __init__(
         self,
@@ -55,7 +55,8 @@ class PartitionAudit:
         self.lag: dict[str, int] = {}
 
     async def run(self, model: ReadModelAudit, advance: Advance) -> AsyncIterator[Violation]:
-        """
+        """Yields every violation of the partition as it is found.
+
         Raises:
             KafkaUnavailable: the log can't be read.
             ReadModelUnavailable: the database can't be asked.
@@ -129,7 +130,7 @@ class PartitionAudit:
 
 
 class _PartnerMerge:
-    """A partner's records beside the events that it is entitled to."""
+    """Holds a partner's records against the events that it is entitled to."""
 
     def __init__(self, partner_id: str, cursor: Cursor, checks: PartnerChecks) -> None:
         self.partner_id = partner_id
@@ -158,7 +159,7 @@ class _PartnerMerge:
         self.lag += 1
 
     async def rest(self) -> AsyncIterator[Violation]:
-        """Records beyond the last event that this partner is entitled to."""
+        """Checks the records beyond the last event that this partner is entitled to."""
         while (record := await self._cursor.peek()) is not None:
             self._cursor.advance()
             for violation in self._checks.check_record(record):
@@ -169,7 +170,7 @@ class _PartnerMerge:
 
 
 class _FactMerge:
-    """Facts beside what became of them."""
+    """Holds facts against what became of them."""
 
     def __init__(
         self, topic: str, partition: int, facts: Cursor, parked: Cursor, retained_from: int
@@ -182,7 +183,7 @@ class _FactMerge:
         self.dropped: list[Dropped] = []
 
     async def up_to(self, read: ReadEvent, events_topic: str) -> AsyncIterator[Violation]:
-        """All facts before this event's, and its own."""
+        """Checks all facts before this event's, and its own."""
         source = read.headers.source_offset
         while (record := await self._facts.peek()) is not None and record.offset < source:
             self._facts.advance()

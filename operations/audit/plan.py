@@ -1,9 +1,8 @@
-"""What the auditor reads: where each stretch begins and ends, taken so that a running system can't
-make it see a violation that is none.
+"""Decides what the auditor reads, so that a running system shows no violation that is none.
 
-The order matters. Partner topics end first: all that they hold was in ``lock-events`` before.
-``lock-events`` ends before ``lock-facts.parked``: every fact before its last event's was decided.
-"""
+The order in which the ends are taken matters. Partner topics come first: all that they hold was in
+``lock-events`` before. ``lock-events`` comes before ``lock-facts.parked``: every fact before that
+of the last event has been decided."""
 
 import msgspec
 

@@ -1,4 +1,4 @@
-"""The checks of one partition, record by record. Pure: they are fed, and yield violations."""
+"""Checks one partition record by record. Pure: takes records, yields violations."""
 
 from collections.abc import Iterator
 from uuid import UUID
@@ -29,7 +29,8 @@ class ReadEvent(msgspec.Struct, frozen=True, gc=False):
 
 
 def read_event(record: Record) -> ReadEvent:
-    """
+    """Reads a record of ``lock-events``, more strictly than a consumer would.
+
     Raises:
         ValueError: not what a projector writes; the text says why.
     """
@@ -44,8 +45,9 @@ def read_event(record: Record) -> ReadEvent:
 
 
 class EventChecks:
-    """``lock-events``, one partition: versions, counts of uses, source offsets, where locks live.
-    ``lock_uuids`` collects those of all partitions, each once for every lock that has it."""
+    """Checks one partition of ``lock-events``: versions, uses, source offsets, where locks live.
+
+    ``lock_uuids`` collects the UUIDs of all partitions, each once for every lock that has it."""
 
     def __init__(self, topic: str, partition: int, partitions: int, lock_uuids: EventIds) -> None:
         self._topic = topic
@@ -95,7 +97,8 @@ class EventChecks:
             )
 
     def _check_uses(self, offset: int, event: TempKeyUsedEvent) -> Iterator[Violation]:
-        """The keys themselves would take too much, where each is used once: a hash of 64 bits."""
+        """Checks the counts of uses by a hash of each temp key: the keys would take too much
+        memory."""
         data = event.data
         key = hash_id(f"{event.lock_id} {data.temp_key_uuid}")
         last = self._uses.get(key, 0)
@@ -116,11 +119,10 @@ class EventChecks:
 
 
 class PartnerChecks:
-    """One partition of a partner's topic against the stream that it is made from.
+    """Checks one partition of a partner's topic against the stream that it is made from.
 
-    ``begin``: the first ``lock-events`` offset that it should hold; ``sequence``: of the record
-    before that.
-    """
+    ``begin``: the first ``lock-events`` offset that it should hold; ``sequence``: that of the
+    record before."""
 
     def __init__(
         self, topic: str, partition: int, partner: Partner, begin: int, sequence: int
@@ -136,7 +138,7 @@ class PartnerChecks:
         return read.offset >= self._begin and delivers(read.headers, self._partner)
 
     def check_record(self, record: Record) -> Iterator[Violation]:
-        """What the record shows by itself."""
+        """Checks what the record shows by itself."""
         self._last_offset = record.offset
         try:
             position = PartnerPosition.from_kafka(record.headers)
@@ -150,7 +152,7 @@ class PartnerChecks:
         self._sequence = position.sequence
 
     def check_pair(self, record: Record, read: ReadEvent) -> Iterator[Violation]:
-        """The record against the event that it was made from."""
+        """Checks the record against the event that it was made from."""
         expected = encode_envelope(envelope(read.event, self._partner.id))
         if record.value != expected or record.key != lock_key(read.event.lock_id):
             yield self._violation(

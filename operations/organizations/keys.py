@@ -1,4 +1,4 @@
-"""API keys in the registry: how they are issued, rotated and revoked."""
+"""Issues, rotates and revokes API keys in the registry."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime

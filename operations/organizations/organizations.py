@@ -1,4 +1,4 @@
-"""Organisations in the registry: the entry, the check that it is there, and what belongs to it."""
+"""Registers organisations, and finds what belongs to each."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime

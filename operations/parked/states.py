@@ -1,9 +1,7 @@
-"""What has become of each parked fact: it waits, is recorded, was parked again, or is discarded.
+"""Finds out what has become of each parked fact: it waits, is recorded, parked again or discarded.
 
-Nothing keeps that as such. *Recorded* follows from the stream: there is an event with the fact's
-event id, or with that of its repair. *Discarded*, and under which id a fact was repaired, stand in
-the registry.
-"""
+No topic holds that state as such. *Recorded* follows from the stream: an event has the fact's event
+id, or that of its repair. The registry holds discards, and under which id a fact was repaired."""
 
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -55,7 +53,9 @@ def _to_place(text: str) -> ParkedPlace:
 
 
 class State(msgspec.Struct, frozen=True):
-    """``version``: where it is recorded; ``again``: where it was parked later, as the same fact."""
+    """The state of a parked fact. ``version``: that of its event, if it is recorded.
+
+    ``again``: where the same fact was parked later."""
 
     name: StateName
     version: int | None = None

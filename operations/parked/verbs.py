@@ -1,4 +1,4 @@
-"""``lockstream parked …``: facts that could not become events, and their second chance."""
+"""``lockstream parked …``: shows, retries and discards facts that could not become events."""
 
 import base64
 from collections.abc import Sequence

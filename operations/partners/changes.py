@@ -1,4 +1,4 @@
-"""Changes of a partner that is there: what types it gets, pause, resume and removal."""
+"""Changes a partner: what types it gets, pause, resume and removal."""
 
 from collections.abc import Sequence
 from typing import Literal

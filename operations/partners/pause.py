@@ -68,7 +68,7 @@ async def _positions(here: Installation, entry: Partner) -> tuple[PausedAt, ...]
     )
 
     async def confirm(end: int) -> None:
-        """Nothing to ask: what was read here is written only if the entry is still the same."""
+        """Does nothing: positions are written only if the entry is still the same."""
 
     async def position(reader: LogReader, client: object, partition: int) -> PausedAt:
         output = OutputLog(reader, client, partition, checkpoints.get(partition))

@@ -1,4 +1,4 @@
-"""How far the fan-outs have come: the consumer group of each partner, and its lag."""
+"""Reads how far the fan-outs have come, from each partner's consumer group."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from schemas.registry import Partner
 
 
 def fanout_group(settings: Settings, partner: Partner) -> Wanted:
-    """The group that serves a partner, and where the partner's events begin."""
+    """Names the group that serves a partner, and where the partner's events begin."""
     topics, begin = settings.topics, partner.begins(settings.partitions)
     return Wanted(topics.fanout_group(partner.id), topics.lock_events, begin)
 

@@ -1,4 +1,4 @@
-"""Where the services of ``lockstream up`` are found, and waiting until they are ready."""
+"""Finds the pages of the services of ``lockstream up``, and waits until they are ready."""
 
 import asyncio
 from collections.abc import Mapping
@@ -51,7 +51,7 @@ async def wait_until_ready(settings: Settings) -> None:
 async def wait_until_shown(settings: Settings, lock_id: int, headers: Mapping[str, str]) -> None:
     """Waits until the API, which follows the log, knows a new key and a new lock.
 
-    A read model that is being rebuilt may take long: that is said, and holds nothing up."""
+    While the read model is being rebuilt that may take long: then says so, and returns."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + SHOWN_S
     page = f"{base_url(settings)}/locks/{lock_id}"

@@ -30,7 +30,7 @@ BROKER_RETRY_S = 2.0
 
 
 class LocalSystem:
-    """The broker, the services and the demo data of one state folder."""
+    """Runs the broker, the services and the demo data of one state folder."""
 
     def __init__(self, settings: Settings, *, demo: bool) -> None:
         self._settings = msgspec.structs.replace(settings, state_dir=settings.state_dir.absolute())

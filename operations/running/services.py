@@ -1,6 +1,7 @@
-"""``lockstream api | projector | fanout | broker``: one role, in the foreground. Each imports its
-role only when it is run: a crashed fan-out is back half a second sooner without the others' code.
-"""
+"""``lockstream api | projector | fanout | broker``: runs one role, in the foreground.
+
+Each imports its role only when it runs: a crashed fan-out is back half a second sooner without the
+others' code."""
 
 import asyncio
 import os
@@ -29,7 +30,7 @@ RunRole = Callable[[Settings, asyncio.Event], Awaitable[None]]
 
 
 def api(tls_cert: TlsCert = None, tls_key: TlsKey = None, supervised: Supervised = False) -> None:
-    """Serve the HTTP command API."""
+    """Run the HTTP command API."""
     from command_api.role import run_api
 
     async def run(settings: Settings, stop: asyncio.Event) -> None:
@@ -39,14 +40,15 @@ def api(tls_cert: TlsCert = None, tls_key: TlsKey = None, supervised: Supervised
 
 
 def projector(supervised: Supervised = False) -> None:
-    """Give facts their versions: lock-facts → lock-events, and fold the read model."""
+    """Run the projector: it gives facts their versions (lock-facts → lock-events), and folds the
+    read model."""
     from projector.role import run_projector
 
     _run("projector", run_projector, supervised)
 
 
 def fanout(supervised: Supervised = False) -> None:
-    """Deliver to partners: lock-events → partner topics."""
+    """Run the fan-out: it delivers lock-events to the partners' topics."""
     from fanout.role import run_fanout
 
     _run("fanout", run_fanout, supervised)
@@ -69,7 +71,7 @@ def _run(name: str, role: RunRole, supervised: bool) -> None:
 
 
 def _stop_with_supervisor(stop: asyncio.Event) -> None:
-    """Standard input is a pipe from the supervisor: when that dies, however it dies, it closes."""
+    """Stops when standard input closes: a pipe from the supervisor, which closes when that dies."""
     loop = asyncio.get_running_loop()
     descriptor = sys.stdin.fileno()
     os.set_blocking(descriptor, False)
@@ -87,7 +89,7 @@ def broker(
         int | None, typer.Option(help="A wish: a port that is taken gets another.")
     ] = None,
 ) -> None:
-    """Run a local Apache Kafka in the foreground; its data stays in the state folder."""
+    """Run a local Apache Kafka; its data stays in the state folder."""
     from eventlog.local.local_broker import LocalBroker
 
     try:

@@ -37,10 +37,9 @@ class StageStatus(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class Status(msgspec.Struct, frozen=True):
-    """What ``lockstream status`` found. ``ok``: all pages are ready and all active stages complete.
+    """Holds what ``lockstream status`` found. ``parked``: how many facts wait; None if not known.
 
-    A stage is complete if each of its partitions has an owner. ``parked``: how many facts wait for
-    an operator; None where the read model can't tell."""
+    ``ok``: all pages are ready, and every partition of every active stage has an owner."""
 
     ok: bool
     pages: list[PageStatus]

@@ -1,4 +1,4 @@
-"""Keeps processes running: one that dies is started again, at once, then with growing pauses."""
+"""Keeps processes running: starts one that dies again, at once, then with growing pauses."""
 
 import asyncio
 import contextlib
@@ -24,7 +24,7 @@ BAD_CONFIGURATION = 2
 
 
 class Command(msgspec.Struct, frozen=True):
-    """``arguments``: of the process; ``environment``: all of it; ``log``: where its output goes."""
+    """How a process is started. ``environment``: all of it; ``log``: where its output goes."""
 
     name: str
     arguments: Sequence[str]
@@ -33,9 +33,10 @@ class Command(msgspec.Struct, frozen=True):
 
 
 class Supervised:
-    """One process, kept running until ``stop``. It gets a session of its own, so that a terminal's
-    Ctrl-C reaches the supervisor only, and a pipe as its standard input, which closes when the
-    supervisor dies."""
+    """Keeps one process running until ``stop``.
+
+    The process gets a session of its own, so that a terminal's Ctrl-C reaches only the supervisor.
+    Its standard input is a pipe that closes when the supervisor dies."""
 
     def __init__(
         self,
@@ -58,7 +59,7 @@ class Supervised:
         return self._process.pid if self._process is not None else None
 
     async def run(self) -> None:
-        """Returns after ``stop``.
+        """Starts the process again whenever it dies; returns after ``stop``.
 
         Raises:
             ConfigurationError: it ended because of its configuration: to try again is no use.
@@ -112,7 +113,7 @@ class Supervised:
         return self._process
 
     async def stop(self) -> None:
-        """SIGTERM, and SIGKILL for one that does not end in 20 s."""
+        """Sends SIGTERM, and SIGKILL if the process does not end in 20 s."""
         process = await self._last_started()
         if process is None or process.returncode is not None:
             return
@@ -126,7 +127,7 @@ class Supervised:
             await self.kill()
 
     async def kill(self) -> None:
-        """SIGKILL, and it is not started again."""
+        """Sends SIGKILL; the process is not started again."""
         process = await self._last_started()
         if process is None or process.returncode is not None:
             return
@@ -135,7 +136,7 @@ class Supervised:
         await process.wait()
 
     async def _last_started(self) -> asyncio.subprocess.Process | None:
-        """The last there will be: one that is being started just now is waited for."""
+        """Returns the last process there will be, once a start that is under way is done."""
         self._stopping.set()
         async with self._starting:
             return self._process
@@ -151,8 +152,10 @@ def _last_line(log: Path) -> str:
 
 
 def _keep_small(log: Path) -> None:
-    """Keeps one older part. The process goes on writing at the end of the same file (it appends):
-    what it writes between the copy and the cut is not kept."""
+    """Cuts a log that has grown large, and keeps one older part.
+
+    The process goes on appending to the same file: what it writes between the copy and the cut is
+    lost."""
     # On a full disk, say: it is tried again.
     with contextlib.suppress(OSError):
         if log.stat().st_size > LOG_BYTES:

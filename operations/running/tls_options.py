@@ -1,4 +1,4 @@
-"""Options of the verbs that serve HTTPS."""
+"""Defines the options of the verbs that serve HTTPS."""
 
 from pathlib import Path
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""``lockstream up``: everything on this machine, supervised, with demo data if wanted."""
+"""``lockstream up``: runs everything on this machine, supervised, with demo data if wanted."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""How a verb runs: with the clients of one installation, until it ends or is interrupted."""
+"""Runs a verb, with the clients of one installation, until it ends or is interrupted."""
 
 import asyncio
 import logging
@@ -131,7 +131,8 @@ def run_on_installation(work: Callable[[Installation], Awaitable[T]]) -> T:
 
 
 def run_verb(verb: Callable[[], Coroutine[Any, Any, T]]) -> T:
-    """Runs one verb. An error of ours is one line on stderr, and the exit code tells its kind."""
+    """Runs one verb; an error of ours becomes one line on stderr, and the exit code tells its
+    kind."""
     # They log each failed attempt; a verb says once what came of them.
     for attempts in ("aiokafka", "eventlog.publisher"):
         logging.getLogger(attempts).setLevel(logging.CRITICAL)
@@ -141,7 +142,7 @@ def run_verb(verb: Callable[[], Coroutine[Any, Any, T]]) -> T:
 
 
 async def _until_terminated(verb: Callable[[], Coroutine[Any, Any, T]]) -> T:
-    """Runs a verb that SIGTERM and SIGHUP end as Ctrl-C does: with what it clears away."""
+    """Runs a verb, which SIGTERM and SIGHUP cancel as Ctrl-C does."""
     task = asyncio.ensure_future(verb())
     ended: list[int] = []
 

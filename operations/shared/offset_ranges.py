@@ -1,4 +1,4 @@
-"""Which offsets of a topic are read."""
+"""Says which offsets of a topic are read."""
 
 from collections.abc import Mapping
 

@@ -1,4 +1,4 @@
-"""Options that several verbs take."""
+"""Defines options that several verbs take."""
 
 from typing import Annotated
 

@@ -1,6 +1,6 @@
-"""Where a stretch of a topic begins, in the words that all verbs take: ``earliest``, ``now``, a
-time or an offset. What may mean two things is refused, with both ways of writing it.
-"""
+"""Reads where a stretch of a topic begins: ``earliest``, ``now``, a time or an offset.
+
+Text with two possible meanings is refused, with both ways of writing it."""
 
 import re
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ MAX_OFFSET = 2**63 - 1
 
 
 class Start(msgspec.Struct, frozen=True):
-    """``offset`` or ``moment``, or neither: ``word`` then. ``text``: as it is spoken of."""
+    """Where to begin: ``offset``, ``moment``, or else ``word``. ``text``: how messages say it."""
 
     text: str
     word: str = ""
@@ -36,7 +36,8 @@ class Start(msgspec.Struct, frozen=True):
 
 
 def read_start(option: str, text: str, now: datetime) -> Start:
-    """
+    """Reads a start point.
+
     Raises:
         ConfigurationError: none of the words, or one with two meanings, or a time to come.
     """
@@ -85,7 +86,7 @@ def _refuse_ambiguous(option: str, digits: str) -> None:
 async def start_offsets(
     client: Any, topic: str, partitions: Sequence[int], start: Start, option: str
 ) -> dict[int, int]:
-    """Where each partition begins. What retention has deleted is passed over.
+    """Returns where each partition begins, at the earliest where retention has left records.
 
     Raises:
         ConfigurationError: no partition reaches as far as the offset.
