@@ -99,7 +99,7 @@ def _measure(name: str, bench: Workbench, machine: Machine) -> Part:
 
 
 def write_report() -> None:
-    """Of each part that was ever measured in full, the newest.
+    """Writes the report from the newest results of each part that was ever measured in full.
 
     Raises:
         SystemExit: there is none.

@@ -1,4 +1,4 @@
-"""Pure: the latency budget of commands, from the spans of their traces."""
+"""Makes the latency budget of commands from the spans of their traces. Pure."""
 
 from collections.abc import Iterable, Mapping
 from typing import Protocol

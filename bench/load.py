@@ -1,8 +1,8 @@
-"""The HTTP load generator: a process of its own, so that it takes no time from the event loops that
-it measures. Closed loop: each connection has one request in flight. Open loop: requests are due at
-moments that the server has no say in, and latency counts from the moment one was due: a server that
-stalls is charged for all that would have come meanwhile (no coordinated omission).
-"""
+"""Generates HTTP load, in a process of its own that takes no time from the loops it measures.
+
+Closed loop: each connection has one request in flight. Open loop: requests are due at moments that
+the server has no say in, and latency counts from the moment one was due: a server that stalls is
+charged for all that would have come meanwhile (no coordinated omission)."""
 
 import asyncio
 import gc

@@ -1,5 +1,6 @@
-"""Lockstream under measurement: an installation of its own on the bench's broker, whose roles are
-started one by one, as many replicas as wanted."""
+"""Runs Lockstream under measurement: an installation of its own on the bench's broker.
+
+Its roles are started one by one, as many replicas as wanted."""
 
 import asyncio
 import os
@@ -133,7 +134,8 @@ class Roles:
         return replica
 
     def wait_until_ready(self) -> None:
-        """
+        """Waits until a role is ready.
+
         Raises:
             TimeoutError: a role is not ready in time.
         """

@@ -1,4 +1,4 @@
-"""The machine that a result was measured on: a figure without it means nothing."""
+"""Describes the machine that a result was measured on: a figure without it means nothing."""
 
 import multiprocessing
 import os

@@ -1,5 +1,4 @@
-"""Processes under measurement: started, pinned to CPUs, asked for their CPU time and memory, and
-stopped again."""
+"""Runs processes under measurement: pins them to CPUs, reads their CPU time and memory."""
 
 import contextlib
 import os
@@ -53,7 +52,8 @@ class Process:
         pin(self.pid, cpus)
 
     def wait_until(self, ready: Callable[[], bool], seconds: float) -> None:
-        """
+        """Waits until the process is ready.
+
         Raises:
             TimeoutError: it is not ready in time, or has ended; the text is the end of its log.
         """
@@ -155,7 +155,8 @@ def compiler_seconds(pid: int) -> float:
 
 
 def _ticks(stat: str) -> int:
-    """Of a ``stat`` file, proc(5): fields 14 and 15; the name, field 2, may hold spaces."""
+    """Reads CPU ticks from a ``stat`` file, proc(5): fields 14 and 15; field 2, the name, may hold
+    spaces."""
     fields = stat.rpartition(")")[2].split()
     return int(fields[11]) + int(fields[12])
 

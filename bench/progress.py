@@ -1,4 +1,4 @@
-"""How far the bench is: a bar over its parts on a terminal, and a line for each measurement."""
+"""Shows how far the bench is: a bar over its parts on a terminal, a line for each measurement."""
 
 import time
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""What all parts of the bench share: the broker, the sizes, the placement, and what was found."""
+"""Holds what all parts of the bench share: the broker, the sizes, the placement, the results."""
 
 import asyncio
 import logging
@@ -153,8 +153,9 @@ class Workbench:
         return found
 
     def warm_up(self, plan: Plan) -> None:
-        """Runs under load until the broker's JVM has compiled what is hot, which takes it minutes
-        on a slow machine, at the cost of everything else. Goes on after a while in any case."""
+        """Runs under load until the broker's JVM has compiled what is hot, or for long enough.
+
+        Compiling takes minutes on a slow machine, at the cost of everything else."""
         load = msgspec.structs.replace(
             plan, in_flight=WARM_UP_IN_FLIGHT, seconds=self.sizes.seconds
         )

@@ -1,4 +1,4 @@
-"""One run: a single broker with everything that can befall it, then a cluster of three."""
+"""Runs a campaign: a single broker with every fault that it can have, then a cluster of three."""
 
 import asyncio
 import itertools
@@ -132,7 +132,8 @@ class Campaign:
 
     @asynccontextmanager
     async def _cluster(self) -> AsyncIterator[System]:
-        """
+        """Makes the part with a cluster.
+
         Raises:
             NoPostgres: there is no server to keep the read model.
         """

@@ -1,4 +1,4 @@
-"""The load: callers on every lock, and a record of all that they asked and were told."""
+"""Makes the load: callers on every lock, with a record of all requests and answers."""
 
 import asyncio
 import time

@@ -1,4 +1,4 @@
-"""Faults of the read model, and facts that no sound service would write."""
+"""Injects faults of the read model, and facts that no sound service would write."""
 
 import asyncio
 import time

@@ -1,4 +1,4 @@
-"""The read model of a run, and what can befall it."""
+"""Runs the read model of a run, and breaks it."""
 
 import asyncio
 import contextlib
@@ -82,7 +82,8 @@ class PostgresUnderTest(ReadModelUnderTest):
     """A server of its own. Durable: what a crash may lose is not what is tested here."""
 
     def __init__(self, folder: Path, port: int) -> None:
-        """
+        """Sets up a server that is not started yet.
+
         Raises:
             NoPostgres: no server is installed, or it can't be set up.
         """

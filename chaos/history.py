@@ -1,4 +1,4 @@
-"""What the clients did and saw, and what the log must say about it. Pure."""
+"""Checks what the clients did and saw against the log. Pure."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal

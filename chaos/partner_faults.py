@@ -1,4 +1,4 @@
-"""Partners that were held back and are let go together, each far behind."""
+"""Holds partners back and lets them go together, each far behind."""
 
 import asyncio
 import time

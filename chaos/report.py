@@ -1,4 +1,5 @@
-"""The table: what was broken, how often, how fast it recovered, which promises were broken."""
+"""Makes the table: what was broken, how often, how fast it recovered, which promises were
+broken."""
 
 from collections.abc import Sequence
 

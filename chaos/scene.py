@@ -1,4 +1,4 @@
-"""What a fault is given, and what is noted of it."""
+"""Gives a fault its system, and notes what comes of it."""
 
 import time
 from collections.abc import Awaitable, Callable

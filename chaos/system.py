@@ -1,4 +1,4 @@
-"""One installation under test: brokers, read model, replicas, load and watchers."""
+"""Runs one installation under test: brokers, read model, replicas, load and watchers."""
 
 import asyncio
 import os

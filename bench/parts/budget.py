@@ -1,4 +1,4 @@
-"""Where the time of a command goes, by its trace; and where each role's CPU goes, by py-spy."""
+"""Measures where the time of a command goes, by its trace, and each role's CPU, by py-spy."""
 
 import shutil
 import subprocess

@@ -1,4 +1,4 @@
-"""Each stage alone: the projector and the fan-out on a backlog, and whatever reads the stream."""
+"""Measures each stage alone: projector and fan-out on a backlog, and readers of the stream."""
 
 import os
 import sys
