@@ -26,8 +26,8 @@ from operations.shared.options import AsJson
 from runtime.settings import Settings
 
 HELP = (
-    "Lockstream: records that a temporary web key opened a lock, and delivers that fact "
-    "to everybody entitled to it: once, in order, with nothing lost. "
+    "Lockstream records that a temporary web key opened a lock, and delivers that fact to every "
+    "partner that is entitled to it: once, in order, with nothing lost. "
     "`lockstream settings` lists the environment variables."
 )
 RUNNING, OPERATING, STREAM = "Running it", "Operating it", "The event stream"

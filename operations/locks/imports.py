@@ -48,10 +48,10 @@ def import_locks(
 ) -> None:
     """Import locks from a file of UTF-8. It can be run again: locks that exist stay as they are.
 
-    Each line names a lock that is created, one that existed before (or a line repeats), or is bad.
-    Bad lines are reported by their numbers, all others are imported, and the exit code is 1. Lines
-    that contradict each other, or a lock that exists, are all bad. Without --json only the first
-    100 bad lines are shown."""
+    Each line counts as created, as existing (the lock was there, or another line names it) or as
+    bad. Lines that contradict each other, or a lock that exists, are all bad. The good lines are
+    imported, the bad ones are reported by their numbers, and the exit code is then 1. Without
+    --json only the first 100 bad lines are shown."""
     with error_lines(), ImportPlan.open() as plan:
         _plan(file, plan)
         imported = run_on_installation(lambda here: _import(here, plan, force))

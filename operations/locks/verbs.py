@@ -20,7 +20,7 @@ from runtime.errors import ConfigurationError
 from schemas.primitives import MAX_LOCK_ID
 from schemas.topics import partition_of
 
-lock = typer.Typer(no_args_is_help=True, help="Locks.")
+lock = typer.Typer(no_args_is_help=True, help="Add, import, move and show locks.")
 
 
 @lock.command("add")

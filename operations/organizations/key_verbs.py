@@ -16,7 +16,7 @@ from operations.shared.options import AsJson, Force, OnlyOrganization
 from schemas.api_keys import is_live
 from schemas.registry import ApiKey
 
-key = typer.Typer(no_args_is_help=True, help="API keys.")
+key = typer.Typer(no_args_is_help=True, help="Issue, rotate, list and revoke API keys.")
 
 
 @key.command("issue")
@@ -44,10 +44,10 @@ def _show_key(entry: ApiKey, secret: str) -> None:
 @key.command("rotate")
 def rotate(
     org_id: Annotated[
-        str | None, typer.Option("--org", help="The organisation: all its live keys end.")
+        str | None, typer.Option("--org", help="Rotate all live keys of this organisation.")
     ] = None,
     key_id: Annotated[
-        str | None, typer.Option("--id", help="Only this key ends; `key list` shows the ids.")
+        str | None, typer.Option("--id", help="Rotate only this key; `key list` shows the ids.")
     ] = None,
     overlap: Annotated[
         str, typer.Option(help="How long the old keys stay valid beside the new one: 7d, 12h.")
@@ -134,7 +134,8 @@ def _last_used(registry: Registry, entry: ApiKey) -> str | None:
 
 @key.command("revoke")
 def revoke(
-    key_id: Annotated[str, typer.Argument(help="As `key list` shows it.")], as_json: AsJson = False
+    key_id: Annotated[str, typer.Argument(help="Its id, as `key list` shows it.")],
+    as_json: AsJson = False,
 ) -> None:
     """Revoke an API key: every API process refuses it within seconds."""
     entry = run_on_installation(lambda here: revoke_key(here, key_id))

@@ -12,7 +12,7 @@ from operations.shared.durations import read_duration
 from operations.shared.installation import Installation, run_on_installation
 from runtime.errors import LockstreamError
 
-token = typer.Typer(no_args_is_help=True, help="Tokens signed with the local key.")
+token = typer.Typer(no_args_is_help=True, help="Sign tokens with the local key.")
 
 
 @token.command("mint")

@@ -11,12 +11,12 @@ from operations.shared.installation import Installation, run_on_installation
 from operations.shared.options import AsJson
 from schemas.registry import Organization
 
-org = typer.Typer(no_args_is_help=True, help="Organisations.")
+org = typer.Typer(no_args_is_help=True, help="Register, list and remove organisations.")
 
 
 @org.command("add")
 def add_organization(
-    org_id: Annotated[str, typer.Option("--id", help="Letters, digits, '.', '_', '-'.")],
+    org_id: Annotated[str, typer.Option("--id", help="Its id: letters, digits, '.', '_', '-'.")],
     as_json: AsJson = False,
 ) -> None:
     """Register an organisation. Registering it again changes nothing."""
@@ -51,7 +51,7 @@ def list_organizations(as_json: AsJson = False) -> None:
 
 @org.command("remove")
 def remove(
-    org_id: Annotated[str, typer.Option("--id", help="As `org list` shows it.")],
+    org_id: Annotated[str, typer.Option("--id", help="Its id, as `org list` shows it.")],
     as_json: AsJson = False,
 ) -> None:
     """Remove an organisation from the registry. It must have no locks, live keys or partners."""

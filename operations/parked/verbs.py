@@ -26,7 +26,7 @@ from schemas.parked_facts import Reason
 
 parked = typer.Typer(
     no_args_is_help=True,
-    help="Facts that could not become events: why, and what became of them since.",
+    help="Show, retry and discard facts that could not become events.",
 )
 
 EVERY_STATE = "all"

@@ -15,7 +15,7 @@ from runtime.errors import ConfigurationError
 from schemas.lock_events import EVENT_TYPES
 from schemas.registry import Partner
 
-partner = typer.Typer(no_args_is_help=True, help="Partners and their topics.")
+partner = typer.Typer(no_args_is_help=True, help="Add, change, pause and remove partners.")
 
 PartnerId = Annotated[str, typer.Argument(help="The partner's id.")]
 TYPES_HELP = f"Comma-separated event types: {', '.join(EVENT_TYPES)}; '*' for all."
@@ -69,7 +69,7 @@ def read_types(text: str) -> tuple[str, ...]:
 
 @partner.command("list")
 def list_partners(as_json: AsJson = False) -> None:
-    """List partners, those that are removed too."""
+    """List all partners, removed ones too."""
     entries = run_on_installation(Installation.read_registry).all(Partner)
     if as_json:
         print_json([_shown(entry) for entry in entries])

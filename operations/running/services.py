@@ -86,7 +86,7 @@ def _stop_with_supervisor(stop: asyncio.Event) -> None:
 
 def broker(
     port: Annotated[
-        int | None, typer.Option(help="A wish: a port that is taken gets another.")
+        int | None, typer.Option(help="The port to listen on; another one if it is taken.")
     ] = None,
 ) -> None:
     """Run a local Apache Kafka; its data stays in the state folder."""
