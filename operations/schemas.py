@@ -19,9 +19,7 @@ from schemas.descriptions.asyncapi import asyncapi_document
 from schemas.descriptions.published import PUBLISHED
 from schemas.json_schemas import Json
 
-schemas = typer.Typer(
-    no_args_is_help=True, help="Write descriptions of the HTTP API and the topics."
-)
+schemas = typer.Typer(no_args_is_help=True, help="Describe the HTTP API and the topics.")
 
 
 @schemas.callback()

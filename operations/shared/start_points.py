@@ -16,8 +16,8 @@ from schemas.primitives import epoch_ms
 
 EARLIEST, NOW, OFFSET = "earliest", "now", "offset:"
 START_HELP = (
-    "earliest, now, a time (2026-11-23 or 2026-11-23T10:00:00Z, without a zone UTC; the time "
-    "that counts is recordedAt), or an offset in every partition (offset:1200)."
+    "earliest, now, a time of recordedAt (2026-11-23 or 2026-11-23T10:00:00Z; UTC if it names "
+    "no zone), or an offset in every partition (offset:1200)."
 )
 _DIGITS = re.compile(r"[0-9]+\Z")
 _DAY = re.compile(r"((?:19|20|21)[0-9]{2})(0[1-9]|1[0-2])(0[1-9]|[12][0-9]|3[01])\Z")
