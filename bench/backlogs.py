@@ -33,10 +33,8 @@ class StallWatch:
 
 
 class WorkedOff(msgspec.Struct, frozen=True):
-    """What it took, from the first answer of the role's page.
-
-    Starting the process is not counted; taking its partitions is, and all that it does before its
-    first record is done."""
+    """What it took, from the first answer of the role's page. Starting the process is not counted;
+    taking its partitions is, and all that it does before its first record is done."""
 
     records: float
     seconds: float

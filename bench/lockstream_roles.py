@@ -1,6 +1,5 @@
-"""Runs Lockstream under measurement: an installation of its own on the bench's broker.
-
-Its roles are started one by one, as many replicas as wanted."""
+"""Runs Lockstream under measurement: an installation of its own on the bench's broker. Its roles
+are started one by one, as many replicas as wanted."""
 
 import asyncio
 import os

@@ -78,7 +78,7 @@ def run_process(
     environment: Mapping[str, str],
     seconds: float,
     cpus: Sequence[int] = (),
-    given: bytes = b"",
+    stdin: bytes = b"",
 ) -> Finished:
     """Runs a process to its end.
 
@@ -86,7 +86,7 @@ def run_process(
         TimeoutError: it has not ended in ``seconds`` (it is killed), or its exit code is not 0.
     """
     with tempfile.TemporaryFile() as put, tempfile.TemporaryFile() as output:
-        put.write(given)
+        put.write(stdin)
         put.seek(0)
         started_at = time.perf_counter()
         process = subprocess.Popen(arguments, env=dict(environment), stdin=put, stdout=output)

@@ -154,7 +154,6 @@ class Workbench:
 
     def warm_up(self, plan: Plan) -> None:
         """Runs under load until the broker's JVM has compiled what is hot, or for long enough.
-
         Compiling takes minutes on a slow machine, at the cost of everything else."""
         load = msgspec.structs.replace(
             plan, in_flight=WARM_UP_IN_FLIGHT, seconds=self.sizes.seconds

@@ -1,6 +1,5 @@
-"""Passes TCP on to a broker, and can spoil it: delay, cut, reset, half close.
-
-Knows enough of Kafka's protocol to hold back the answers to EndTxn alone."""
+"""Passes TCP on to a broker, and can spoil it: delay, cut, reset, half close. Knows enough of
+Kafka's protocol to hold back the answers to EndTxn alone."""
 
 import asyncio
 import struct

@@ -73,8 +73,8 @@ async def _let_go(scene: Scene) -> None:
 def _check_caught_up(scene: Scene, late: Sequence[str], took_s: float) -> None:
     """``late``: partners that still lack events."""
     if late and scene.alone:
-        told = f"after {took_s:.0f} s behind: {', '.join(late)}"
-        scene.broke("partners that were held back catch up", told)
+        detail = f"after {took_s:.0f} s behind: {', '.join(late)}"
+        scene.broke("partners that were held back catch up", detail)
 
 
 def _check_memory(scene: Scene, replica: Replica) -> None:

@@ -84,8 +84,8 @@ class Scene:
         measured = Measured(after, bound_s, recovery, self._injection.usual)
         self._injection.measured.append(measured)
         if not measured.in_time(self.patience):
-            told = f"{after}: {recovery}; with nothing broken: {measured.usual}"
-            self.broke("everything recovers within its bound", told)
+            detail = f"{after}: {recovery}; with nothing broken: {measured.usual}"
+            self.broke("everything recovers within its bound", detail)
 
     def broke(self, promise: Promise, detail: str) -> None:
         self._injection.broken.append(

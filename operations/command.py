@@ -54,8 +54,8 @@ def _meaning(field: msgspec.structs.FieldInfo) -> str:
     return ""
 
 
-def show_version(asked: bool) -> None:
-    if asked:
+def show_version(wanted: bool) -> None:
+    if wanted:
         show(f"lockstream {version('lockstream')}")
         raise typer.Exit
 

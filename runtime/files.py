@@ -32,16 +32,14 @@ PRIVATE_UMASK = 0o077
 
 
 def keep_private() -> None:
-    """Makes what this process and its children write readable by this user only.
-
-    It holds who opened which lock, and keys."""
+    """Makes what this process and its children write readable by this user only. It holds who
+    opened which lock, and keys."""
     os.umask(PRIVATE_UMASK)
 
 
 def make_private(folder: Path) -> None:
-    """Makes the folder where it is missing, and takes others' rights to what is in it.
-
-    Files of other users, and files that vanish meanwhile, are left alone."""
+    """Makes the folder where it is missing, and takes others' rights to what is in it. Files of
+    other users, and files that vanish meanwhile, are left alone."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     for parent, _, names in os.walk(folder):
         for path in (Path(parent), *(Path(parent, name) for name in names)):

@@ -39,9 +39,7 @@ request_ids: ContextVar[RequestIds] = ContextVar("request_ids")
 
 class AccessLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One answered request. ``route``: the template, not the path; ``client``: as a trusted proxy
-    says.
-
-    ``key_id`` and ``org_id``: those of the API key, if it is valid."""
+    says. ``key_id`` and ``org_id``: those of the API key, if it is valid."""
 
     time: str
     level: str

@@ -1,7 +1,6 @@
-"""Makes spans with OpenTelemetry's SDK and sends them by OTLP/HTTP.
-
-Imported only where an endpoint is configured. A thread of the SDK sends what is queued. The queue
-is bounded: while the collector is away, spans are dropped, and the SDK says so in the log."""
+"""Makes spans with OpenTelemetry's SDK and sends them by OTLP/HTTP. Imported only where an endpoint
+is configured. A thread of the SDK sends what is queued. The queue is bounded: while the collector
+is away, spans are dropped, and the SDK says so in the log."""
 
 import asyncio
 from importlib.metadata import version

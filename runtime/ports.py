@@ -13,10 +13,8 @@ TRIES = 10
 
 
 class PortClaims:
-    """Holds ports that no other process of ours takes meanwhile.
-
-    Seconds pass between finding a port free and listening on it, in which another process could
-    find it free too."""
+    """Holds ports that no other process of ours takes meanwhile. Seconds pass between finding a
+    port free and listening on it, in which another process could find it free too."""
 
     def __init__(self) -> None:
         self._held = ExitStack()

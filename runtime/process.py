@@ -26,10 +26,9 @@ def collect_rarely() -> None:
 
 
 def run_role(name: str, role: Role) -> int:
-    """Runs ``role(stop)`` until it ends; SIGTERM and SIGINT set ``stop``.
-
-    Returns the exit code: 0 after an orderly stop, 2 for what a restart does not mend (bad
-    configuration, a refusal of Kafka's), 1 for anything else."""
+    """Runs ``role(stop)`` until it ends; SIGTERM and SIGINT set ``stop``. Returns the exit code: 0
+    after an orderly stop, 2 for what a restart does not mend (bad configuration, a refusal of
+    Kafka's), 1 for anything else."""
     collect_rarely()
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -39,8 +38,8 @@ def run_role(name: str, role: Role) -> int:
             if isinstance(cause, ConfigurationError | KafkaRefused):
                 print(f"lockstream {name}: {cause}", file=sys.stderr)
                 return 2
-            known = isinstance(cause, LockstreamError)
-            log.error("%s stops: %s", name, cause or repr(cause), exc_info=None if known else cause)
+            ours = isinstance(cause, LockstreamError)
+            log.error("%s stops: %s", name, cause or repr(cause), exc_info=None if ours else cause)
         return 1
     return 0
 
@@ -66,8 +65,7 @@ async def _with_signals(role: Role) -> None:
 
 
 def stand_back(niceness: int) -> None:
-    """Lets others on this machine have the CPU first (nice(2)), for good.
-
-    Only root could take it back. Does nothing where there is no nice(2)."""
+    """Lets others on this machine have the CPU first (nice(2)), for good. Only root could take it
+    back. Does nothing where there is no nice(2)."""
     if niceness and hasattr(os, "nice"):
         os.nice(niceness)

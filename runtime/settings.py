@@ -20,10 +20,8 @@ _UNPREFIXED = ("kafka_", "read_model_", "otel_")
 
 
 def variable_of(field: str) -> str:
-    """Returns the environment variable of a setting.
-
-    ``kafka_…``, ``read_model_…`` and ``otel_…`` go by their own name, all others are prefixed with
-    ``LOCKSTREAM_``."""
+    """Returns the environment variable of a setting. ``kafka_…``, ``read_model_…`` and ``otel_…``
+    go by their own name, all others are prefixed with ``LOCKSTREAM_``."""
     return field.upper() if field.startswith(_UNPREFIXED) else f"LOCKSTREAM_{field.upper()}"
 
 
@@ -254,10 +252,9 @@ def read_settings(environment: Mapping[str, str], dotenv: Path | None = None) ->
 
 
 def unknown_variables(environment: Mapping[str, str], dotenv: Path | None = None) -> list[str]:
-    """Returns a warning for each variable that looks like a setting and is none.
-
-    Such variables stop nothing: the namespace is shared, and a newer version's setting is no reason
-    for an older one not to start.
+    """Returns a warning for each variable that looks like a setting and is none. Such variables
+    stop nothing: the namespace is shared, and a newer version's setting is no reason for an older
+    one not to start.
 
     Raises:
         ConfigurationError: the file can't be read.

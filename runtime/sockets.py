@@ -14,9 +14,8 @@ ANY_IPV6 = "::"
 def listening_sockets(
     host: str, port: int, host_variable: str, port_variable: str
 ) -> list[socket.socket]:
-    """Returns sockets that listen already, one for each address of the host.
-
-    ``::`` takes in IPv4 too.
+    """Returns sockets that listen already, one for each address of the host. ``::`` takes in IPv4
+    too.
 
     Raises:
         ConfigurationError: it can't be; the text names the variable and says why.

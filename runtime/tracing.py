@@ -14,9 +14,8 @@ Kind = Literal["server", "producer", "consumer"]
 
 
 def messaging(operation: str, topic: str, partition: int) -> dict[str, str | int]:
-    """Returns the attributes of every messaging span.
-
-    ``operation``: ``send`` or ``process``, its name and type."""
+    """Returns the attributes of every messaging span. ``operation``: ``send`` or ``process``, its
+    name and type."""
     return {
         "messaging.system": "kafka",
         "messaging.operation.name": operation,

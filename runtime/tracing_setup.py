@@ -9,9 +9,8 @@ from runtime.tracing import NoTracing, Tracing
 
 @asynccontextmanager
 async def tracing_of(settings: Settings, service: str) -> AsyncIterator[Tracing]:
-    """Opens the tracing of a role. ``service``: its name, unless OTEL_SERVICE_NAME gives one.
-
-    At the end what is queued is sent, for 3 s at most."""
+    """Opens the tracing of a role. ``service``: its name, unless OTEL_SERVICE_NAME gives one. At
+    the end what is queued is sent, for 3 s at most."""
     if settings.otel_sdk_disabled or not settings.otlp_traces_url:
         yield NoTracing()
         return

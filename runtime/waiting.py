@@ -9,10 +9,9 @@ T = TypeVar("T")
 
 
 async def within(answer: Awaitable[T], timeout_s: float) -> T:
-    """Returns the answer, if it comes in time.
-
-    Not ``asyncio.wait_for``: before Python 3.12 that loses a cancellation which arrives together
-    with the answer, and whoever cancelled waits for ever.
+    """Returns the answer, if it comes in time. Not ``asyncio.wait_for``: before Python 3.12 that
+    loses a cancellation which arrives together with the answer, and whoever cancelled waits for
+    ever.
 
     Raises:
         TimeoutError: it does not.
@@ -32,9 +31,8 @@ async def first_of(*events: asyncio.Event, timeout_s: float | None = None) -> No
 
 
 async def prefetched(items: AsyncIterator[T]) -> AsyncGenerator[T, None]:
-    """Yields the same items, and makes the next one while the last is being used.
-
-    An error is raised in its place, after the items before it."""
+    """Yields the same items, and makes the next one while the last is being used. An error is
+    raised in its place, after the items before it."""
 
     async def next_item() -> T:
         return await anext(items)

@@ -13,7 +13,6 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 class SeenSpan(msgspec.Struct, frozen=True):
     """A span as it was received. Ids in hexadecimal; ``kind``: ``SERVER`` and so on; times in ns.
-
     Times count from 1970."""
 
     service: str

@@ -1,7 +1,6 @@
-"""Puts FastStream's broker behind a FastAPI endpoint, as its documentation does.
-
-The broker is started and stopped in the lifespan. Its defaults don't wait for all replicas; here
-they are changed to."""
+"""Puts FastStream's broker behind a FastAPI endpoint, as its documentation does. The broker is
+started and stopped in the lifespan. Its defaults don't wait for all replicas; here they are changed
+to."""
 
 import contextlib
 import os

@@ -1,7 +1,5 @@
-"""Checks tokens for all alternatives: PyJWT with Lockstream's own key.
-
-Lockstream remembers for a minute what it has verified, so the alternatives do, too: they are
-compared at their best."""
+"""Checks tokens for all alternatives: PyJWT with Lockstream's own key. Lockstream remembers for a
+minute what it has verified, so the alternatives do, too: they are compared at their best."""
 
 import json
 import os

@@ -91,11 +91,9 @@ def start_lockstream(bench: Workbench, roles: Roles) -> Server:
 
 
 def start_endpoint_alone(bench: Workbench, started: ExitStack) -> Server:
-    """Starts our endpoint as it is, without projector and fan-out.
-
-    The endpoint publishes, and answers 202 when it has waited for a version as short as it can.
-    Beyond a bare endpoint that costs what admission costs; Lockstream costs versions, read model
-    and delivery beyond this."""
+    """Starts our endpoint as it is, without projector and fan-out. The endpoint publishes, and
+    answers 202 when it has waited for a version as short as it can. Beyond a bare endpoint that
+    costs what admission costs; Lockstream costs versions, read model and delivery beyond this."""
     roles = bench.roles(environment={variable_of("answer_timeout"): str(AT_ONCE_S)})
     started.callback(roles.stop)
     project(roles, publish(roles.settings, ORG, LOCKS), bench.placement.beside)

@@ -1,5 +1,4 @@
 """Measures what one more core would lift: the same load on one core, on two, on four, and so on.
-
 Load generator, broker and roles all run on those cores."""
 
 import os

@@ -1,7 +1,5 @@
-"""Measures what one command costs as the system grows, at a fixed rate.
-
-The cost should stay flat, or be explained. The systems of one kind of growth all run, and take
-their turns."""
+"""Measures what one command costs as the system grows, at a fixed rate. The cost should stay flat,
+or be explained. The systems of one kind of growth all run, and take their turns."""
 
 import time
 from collections.abc import Callable, Sequence

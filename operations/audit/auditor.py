@@ -1,6 +1,5 @@
-"""Audits everything, one partition after the other.
-
-Memory grows by 8 bytes an event and a lock, and by the locks and temp keys of one partition."""
+"""Audits everything, one partition after the other. Memory grows by 8 bytes an event and a lock,
+and by the locks and temp keys of one partition."""
 
 import asyncio
 from collections.abc import AsyncIterator, Collection, Mapping
@@ -28,10 +27,8 @@ LOOK_S = 0.25
 
 
 class Counted(msgspec.Struct):
-    """Counts what an audit has seen. ``duplicates``: facts that were dropped as such.
-
-    ``lag``: by partner, events that it is entitled to and has not got yet, which is no
-    violation."""
+    """Counts what an audit has seen. ``duplicates``: facts that were dropped as such. ``lag``: by
+    partner, events that it is entitled to and has not got yet, which is no violation."""
 
     events: int = 0
     duplicates: int = 0
@@ -91,9 +88,8 @@ class Auditor:
             yield empty
 
     async def _left_empty(self, positions: Mapping[int, Position]) -> Violation | None:
-        """Finds a read model that was empty at the beginning and that no projector fills.
-
-        A read model that is behind, or is being filled, is no violation."""
+        """Finds a read model that was empty at the beginning and that no projector fills. A read
+        model that is behind, or is being filled, is no violation."""
         deadline = asyncio.get_running_loop().time() + FILLED_S
         while not any(position.next_offset for position in positions.values()):
             if asyncio.get_running_loop().time() > deadline:

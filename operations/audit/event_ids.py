@@ -1,7 +1,6 @@
-"""Finds repeated ids among millions, in 8 bytes each: event ids, and UUIDs of locks.
-
-A 64-bit hash of every id is kept. Hashes that occur twice are only suspects, whose ids are compared
-in a second look at the log."""
+"""Finds repeated ids among millions, in 8 bytes each: event ids, and UUIDs of locks. A 64-bit hash
+of every id is kept. Hashes that occur twice are only suspects, whose ids are compared in a second
+look at the log."""
 
 from array import array
 from hashlib import blake2b
@@ -45,9 +44,9 @@ class EventIds:
         """Returns those of ``event_ids`` that were certainly never added."""
         wanted = {event_id: hash_id(event_id) for event_id in event_ids}
         hashes = self._as_arrow()
-        asked = pa.array(list(wanted.values()), pa.uint64())
-        known = set(hashes.filter(pc.is_in(hashes, value_set=asked)).to_pylist())
-        return [event_id for event_id in event_ids if wanted[event_id] not in known]
+        wanted_hashes = pa.array(list(wanted.values()), pa.uint64())
+        present = set(hashes.filter(pc.is_in(hashes, value_set=wanted_hashes)).to_pylist())
+        return [event_id for event_id in event_ids if wanted[event_id] not in present]
 
     def _as_arrow(self) -> pa.Array:
         return pa.Array.from_buffers(

@@ -17,10 +17,8 @@ ROWS = 1_000
 
 
 class ParkedAudit:
-    """Compares one partition of ``lock-facts.parked`` with its rows, batch by batch.
-
-    The model may be behind, may move on meanwhile, and keeps what retention deletes. Nothing else
-    may differ."""
+    """Compares one partition of ``lock-facts.parked`` with its rows, batch by batch. The model may
+    be behind, may move on meanwhile, and keeps what retention deletes. Nothing else may differ."""
 
     def __init__(self, kafka: Kafka, read_model: ReadModel, topic: str, partition: int) -> None:
         self._kafka = kafka
@@ -129,8 +127,6 @@ def differences(
 
 
 def _is_due(offset: int, headers: ParkedHeaders, page: ParkedPage) -> bool:
-    """Whether the model has to hold this parked fact already.
-
-    Parked facts are folded before the events beside them, so lag explains no gap before the last
-    event that is folded in."""
+    """Whether the model has to hold this parked fact already. Parked facts are folded before the
+    events beside them, so lag explains no gap before the last event that is folded in."""
     return offset < page.parked.next_offset or headers.source_offset < page.events.source_offset

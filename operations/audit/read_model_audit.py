@@ -25,9 +25,8 @@ class _Last(msgspec.Struct, frozen=True, gc=False):
 
 
 class ReadModelAudit:
-    """Compares the stream with the read model, chunk by chunk.
-
-    The model may be behind the stream, or move on meanwhile; it may not differ."""
+    """Compares the stream with the read model, chunk by chunk. The model may be behind the stream,
+    or move on meanwhile; it may not differ."""
 
     def __init__(self, read_model: ReadModel, topic: str, partition: int, folded_to: int) -> None:
         self._read_model = read_model
@@ -79,9 +78,7 @@ class ReadModelAudit:
 
     async def _check_uses(self, chunk: list[ReadEvent]) -> list[Violation]:
         """Finds temp keys that the model counts fewer uses of than their last event in this chunk
-        says.
-
-        More uses may have come since; the sum for each lock shows those that are too many."""
+        says. More uses may have come since; the sum for each lock shows those that are too many."""
         last: dict[tuple[int, str], tuple[ReadEvent, int]] = {}
         for read in chunk:
             event = read.event

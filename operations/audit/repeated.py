@@ -9,9 +9,8 @@ from operations.audit.violations import Violation
 
 
 class Repeated:
-    """Takes the whole stream a second time, and keeps only suspects.
-
-    ``ids`` and ``lock_uuids``: hashes of what is to be compared."""
+    """Takes the whole stream a second time, and keeps only suspects. ``ids`` and ``lock_uuids``:
+    hashes of what is to be compared."""
 
     def __init__(self, topic: str, ids: Collection[int], lock_uuids: Collection[int]) -> None:
         self._topic = topic

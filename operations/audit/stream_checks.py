@@ -36,8 +36,8 @@ def read_event(record: Record) -> ReadEvent:
     """
     headers = EventHeaders.from_kafka(record.headers)
     event = decode_event(record.value or b"")
-    told = (headers.event_id, headers.event_type, headers.org_id, headers.version)
-    if told != (str(event.event_id), event_type(event), event.org_id, event.version):
+    in_headers = (headers.event_id, headers.event_type, headers.org_id, headers.version)
+    if in_headers != (str(event.event_id), event_type(event), event.org_id, event.version):
         raise ValueError("its headers and its value do not agree")
     if record.key != lock_key(event.lock_id):
         raise ValueError("its key is not its lock's")
@@ -46,7 +46,6 @@ def read_event(record: Record) -> ReadEvent:
 
 class EventChecks:
     """Checks one partition of ``lock-events``: versions, uses, source offsets, where locks live.
-
     ``lock_uuids`` collects the UUIDs of all partitions, each once for every lock that has it."""
 
     def __init__(self, topic: str, partition: int, partitions: int, lock_uuids: EventIds) -> None:
@@ -86,14 +85,14 @@ class EventChecks:
 
     def _check_uuid(self, read: ReadEvent) -> Iterator[Violation]:
         lock_id, lock_uuid = read.event.lock_id, read.event.aggregate_id
-        known = self._uuids.get(lock_id)
-        if known == lock_uuid:
+        before = self._uuids.get(lock_id)
+        if before == lock_uuid:
             return
         self._uuids[lock_id] = lock_uuid
         self._lock_uuids.add(str(lock_uuid))
-        if known is not None:
+        if before is not None:
             yield self._violation(
-                "lock-uuid-changed", read.offset, f"lock {lock_id} was {known}, and is {lock_uuid}"
+                "lock-uuid-changed", read.offset, f"lock {lock_id} was {before}, and is {lock_uuid}"
             )
 
     def _check_uses(self, offset: int, event: TempKeyUsedEvent) -> Iterator[Violation]:
@@ -119,10 +118,9 @@ class EventChecks:
 
 
 class PartnerChecks:
-    """Checks one partition of a partner's topic against the stream that it is made from.
-
-    ``begin``: the first ``lock-events`` offset that it should hold; ``sequence``: that of the
-    record before."""
+    """Checks one partition of a partner's topic against the stream that it is made from. ``begin``:
+    the first ``lock-events`` offset that it should hold; ``sequence``: that of the record
+    before."""
 
     def __init__(
         self, topic: str, partition: int, partner: Partner, begin: int, sequence: int

@@ -26,9 +26,8 @@ Kind = Literal[
 
 
 class Violation(msgspec.Struct, frozen=True):
-    """Describes a broken promise. ``offset``: that of the record that shows it.
-
-    Where a record is missing, ``offset`` is that of the last one read."""
+    """Describes a broken promise. ``offset``: that of the record that shows it. Where a record is
+    missing, ``offset`` is that of the last one read."""
 
     kind: Kind
     topic: str

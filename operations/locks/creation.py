@@ -39,10 +39,9 @@ async def ensure_lock(here: Installation, line: LockLine) -> bool:
 async def create_locks(
     here: Installation, publisher: FactPublisher, lines: Sequence[LockLine]
 ) -> dict[int, str]:
-    """Records that these locks exist and waits until commands can use them.
-
-    Returns, by lock id, why a lock is not as its line says: another lock has its UUID, somebody
-    else's fact came first, or ours was parked.
+    """Records that these locks exist and waits until commands can use them. Returns, by lock id,
+    why a lock is not as its line says: another lock has its UUID, somebody else's fact came first,
+    or ours was parked.
 
     Raises:
         KafkaUnavailable: not all facts were taken.

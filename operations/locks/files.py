@@ -1,6 +1,5 @@
-"""Reads files of locks: CSV with the columns id, org and (optional) uuid, or NDJSON.
-
-NDJSON has the same fields. Each line stands for itself: a damaged one spoils no other."""
+"""Reads files of locks: CSV with the columns id, org and (optional) uuid, or NDJSON. NDJSON has the
+same fields. Each line stands for itself: a damaged one spoils no other."""
 
 import csv
 import json

@@ -1,7 +1,6 @@
-"""Judges an import file as a whole, before any of it is recorded.
-
-Finds the lines that contradict others. All lines are kept in a temporary SQLite file, so that
-memory does not grow with the file."""
+"""Judges an import file as a whole, before any of it is recorded. Finds the lines that contradict
+others. All lines are kept in a temporary SQLite file, so that memory does not grow with the
+file."""
 
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
@@ -88,9 +87,7 @@ class ImportPlan:
 
     def judge(self) -> None:
         """Refuses all lines that contradict each other, since which of them is right can't be
-        known.
-
-        Makes one lock for each id of the others."""
+        known. Makes one lock for each id of the others."""
         self._database.executescript(
             "CREATE INDEX lines_by_id ON lines (id); CREATE INDEX lines_by_uuid ON lines (uuid);"
         )

@@ -33,9 +33,8 @@ _OTHER_ENCODINGS = (
 
 
 class TextLine(msgspec.Struct, frozen=True, gc=False):
-    """One line. ``number``: from 1; ``size``: in bytes, with its end; ``text``: None if too long.
-
-    A line longer than ``MAX_LINE`` bytes is too long."""
+    """One line. ``number``: from 1; ``size``: in bytes, with its end; ``text``: None if too long. A
+    line longer than ``MAX_LINE`` bytes is too long."""
 
     number: int
     size: int

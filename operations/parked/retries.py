@@ -105,9 +105,8 @@ async def _note_repair(here: Installation, place: ParkedPlace, fact: Fact, by: s
 
 
 async def retry_all(here: Installation, notes: Notes, reason: str | None) -> Retried:
-    """Retries every waiting fact once, or those that were parked for ``reason``.
-
-    Facts that are parked again meanwhile are not retried.
+    """Retries every waiting fact once, or those that were parked for ``reason``. Facts that are
+    parked again meanwhile are not retried.
 
     Raises:
         Unavailable: the projector, Kafka or the read model takes too long.

@@ -1,5 +1,4 @@
 """Finds out what has become of each parked fact: it waits, is recorded, parked again or discarded.
-
 No topic holds that state as such. *Recorded* follows from the stream: an event has the fact's event
 id, or that of its repair. The registry holds discards, and under which id a fact was repaired."""
 
@@ -53,9 +52,8 @@ def _to_place(text: str) -> ParkedPlace:
 
 
 class State(msgspec.Struct, frozen=True):
-    """The state of a parked fact. ``version``: that of its event, if it is recorded.
-
-    ``again``: where the same fact was parked later."""
+    """The state of a parked fact. ``version``: that of its event, if it is recorded. ``again``:
+    where the same fact was parked later."""
 
     name: StateName
     version: int | None = None

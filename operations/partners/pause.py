@@ -1,6 +1,5 @@
-"""Ends a partner's fan-out from outside, and keeps how far it has come.
-
-Kafka keeps a group's offsets for 7 days and the topic's records for 30; a pause may last longer."""
+"""Ends a partner's fan-out from outside, and keeps how far it has come. Kafka keeps a group's
+offsets for 7 days and the topic's records for 30; a pause may last longer."""
 
 from collections.abc import Sequence
 

@@ -1,7 +1,5 @@
-"""Writes replayed events as NDJSON.
-
-Parquet files have a module of their own (``parquet_files.py``), since pyarrow takes long to
-import."""
+"""Writes replayed events as NDJSON. Parquet files have a module of their own
+(``parquet_files.py``), since pyarrow takes long to import."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -49,10 +49,9 @@ class _Actor(msgspec.Struct, gc=False):
 
 
 class _Event(msgspec.Struct, rename="camel", gc=False):
-    """Holds what the columns show of an event, as unchecked text.
-
-    The projector has checked it. Checking again, and making UUIDs only to make text of them, took
-    five times as long as the reading."""
+    """Holds what the columns show of an event, as unchecked text. The projector has checked it.
+    Checking again, and making UUIDs only to make text of them, took five times as long as the
+    reading."""
 
     type: str
     event_id: str
@@ -86,10 +85,8 @@ class _Rows(msgspec.Struct):
 
 
 class ParquetSink:
-    """Writes one file a partition: ``lock-events-00003.parquet``.
-
-    The files replace all that an earlier export has left in the folder, together and once they are
-    whole."""
+    """Writes one file a partition: ``lock-events-00003.parquet``. The files replace all that an
+    earlier export has left in the folder, together and once they are whole."""
 
     def __init__(self, folder: Path) -> None:
         """Opens the folder.

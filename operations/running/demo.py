@@ -1,5 +1,4 @@
 """Fills an installation for ``lockstream up --demo``: an organisation, a lock, a key, a partner.
-
 Writes the command line that uses them."""
 
 import contextlib

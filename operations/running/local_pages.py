@@ -49,9 +49,8 @@ async def wait_until_ready(settings: Settings) -> None:
 
 
 async def wait_until_shown(settings: Settings, lock_id: int, headers: Mapping[str, str]) -> None:
-    """Waits until the API, which follows the log, knows a new key and a new lock.
-
-    While the read model is being rebuilt that may take long: then says so, and returns."""
+    """Waits until the API, which follows the log, knows a new key and a new lock. While the read
+    model is being rebuilt that may take long: then says so, and returns."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + SHOWN_S
     page = f"{base_url(settings)}/locks/{lock_id}"

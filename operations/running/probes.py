@@ -63,9 +63,8 @@ def shows(page: str, headers: Mapping[str, str]) -> bool:
 
 
 def _open(request: urllib.request.Request) -> Any:
-    """Returns the answer, with ``PROBE_S`` seconds for each step.
-
-    Uses no proxy for this machine: those of the environment are for the world outside.
+    """Returns the answer, with ``PROBE_S`` seconds for each step. Uses no proxy for this machine:
+    those of the environment are for the world outside.
 
     Raises:
         OSError: no answer, or one that says an error.

@@ -1,7 +1,6 @@
-"""``lockstream api | projector | fanout | broker``: runs one role, in the foreground.
-
-Each imports its role only when it runs: a crashed fan-out is back half a second sooner without the
-others' code."""
+"""``lockstream api | projector | fanout | broker``: runs one role, in the foreground. Each imports
+its role only when it runs: a crashed fan-out is back half a second sooner without the others'
+code."""
 
 import asyncio
 import os

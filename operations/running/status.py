@@ -22,10 +22,9 @@ from schemas.registry import Partner
 
 
 class StageStatus(msgspec.Struct, frozen=True, rename="camel"):
-    """Describes a consumer group: the projector's, or that of one partner's fan-out.
-
-    ``unowned``: partitions that no replica has; ``lag``: records (and markers) between its
-    checkpoints and the end; ``lag_seconds``: how long the oldest record has waited."""
+    """Describes a consumer group: the projector's, or that of one partner's fan-out. ``unowned``:
+    partitions that no replica has; ``lag``: records (and markers) between its checkpoints and the
+    end; ``lag_seconds``: how long the oldest record has waited."""
 
     name: str
     state: str
@@ -38,7 +37,6 @@ class StageStatus(msgspec.Struct, frozen=True, rename="camel"):
 
 class Status(msgspec.Struct, frozen=True):
     """Holds what ``lockstream status`` found. ``parked``: how many facts wait; None if not known.
-
     ``ok``: all pages are ready, and every partition of every active stage has an owner."""
 
     ok: bool

@@ -33,10 +33,9 @@ class Command(msgspec.Struct, frozen=True):
 
 
 class Supervised:
-    """Keeps one process running until ``stop``.
-
-    The process gets a session of its own, so that a terminal's Ctrl-C reaches only the supervisor.
-    Its standard input is a pipe that closes when the supervisor dies."""
+    """Keeps one process running until ``stop``. The process gets a session of its own, so that a
+    terminal's Ctrl-C reaches only the supervisor. Its standard input is a pipe that closes when the
+    supervisor dies."""
 
     def __init__(
         self,
@@ -152,10 +151,8 @@ def _last_line(log: Path) -> str:
 
 
 def _keep_small(log: Path) -> None:
-    """Cuts a log that has grown large, and keeps one older part.
-
-    The process goes on appending to the same file: what it writes between the copy and the cut is
-    lost."""
+    """Cuts a log that has grown large, and keeps one older part. The process goes on appending to
+    the same file: what it writes between the copy and the cut is lost."""
     # On a full disk, say: it is tried again.
     with contextlib.suppress(OSError):
         if log.stat().st_size > LOG_BYTES:

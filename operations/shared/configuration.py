@@ -1,7 +1,5 @@
-"""Where a verb's settings come from, and how an error ends it.
-
-Imports little, since the roles start with this module, and start again after a crash.
-"""
+"""Where a verb's settings come from, and how an error ends it. Imports little, since the roles
+start with this module, and start again after a crash."""
 
 import os
 from pathlib import Path
@@ -23,9 +21,8 @@ DEMO_ENV = "demo.env"
 
 
 def load_settings(*, warn: bool = True) -> Settings:
-    """Reads the environment, ``.env`` and, below both, what ``up`` wrote to ``demo.env``.
-
-    ``warn``: also say which variables have no effect.
+    """Reads the environment, ``.env`` and, below both, what ``up`` wrote to ``demo.env``. ``warn``:
+    also say which variables have no effect.
 
     Raises:
         ConfigurationError: a variable has a value that it can't have.

@@ -1,7 +1,5 @@
-"""Writes a file or a folder that the user names: whole, or as it was before.
-
-What is new is written beside and renamed; an interruption leaves the old file, and nothing of the
-new one."""
+"""Writes a file or a folder that the user names: whole, or as it was before. What is new is written
+beside and renamed; an interruption leaves the old file, and nothing of the new one."""
 
 import os
 import re
@@ -60,9 +58,8 @@ def output_errors(option: str, path: Path) -> Iterator[None]:
 
 
 class OutputFile:
-    """Writes one file, or what can't be replaced: stdout, a pipe, a device.
-
-    The latter are written to at once. No file is made before the first byte is written."""
+    """Writes one file, or what can't be replaced: stdout, a pipe, a device. The latter are written
+    to at once. No file is made before the first byte is written."""
 
     def __init__(self, option: str, path: Path | None) -> None:
         """Opens what is written to at once, and checks what is replaced later.
@@ -158,9 +155,8 @@ class OutputFile:
 
 
 class OutputFolder:
-    """Replaces a set of files by another: old and new never lie beside each other.
-
-    Other files in the folder stay."""
+    """Replaces a set of files by another: old and new never lie beside each other. Other files in
+    the folder stay."""
 
     def __init__(self, option: str, folder: Path, belongs: Callable[[str], object]) -> None:
         """Makes a place for the new set. ``belongs``: whether a file of this name is of the set.

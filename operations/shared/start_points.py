@@ -1,6 +1,5 @@
-"""Reads where a stretch of a topic begins: ``earliest``, ``now``, a time or an offset.
-
-Text with two possible meanings is refused, with both ways of writing it."""
+"""Reads where a stretch of a topic begins: ``earliest``, ``now``, a time or an offset. Text with
+two possible meanings is refused, with both ways of writing it."""
 
 import re
 from collections.abc import Sequence
