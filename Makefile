@@ -15,7 +15,7 @@ help:
 	@echo 'make format   let ruff format and fix the code'
 	@echo 'make goldens  add golden records and schemas, after a compatible change to a record'
 	@echo 'make mutants  put known bugs into the code, one at a time: tests must notice (SAMPLE=10)'
-	@echo 'make mutate   change the pure modules a little, often: does a unit test notice? (ARGS="module …")'
+	@echo 'make mutate   change the pure modules in small ways: a unit test must notice each (ARGS="module …")'
 	@echo 'make chaos    break whole systems on a schedule, then audit them (SEED=1 MINUTES=20)'
 	@echo 'make bench    measure speed and memory (QUICK=1: two minutes, BIG=1: ten million events)'
 	@echo 'make lock     pin the newest versions that pyproject.toml allows'

@@ -88,18 +88,18 @@ def _options() -> argparse.Namespace:
 
 
 def _measure(name: str, bench: Workbench, machine: Machine) -> Part:
-    begun = time.monotonic()
+    started_at = time.monotonic()
     before = additions_per_microsecond(), round_trip_microseconds()
     PARTS[name](bench)
     at = datetime.now(UTC).isoformat(timespec="seconds")
-    took = round(time.monotonic() - begun, 1)
+    took = round(time.monotonic() - started_at, 1)
     after = additions_per_microsecond(), round_trip_microseconds()
     additions, round_trips = zip(before, after, strict=True)
     return Part(at, took, machine, bench.placement.described, bench.take(), additions, round_trips)
 
 
 def write_report() -> None:
-    """Of each part that was ever measured in full, the newest.
+    """Writes the report from the newest results of each part that was ever measured in full.
 
     Raises:
         SystemExit: there is none.

@@ -1,4 +1,4 @@
-"""A role works off a backlog: how fast, and what it costs. Asked by its own metrics."""
+"""Measures how fast a role works off a backlog, and what that costs, by its own metrics."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -33,8 +33,8 @@ class StallWatch:
 
 
 class WorkedOff(msgspec.Struct, frozen=True):
-    """From the first answer of its page: starting the process is not counted, but taking its
-    partitions is, and all that it does before it first has something done."""
+    """What it took, from the first answer of the role's page. Starting the process is not counted;
+    taking its partitions is, and all that it does before its first record is done."""
 
     records: float
     seconds: float
@@ -72,13 +72,13 @@ def work_off(
                 break
         watch.see(done)
         time.sleep(POLL_S)
-    begun, cpu = first
-    took = time.perf_counter() - begun
+    started_at, cpu = first
+    took = time.perf_counter() - started_at
     return WorkedOff(done, took, cpu_seconds(pids) - cpu, peak_mib(pids[0]))
 
 
 def project(roles: Roles, facts: int, cpus: Sequence[int] = ()) -> WorkedOff:
-    """A projector is started, and has all facts in the read model. It goes on running.
+    """Starts a projector, and waits until all facts are in the read model. It goes on running.
 
     Raises:
         TimeoutError: no progress for a minute and a half.
@@ -92,7 +92,8 @@ def project(roles: Roles, facts: int, cpus: Sequence[int] = ()) -> WorkedOff:
 
 
 def _done(replica: Replica, stage: str) -> float | None:
-    """None: it does not say: it has not begun to listen, or is too busy to."""
+    """Returns how many records the role has done; None if it does not listen yet, or is too
+    busy."""
     try:
         return metric(replica.page, "lockstream_records_read_total", stage=stage)
     except OSError:

@@ -1,11 +1,10 @@
-"""Transactions of one record each, one after the other, by as many aiokafka producers at once as
-there are partitions: the least that an exactly-once stage on this client and broker has to do when
-there is nothing to put together.
+"""Makes transactions of one record each, one after the other, with one producer for each partition.
 
-    python -m bench.bare_transactions <servers> <topic> <producers> <seconds>
+That is the least that an exactly-once stage on this client and broker has to do when there is
+nothing to put together.
 
-prints how many there were, and the CPU seconds that this process took for them.
-"""
+python -m bench.bare_transactions <servers> <topic> <producers> <seconds> prints how many there
+were, and the CPU seconds that this process took for them."""
 
 import asyncio
 import sys

@@ -1,4 +1,4 @@
-"""Pure: percentiles, medians, and the locks and moments that a load is made of."""
+"""Draws the locks and moments that a load is made of; percentiles and medians. Pure."""
 
 import bisect
 import itertools
@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 
 def percentile(ordered: Sequence[float], share: float) -> float:
-    """Nearest rank: the least value that ``share`` of all are no greater than. 0.0 of nothing."""
+    """Returns the least value that ``share`` of all are no greater than (nearest rank); 0.0 of
+    none."""
     if not ordered:
         return 0.0
     rank = -(-len(ordered) * share // 1)
@@ -15,7 +16,8 @@ def percentile(ordered: Sequence[float], share: float) -> float:
 
 
 def median(values: Sequence[float]) -> float:
-    """
+    """Returns the median.
+
     Raises:
         ValueError: there are none.
     """

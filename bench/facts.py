@@ -1,4 +1,4 @@
-"""Facts in bulk, as any trusted service may write them, and how far a topic has come."""
+"""Writes facts in bulk, as any trusted service may, and tells how far a topic has come."""
 
 import asyncio
 from collections.abc import Iterable, Sequence

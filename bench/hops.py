@@ -1,4 +1,4 @@
-"""Pure: the latency budget of commands, from the spans of their traces."""
+"""Makes the latency budget of commands from the spans of their traces. Pure."""
 
 from collections.abc import Iterable, Mapping
 from typing import Protocol
@@ -33,7 +33,7 @@ class Span(Protocol):
     def trace_id(self) -> str: ...
 
     @property
-    def begun_ns(self) -> int: ...
+    def started_ns(self) -> int: ...
 
     @property
     def ended_ns(self) -> int: ...
@@ -71,13 +71,13 @@ def _hops(trace: Mapping[str, Span]) -> dict[str, int]:
         return {}
     request, sent, taken, event, fanout, delivered = (trace[name] for name in wanted)
     return {
-        ADMITTED: sent.begun_ns - request.begun_ns,
-        TO_PROJECTOR: taken.begun_ns - sent.begun_ns,
-        DECIDED: event.begun_ns - taken.begun_ns,
-        COMMITTED: event.ended_ns - event.begun_ns,
+        ADMITTED: sent.started_ns - request.started_ns,
+        TO_PROJECTOR: taken.started_ns - sent.started_ns,
+        DECIDED: event.started_ns - taken.started_ns,
+        COMMITTED: event.ended_ns - event.started_ns,
         ANSWERED: request.ended_ns - event.ended_ns,
-        WHOLE: request.ended_ns - request.begun_ns,
-        ACKNOWLEDGED: sent.ended_ns - sent.begun_ns,
-        TO_FANOUT: fanout.begun_ns - event.ended_ns,
-        TO_PARTNER: delivered.ended_ns - fanout.begun_ns,
+        WHOLE: request.ended_ns - request.started_ns,
+        ACKNOWLEDGED: sent.ended_ns - sent.started_ns,
+        TO_FANOUT: fanout.started_ns - event.ended_ns,
+        TO_PARTNER: delivered.ended_ns - fanout.started_ns,
     }

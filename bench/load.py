@@ -1,8 +1,8 @@
-"""The HTTP load generator: a process of its own, so that it takes no time from the event loops that
-it measures. Closed loop: each connection has one request in flight. Open loop: requests are due at
-moments that the server has no say in, and latency counts from the moment one was due: a server that
-stalls is charged for all that would have come meanwhile (no coordinated omission).
-"""
+"""Generates HTTP load, in a process of its own that takes no time from the loops it measures.
+
+Closed loop: each connection has one request in flight. Open loop: requests are due at moments that
+the server has no say in, and latency counts from the moment one was due: a server that stalls is
+charged for all that would have come meanwhile (no coordinated omission)."""
 
 import asyncio
 import gc
@@ -178,8 +178,8 @@ class _Open:
         self.done = asyncio.Event()
 
     def begin(self, connections: Sequence[_Connection]) -> None:
-        begun = time.perf_counter()
-        self._due = deque(begun + moment for moment in self._due)
+        started_at = time.perf_counter()
+        self._due = deque(started_at + moment for moment in self._due)
         self._idle.extend(connections)
         loop = asyncio.get_running_loop()
         threading.Thread(target=self._tick, args=(loop, list(self._due)), daemon=True).start()
@@ -236,7 +236,7 @@ async def run(plan: Plan) -> Outcome:
         await loop.create_connection(lambda made=connection: made, plan.host, plan.port)  # type: ignore[misc]
         connections.append(connection)
     cpu = time.process_time()
-    begun = time.perf_counter()
+    started_at = time.perf_counter()
     pattern.begin(connections)
     try:
         async with asyncio.timeout(plan.seconds + LONGEST_ANSWER_S):
@@ -244,7 +244,7 @@ async def run(plan: Plan) -> Outcome:
     except TimeoutError:
         load.statuses[0] = load.statuses.get(0, 0) + sum(c.busy for c in connections)
         pattern.done.set()
-    took, cpu = time.perf_counter() - begun, time.process_time() - cpu
+    took, cpu = time.perf_counter() - started_at, time.process_time() - cpu
     for connection in connections:
         connection.busy = False
         connection.close()

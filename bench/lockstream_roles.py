@@ -1,5 +1,5 @@
-"""Lockstream under measurement: an installation of its own on the bench's broker, whose roles are
-started one by one, as many replicas as wanted."""
+"""Runs Lockstream under measurement: an installation of its own on the bench's broker. Its roles
+are started one by one, as many replicas as wanted."""
 
 import asyncio
 import os
@@ -17,8 +17,8 @@ from bench.load import Plan
 from bench.processes import Finished, Process, run_process
 from eventlog.kafka import Kafka
 from operations.organizations.keys import create_key
+from operations.organizations.organizations import ensure_organization
 from operations.organizations.signing import ensure_signing_key, local_issuer, mint_token
-from operations.organizations.verbs import ensure_organization
 from operations.partners.registration import create_partner
 from operations.running.probes import ask
 from operations.shared.installation import Installation
@@ -130,7 +130,8 @@ class Roles:
         return replica
 
     def wait_until_ready(self) -> None:
-        """
+        """Waits until a role is ready.
+
         Raises:
             TimeoutError: a role is not ready in time.
         """

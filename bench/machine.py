@@ -1,4 +1,4 @@
-"""The machine that a result was measured on: a figure without it means nothing."""
+"""Describes the machine that a result was measured on: a figure without it means nothing."""
 
 import multiprocessing
 import os
@@ -56,10 +56,10 @@ def additions_per_microsecond() -> float:
     times slower an hour later."""
 
     def add() -> float:
-        total, begun = 0, time.perf_counter()
+        total, started_at = 0, time.perf_counter()
         for number in range(ADDITIONS):
             total += number
-        return ADDITIONS / (time.perf_counter() - begun) / 1e6
+        return ADDITIONS / (time.perf_counter() - started_at) / 1e6
 
     return median([add() for _ in range(5)])
 
@@ -89,11 +89,11 @@ def round_trip_microseconds() -> float:
 
 
 def _round_trip(connection: socket.socket) -> float:
-    begun = time.perf_counter()
+    started_at = time.perf_counter()
     for _ in range(ROUND_TRIPS):
         connection.send(b"x")
         connection.recv(1)
-    return (time.perf_counter() - begun) / ROUND_TRIPS * 1e6
+    return (time.perf_counter() - started_at) / ROUND_TRIPS * 1e6
 
 
 def _echo(address: tuple[str, int]) -> None:

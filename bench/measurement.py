@@ -1,4 +1,4 @@
-"""The one shape of everything that is measured, and how alternatives are run side by side."""
+"""Defines the one shape of everything that is measured, and runs alternatives side by side."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -19,7 +19,8 @@ class Measurement(msgspec.Struct, frozen=True):
     rounds: list[dict[str, float]]
 
     def median(self, number: str) -> float:
-        """
+        """Returns the median of all rounds.
+
         Raises:
             KeyError: no round has it.
         """

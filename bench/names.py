@@ -1,4 +1,4 @@
-"""The names of measurements, which the report asks for."""
+"""Names the measurements, which the report asks for."""
 
 LOCKSTREAM = "Lockstream"
 UNVERSIONED = "Lockstream's endpoint alone, answers 202"

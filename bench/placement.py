@@ -1,5 +1,4 @@
-"""What runs on which core. On two cores everything meets; where it meets is chosen, not left to
-chance."""
+"""Decides what runs on which core: on two cores everything meets, and not by chance."""
 
 import os
 from typing import Literal

@@ -1,4 +1,4 @@
-"""The two pictures of ``docs/performance.md``."""
+"""Draws the two pictures of ``docs/performance.md``."""
 
 from collections.abc import Sequence
 from pathlib import Path

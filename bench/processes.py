@@ -1,5 +1,4 @@
-"""Processes under measurement: started, pinned to CPUs, asked for their CPU time and memory, and
-stopped again."""
+"""Runs processes under measurement: pins them to CPUs, reads their CPU time and memory."""
 
 import contextlib
 import os
@@ -53,7 +52,8 @@ class Process:
         pin(self.pid, cpus)
 
     def wait_until(self, ready: Callable[[], bool], seconds: float) -> None:
-        """
+        """Waits until the process is ready.
+
         Raises:
             TimeoutError: it is not ready in time, or has ended; the text is the end of its log.
         """
@@ -78,7 +78,7 @@ def run_process(
     environment: Mapping[str, str],
     seconds: float,
     cpus: Sequence[int] = (),
-    given: bytes = b"",
+    stdin: bytes = b"",
 ) -> Finished:
     """Runs a process to its end.
 
@@ -86,13 +86,13 @@ def run_process(
         TimeoutError: it has not ended in ``seconds`` (it is killed), or its exit code is not 0.
     """
     with tempfile.TemporaryFile() as put, tempfile.TemporaryFile() as output:
-        put.write(given)
+        put.write(stdin)
         put.seek(0)
-        begun = time.perf_counter()
+        started_at = time.perf_counter()
         process = subprocess.Popen(arguments, env=dict(environment), stdin=put, stdout=output)
         pin(process.pid, cpus)
         try:
-            peak = _watch(process.pid, begun + seconds)
+            peak = _watch(process.pid, started_at + seconds)
             # The only way to learn what one child has used, at its end.
             _, status, used = os.wait4(process.pid, 0)
         except BaseException:
@@ -100,7 +100,7 @@ def run_process(
             process.wait()
             raise
         process.returncode = os.waitstatus_to_exitcode(status)
-        took = time.perf_counter() - begun
+        took = time.perf_counter() - started_at
         output.seek(0)
         said = output.read()
     if process.returncode:
@@ -155,7 +155,8 @@ def compiler_seconds(pid: int) -> float:
 
 
 def _ticks(stat: str) -> int:
-    """Of a ``stat`` file, proc(5): fields 14 and 15; the name, field 2, may hold spaces."""
+    """Reads CPU ticks from a ``stat`` file, proc(5): fields 14 and 15; field 2, the name, may hold
+    spaces."""
     fields = stat.rpartition(")")[2].split()
     return int(fields[11]) + int(fields[12])
 

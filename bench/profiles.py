@@ -1,4 +1,4 @@
-"""Pure: what py-spy's collapsed stacks (``a (file:1);b (file:2) 17``) say."""
+"""Reads py-spy's collapsed stacks (``a (file:1);b (file:2) 17``). Pure."""
 
 import re
 from collections import Counter

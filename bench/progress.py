@@ -1,4 +1,4 @@
-"""How far the bench is: a bar over its parts on a terminal, and a line for each measurement."""
+"""Shows how far the bench is: a bar over its parts on a terminal, a line for each measurement."""
 
 import time
 from collections.abc import Mapping
@@ -25,7 +25,7 @@ class Progress:
         self._bars = Bars(*columns, console=console, disable=not console.is_terminal)
         self._console = console
         self._task = self._bars.add_task("starting", total=parts)
-        self._begun = time.monotonic()
+        self._started_at = time.monotonic()
 
     def __enter__(self) -> "Progress":
         self._bars.start()
@@ -42,7 +42,7 @@ class Progress:
     def part(self, name: str) -> None:
         """A part begins."""
         self._bars.update(self._task, description=name)
-        self._console.print(f"{time.monotonic() - self._begun:6.0f} s  {name}")
+        self._console.print(f"{time.monotonic() - self._started_at:6.0f} s  {name}")
 
     def part_done(self) -> None:
         self._bars.advance(self._task)

@@ -1,4 +1,4 @@
-"""Pure: the tables of ``docs/performance.md``, from results."""
+"""Makes the tables of ``docs/performance.md`` from results. Pure."""
 
 from collections.abc import Iterable, Mapping, Sequence
 

@@ -1,4 +1,4 @@
-"""What a run leaves behind: one JSON file a day, its parts replaced one by one."""
+"""Keeps what a run leaves behind: one JSON file a day, its parts replaced one by one."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -42,7 +42,8 @@ def results_file(folder: Path, date: str, quick: bool) -> Path:
 
 
 def read_results(file: Path) -> Results:
-    """
+    """Reads a file of results.
+
     Raises:
         msgspec.DecodeError: the file is not a result.
     """

@@ -1,4 +1,4 @@
-"""How much is measured: in two minutes or in forty."""
+"""Says how much is measured: in two minutes or in forty."""
 
 import msgspec
 

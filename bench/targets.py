@@ -1,4 +1,4 @@
-"""Pure: the design's targets, and what a run says about each."""
+"""Holds the design's targets, and judges a run by each. Pure."""
 
 from collections.abc import Callable, Sequence
 

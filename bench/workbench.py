@@ -1,4 +1,4 @@
-"""What all parts of the bench share: the broker, the sizes, the placement, and what was found."""
+"""Holds what all parts of the bench share: the broker, the sizes, the placement, the results."""
 
 import asyncio
 import logging
@@ -20,7 +20,7 @@ from bench.processes import compiler_seconds, cpu_seconds, pin, run_process
 from bench.progress import Progress
 from bench.sizes import Sizes
 from eventlog.local.local_broker import LocalBroker
-from tests.postgres import PostgresCluster
+from support.postgres import PostgresCluster
 
 LOCKS = tuple(range(1000, 1100))
 GRACE_S = 40.0
@@ -153,8 +153,8 @@ class Workbench:
         return found
 
     def warm_up(self, plan: Plan) -> None:
-        """Runs under load until the broker's JVM has compiled what is hot, which takes it minutes
-        on a slow machine, at the cost of everything else. Goes on after a while in any case."""
+        """Runs under load until the broker's JVM has compiled what is hot, or for long enough.
+        Compiling takes minutes on a slow machine, at the cost of everything else."""
         load = msgspec.structs.replace(
             plan, in_flight=WARM_UP_IN_FLIGHT, seconds=self.sizes.seconds
         )

@@ -1,1 +1,1 @@
-"""The fault suite: whole systems under load, broken on a seeded schedule, then audited."""
+"""Breaks whole systems under load on a seeded schedule, then audits them: the fault suite."""

@@ -1,4 +1,4 @@
-"""``python -m chaos``: see `make chaos`."""
+"""Starts ``python -m chaos``: see `make chaos`."""
 
 import asyncio
 import logging

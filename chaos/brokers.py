@@ -1,4 +1,4 @@
-"""The brokers of a run: one node with spoilable links, or a cluster of three."""
+"""Runs the brokers: one node with links that can be spoilt, or a cluster of three."""
 
 import asyncio
 import os

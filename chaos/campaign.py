@@ -1,4 +1,4 @@
-"""One run: a single broker with everything that can befall it, then a cluster of three."""
+"""Runs a campaign: a single broker with every fault that it can have, then a cluster of three."""
 
 import asyncio
 import itertools
@@ -26,7 +26,7 @@ from chaos.scene import SESSION_S, Fault, Injection, Scene, run_fault
 from chaos.system import System
 from operations.shared.console import Advance, progress_bar
 from runtime.errors import LockstreamError
-from tests.postgres import NoPostgres
+from support.postgres import NoPostgres
 
 Tell = Callable[[str], None]
 
@@ -132,7 +132,8 @@ class Campaign:
 
     @asynccontextmanager
     async def _cluster(self) -> AsyncIterator[System]:
-        """
+        """Makes the part with a cluster.
+
         Raises:
             NoPostgres: there is no server to keep the read model.
         """
@@ -178,15 +179,15 @@ class Campaign:
         self._operations += verdict.operations
 
     async def _break(self, part: Part, system: System, rng: Random) -> None:
-        begun = time.monotonic()
+        started_at = time.monotonic()
         self._tell(f"{part.name}: {len(part.faults)} kinds of faults, one by one")
         alone = rng.sample(list(part.faults), len(part.faults))
         if self._only:
-            await self._one_by_one(itertools.cycle(alone), system, rng, begun + part.seconds)
+            await self._one_by_one(itertools.cycle(alone), system, rng, started_at + part.seconds)
         else:
-            await self._one_by_one(alone, system, rng, begun + part.seconds * ALONE_SHARE)
+            await self._one_by_one(alone, system, rng, started_at + part.seconds * ALONE_SHARE)
             self._tell(f"{part.name}: up to {AT_ONCE} at once")
-            await self._mixed(part.faults, system, rng, begun + part.seconds)
+            await self._mixed(part.faults, system, rng, started_at + part.seconds)
 
     async def _one_by_one(
         self, faults: Iterable[Fault], system: System, rng: Random, until: float

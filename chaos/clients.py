@@ -1,4 +1,4 @@
-"""The load: callers on every lock, and a record of all that they asked and were told."""
+"""Makes the load: callers on every lock, with a record of all requests and answers."""
 
 import asyncio
 import time
@@ -91,10 +91,10 @@ class Callers:
 
     async def _attempt(self, lock_id: int, temp_key: str, key: str | None) -> Attempt:
         urls = self._urls()
-        begun = time.monotonic()
+        started_at = time.monotonic()
         if not urls:
             await asyncio.sleep(AGAIN_S)
-            return Attempt(begun, time.monotonic(), "unknown")
+            return Attempt(started_at, time.monotonic(), "unknown")
         headers = {**self._credentials[lock_id], **({"Idempotency-Key": key} if key else {})}
         self.in_flight += 1
         try:
@@ -105,18 +105,18 @@ class Callers:
             )
         except (httpx.HTTPError, AttributeError) as error:
             # AttributeError: anyio asks a socket for its peer that was reset as it was made.
-            attempt = Attempt(begun, time.monotonic(), "unknown")
+            attempt = Attempt(started_at, time.monotonic(), "unknown")
             if isinstance(error, httpx.ReadTimeout):
                 self._broke("every request is answered in time", f"none in {CALL_S} s", attempt)
             return attempt
         finally:
             self.in_flight -= 1
-        return self._read(answer, begun)
+        return self._read(answer, started_at)
 
-    def _read(self, answer: httpx.Response, begun: float) -> Attempt:
-        attempt = _attempt_of(answer, begun)
-        if attempt.ended - begun > self._longest_answer_s:
-            took = f"{attempt.status} after {attempt.ended - begun:.1f} s"
+    def _read(self, answer: httpx.Response, started_at: float) -> Attempt:
+        attempt = _attempt_of(answer, started_at)
+        if attempt.ended - started_at > self._longest_answer_s:
+            took = f"{attempt.status} after {attempt.ended - started_at:.1f} s"
             self._broke("every request is answered in time", took, attempt)
         if attempt.status in (202, 503) and "retry-after" not in answer.headers:
             self._broke("202 and 503 say when to ask again", answer.text, attempt)
@@ -127,7 +127,7 @@ class Callers:
         return attempt
 
     def _broke(self, promise: Promise, detail: str, attempt: Attempt) -> None:
-        self.broken.append(Broken(promise, detail, attempt.begun))
+        self.broken.append(Broken(promise, detail, attempt.started_at))
 
     async def until_answered(self, lock_id: int, deadline: float) -> float | None:
         """Asks again and again, not waiting for slow answers; returns when the first command
@@ -156,15 +156,15 @@ def _finish(probe: "asyncio.Task[Attempt]") -> "asyncio.Task[None]":
     return asyncio.create_task(finish())
 
 
-def _attempt_of(answer: httpx.Response, begun: float) -> Attempt:
+def _attempt_of(answer: httpx.Response, started_at: float) -> Attempt:
     ended = time.monotonic()
     status = answer.status_code
     if status == 200:
         body = answer.json()
-        return Attempt(begun, ended, "ok", status, body["event"]["id"], body["version"])
+        return Attempt(started_at, ended, "ok", status, body["event"]["id"], body["version"])
     if status == 202:
-        return Attempt(begun, ended, "pending", status, answer.json()["eventId"])
-    return Attempt(begun, ended, _refusal(answer), status)
+        return Attempt(started_at, ended, "pending", status, answer.json()["eventId"])
+    return Attempt(started_at, ended, _refusal(answer), status)
 
 
 def _refusal(answer: httpx.Response) -> Outcome:

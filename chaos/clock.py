@@ -1,8 +1,6 @@
-"""Wall clocks that step: each replica reads its own offset from a file.
-
-Inside the process and not by libfaketime: that makes every hand-over between threads a thousand
-times slower. Monotonic time stays true, as it does when a machine's clock is set.
-"""
+"""Steps wall clocks: each replica reads its own offset from a file. Inside the process and not by
+libfaketime: that makes every hand-over between threads a thousand times slower. Monotonic time
+stays true, as it does when a machine's clock is set."""
 
 import sys
 import time

@@ -1,4 +1,4 @@
-"""Faults of the read model, and facts that no sound service would write."""
+"""Injects faults of the read model, and facts that no sound service would write."""
 
 import asyncio
 import time
@@ -216,11 +216,11 @@ async def _bare_fact(scene: Scene) -> None:
     """Headers are optional on a fact: it becomes an event as any other."""
     assert scene.system.callers is not None
     lock = scene.rng.choice(list(scene.system.locks))
-    begun, temp_key = time.monotonic(), f"bare-{uuid4().hex}"
+    started_at, temp_key = time.monotonic(), f"bare-{uuid4().hex}"
     await _write(
         scene.system, partition_of(lock, PARTITIONS), lock_key(lock), _fact(lock, temp_key)
     )
-    attempt = Attempt(begun, time.monotonic(), "pending")
+    attempt = Attempt(started_at, time.monotonic(), "pending")
     scene.system.callers.operations.append(Operation(lock, temp_key, None, [attempt]))
     await scene.recovers("written", AT_ONCE_S)
 

@@ -1,4 +1,4 @@
-"""The read model of a run, and what can befall it."""
+"""Runs the read model of a run, and breaks it."""
 
 import asyncio
 import contextlib
@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from tests.postgres import PostgresCluster
+from support.postgres import PostgresCluster
 
 SQLITE_MIB = 768
 CHUNK = 1 << 20
@@ -82,7 +82,8 @@ class PostgresUnderTest(ReadModelUnderTest):
     """A server of its own. Durable: what a crash may lose is not what is tested here."""
 
     def __init__(self, folder: Path, port: int) -> None:
-        """
+        """Sets up a server that is not started yet.
+
         Raises:
             NoPostgres: no server is installed, or it can't be set up.
         """

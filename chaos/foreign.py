@@ -1,6 +1,5 @@
-"""Records that no service of ours has written, straight in `lock-events` and in a partner's topic:
-they must be detected, and not spread. They stop what reads them for good, so they come last.
-"""
+"""Writes records that no service of ours has written to `lock-events` and a partner's topic. They
+must be detected, and not spread. They stop for good what reads them, so they come last."""
 
 import asyncio
 import json

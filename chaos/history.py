@@ -1,4 +1,4 @@
-"""What the clients did and saw, and what the log must say about it. Pure."""
+"""Checks what the clients did and saw against the log. Pure."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
@@ -46,7 +46,7 @@ Promise = Literal[
 class Attempt(msgspec.Struct, frozen=True):
     """One request. Times are seconds of the monotonic clock."""
 
-    begun: float
+    started_at: float
     ended: float
     outcome: Outcome
     status: int = 0
@@ -63,8 +63,8 @@ class Operation(msgspec.Struct, frozen=True):
     attempts: Sequence[Attempt]
 
     @property
-    def begun(self) -> float:
-        return min(attempt.begun for attempt in self.attempts)
+    def started_at(self) -> float:
+        return min(attempt.started_at for attempt in self.attempts)
 
     @property
     def answers(self) -> list[Attempt]:
@@ -121,7 +121,7 @@ def _check_operation(operation: Operation, found: Sequence[Logged]) -> Iterable[
     name = f"lock {operation.lock_id}, temp key {operation.temp_key}"
 
     def broken(promise: Promise, detail: str) -> Broken:
-        return Broken(promise, f"{name}: {detail}", operation.begun)
+        return Broken(promise, f"{name}: {detail}", operation.started_at)
 
     if len(found) > 1:
         yield broken("recorded at most once", f"{len(found)} events")
@@ -151,8 +151,8 @@ def _check_real_time(operations: Sequence[Operation]) -> Iterable[Broken]:
     for lock_id, answered in by_lock.items():
         ends = sorted((min(a.ended for a in o.answers), o.answers[0].version) for o in answered)
         highest, next_end = 0, 0
-        for operation in sorted(answered, key=lambda o: o.begun):
-            while next_end < len(ends) and ends[next_end][0] < operation.begun:
+        for operation in sorted(answered, key=lambda o: o.started_at):
+            while next_end < len(ends) and ends[next_end][0] < operation.started_at:
                 highest = max(highest, ends[next_end][1])
                 next_end += 1
             version = operation.answers[0].version
@@ -161,7 +161,7 @@ def _check_real_time(operations: Sequence[Operation]) -> Iterable[Broken]:
                     "versions follow real time",
                     f"lock {lock_id}: version {version} was given to a command that began after "
                     f"version {highest} had been answered",
-                    operation.begun,
+                    operation.started_at,
                 )
 
 

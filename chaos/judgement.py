@@ -1,4 +1,4 @@
-"""When the load has ended: is every promise kept?"""
+"""Judges, when the load has ended, whether every promise is kept."""
 
 import asyncio
 import time

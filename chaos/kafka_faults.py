@@ -1,4 +1,4 @@
-"""Faults of the way to Kafka, and of Kafka itself."""
+"""Injects faults of the way to Kafka, and of Kafka itself."""
 
 import asyncio
 from functools import partial

@@ -1,6 +1,5 @@
-"""A TCP link to a broker that can be spoilt: delayed, cut, reset, half closed; it knows enough of
-Kafka's protocol to hold back the answers to EndTxn alone.
-"""
+"""Passes TCP on to a broker, and can spoil it: delay, cut, reset, half close. Knows enough of
+Kafka's protocol to hold back the answers to EndTxn alone."""
 
 import asyncio
 import struct

@@ -1,4 +1,4 @@
-"""Partners that were held back and are let go together, each far behind."""
+"""Holds partners back and lets them go together, each far behind."""
 
 import asyncio
 import time
@@ -19,7 +19,7 @@ from eventlog.kafka import stable_ends
 from eventlog.records import Output
 from eventlog.registry import Registry, edit_registry
 from eventlog.topic_setup import ensure_topics
-from operations.running.status import fanout_group
+from operations.partners.progress import fanout_group
 from schemas.lock_facts import Actor, TempKeyUse, TempKeyUsed, encode_fact
 from schemas.primitives import write_time
 from schemas.registry import Partner
@@ -58,10 +58,12 @@ async def _let_go(scene: Scene) -> None:
             system.kafka, system.settings.topics.lock_events, list(range(PARTITIONS))
         )
         entries = await _hold_back(system, "active")
-        begun = time.monotonic()
+        started_at = time.monotonic()
         await scene.recovers("let go", AT_ONCE_S)
-        late = await _until_caught_up(system, entries, ends, begun + CAUGHT_UP_S * scene.patience)
-        _check_caught_up(scene, late, time.monotonic() - begun)
+        late = await _until_caught_up(
+            system, entries, ends, started_at + CAUGHT_UP_S * scene.patience
+        )
+        _check_caught_up(scene, late, time.monotonic() - started_at)
         for served_by in system.fleet.running("fanout"):
             _check_memory(scene, served_by)
     finally:
@@ -73,8 +75,8 @@ async def _let_go(scene: Scene) -> None:
 def _check_caught_up(scene: Scene, late: Sequence[str], took_s: float) -> None:
     """``late``: partners that still lack events."""
     if late and scene.alone:
-        told = f"after {took_s:.0f} s behind: {', '.join(late)}"
-        scene.broke("partners that were held back catch up", told)
+        detail = f"after {took_s:.0f} s behind: {', '.join(late)}"
+        scene.broke("partners that were held back catch up", detail)
 
 
 def _check_memory(scene: Scene, replica: Replica) -> None:
@@ -88,7 +90,7 @@ async def _record_events(system: System, count: int) -> None:
     assert system.callers is not None
     locks = [lock for lock, org in system.locks.items() if org == PROBE_ORG]
     uses = [(locks[n % len(locks)], f"behind-{uuid4().hex}") for n in range(count)]
-    begun = time.monotonic()
+    started_at = time.monotonic()
     outcome: Outcome = "unknown"
     try:
         async with (
@@ -100,7 +102,7 @@ async def _record_events(system: System, count: int) -> None:
                 await asyncio.gather(*[await _send(system, producer, *use) for use in some])
         outcome = "pending"
     finally:
-        attempt = Attempt(begun, time.monotonic(), outcome)
+        attempt = Attempt(started_at, time.monotonic(), outcome)
         system.callers.operations += [Operation(*use, None, [attempt]) for use in uses]
 
 

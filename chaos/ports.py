@@ -1,4 +1,4 @@
-"""Ports that stay ours while what listens on them is killed and started again."""
+"""Keeps ports ours while what listens on them is killed and started again."""
 
 import os
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Faults of processes: killed, stopped, restarted, more of them and fewer, clocks that step."""
+"""Injects faults of processes: kills, stops, restarts, more and fewer of them, stepped clocks."""
 
 import asyncio
 import signal

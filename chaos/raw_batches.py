@@ -1,4 +1,4 @@
-"""Batches of records as another client may write them: with header keys that are any bytes."""
+"""Writes batches of records as another client may: with header keys that are any bytes."""
 
 import asyncio
 import struct

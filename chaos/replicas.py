@@ -1,4 +1,4 @@
-"""The services of a run: some replicas of each role, each a process of its own, supervised."""
+"""Runs the services: some replicas of each role, each a supervised process of its own."""
 
 import asyncio
 import os
@@ -91,7 +91,7 @@ class Replica:
         return f"{self.name} has taken {peak} MiB" if peak > MOST_MEMORY_MIB else None
 
     def peak_memory_mib(self) -> int | None:
-        """Of its process so far; None where it is not known."""
+        """The peak memory of the replica's process so far, MiB; None where it is not known."""
         if self.pid is None:
             return None
         try:

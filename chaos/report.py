@@ -1,4 +1,5 @@
-"""The table: what was broken, how often, how fast it recovered, which promises were broken."""
+"""Makes the table: what was broken, how often, how fast it recovered, which promises were
+broken."""
 
 from collections.abc import Sequence
 
@@ -69,7 +70,9 @@ def _blame(injections: Sequence[Injection], broken: Sequence[Broken]) -> dict[st
     blamed: dict[str, int] = {}
     for found in broken:
         guilty = {
-            i.fault for i in injections if found.at is not None and i.begun <= found.at <= i.ended
+            i.fault
+            for i in injections
+            if found.at is not None and i.started_at <= found.at <= i.ended
         }
         for name in guilty or {ELSEWHERE}:
             blamed[name] = blamed.get(name, 0) + 1

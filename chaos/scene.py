@@ -1,4 +1,4 @@
-"""What a fault is given, and what is noted of it."""
+"""Gives a fault its system, and notes what comes of it."""
 
 import time
 from collections.abc import Awaitable, Callable
@@ -49,7 +49,7 @@ class Injection(msgspec.Struct):
 
     fault: str
     alone: bool
-    begun: float
+    started_at: float
     in_flight: int
     usual: Recovery = Recovery(0.0, 0.0)
     ended: float = 0.0
@@ -84,12 +84,12 @@ class Scene:
         measured = Measured(after, bound_s, recovery, self._injection.usual)
         self._injection.measured.append(measured)
         if not measured.in_time(self.patience):
-            told = f"{after}: {recovery}; with nothing broken: {measured.usual}"
-            self.broke("everything recovers within its bound", told)
+            detail = f"{after}: {recovery}; with nothing broken: {measured.usual}"
+            self.broke("everything recovers within its bound", detail)
 
     def broke(self, promise: Promise, detail: str) -> None:
         self._injection.broken.append(
-            Broken(promise, f"{self._injection.fault}: {detail}", self._injection.begun)
+            Broken(promise, f"{self._injection.fault}: {detail}", self._injection.started_at)
         )
 
     def skip(self, reason: str) -> None:
@@ -114,8 +114,8 @@ async def run_fault(
 ) -> Injection:
     assert system.callers is not None
     usual = await system.recovery(time.monotonic(), GIVE_UP_S) if alone else Recovery(0.0, 0.0)
-    begun, in_flight = time.monotonic(), system.callers.in_flight
-    injection = Injection(fault.name, alone, begun, in_flight, usual)
+    started_at, in_flight = time.monotonic(), system.callers.in_flight
+    injection = Injection(fault.name, alone, started_at, in_flight, usual)
     scene = Scene(system, rng, injection, patience)
     if usual.delivery_s is None:
         scene.broke("everything works before a fault", f"{usual}")

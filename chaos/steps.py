@@ -1,6 +1,7 @@
-"""A role with a hook at every step of the exactly-once writer: when a file names a step, the
-process ends or stops there, by a signal to itself. Its clock can be stepped too. The services
-themselves carry none of this:
+"""Runs a role with a hook at every step of the exactly-once writer.
+
+When a file names a step, the process ends or stops there, by a signal to itself. Its clock can be
+stepped too. The services themselves carry none of this:
 
     python -m chaos.steps <folder of orders> <file of the clock> <arguments of `lockstream`>
 """

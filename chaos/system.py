@@ -1,4 +1,4 @@
-"""One installation under test: brokers, read model, replicas, load and watchers."""
+"""Runs one installation under test: brokers, read model, replicas, load and watchers."""
 
 import asyncio
 import os
@@ -20,9 +20,10 @@ from chaos.ports import PortRange
 from chaos.replicas import ROLES, Fleet, Replica
 from chaos.watcher import Watcher
 from eventlog.kafka import Kafka
+from operations.locks.creation import ensure_lock
 from operations.locks.files import LockLine
-from operations.locks.verbs import ensure_lock
 from operations.organizations.keys import create_key
+from operations.organizations.organizations import ensure_organization
 from operations.organizations.signing import (
     AUDIENCE,
     ISSUER,
@@ -30,7 +31,6 @@ from operations.organizations.signing import (
     ensure_signing_key,
     local_issuer,
 )
-from operations.organizations.verbs import ensure_organization
 from operations.partners.registration import create_partner
 from operations.shared.installation import Installation
 from read_model.opening import open_read_model

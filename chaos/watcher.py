@@ -1,4 +1,4 @@
-"""Live readers: what a consumer of the log is given while all this goes on."""
+"""Reads topics live: what a consumer of the log gets while all this goes on."""
 
 import asyncio
 import time

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from eventlog.kafka import Kafka
 from eventlog.registry import Registry, write_entries
 from runtime.errors import KafkaRefused, KafkaUnavailable
-from runtime.process import first_of, within
+from runtime.waiting import first_of, within
 from schemas.primitives import write_time
 from schemas.registry import ApiKeyUse
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from command_api.connection import GuardedConnection
-from runtime.health import QuietServer
+from runtime.quiet_server import QuietServer
 
 IDLE_S = 1.0
 """How long an idle connection may still bring a request after the stop."""

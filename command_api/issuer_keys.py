@@ -24,9 +24,9 @@ from command_api.jwks_sources import JwksSource, open_source
 from command_api.token_bucket import Quota, TokenBucket
 from runtime.errors import ConfigurationError, IssuerUnavailable
 from runtime.issuers import VARIABLE, Issuer
-from runtime.process import first_of, until_stopped, within
 from runtime.readiness import Readiness
 from runtime.settings import Settings
+from runtime.waiting import first_of, until_stopped, within
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ import httpx
 from runtime.addresses import is_loopback
 from runtime.errors import IssuerUnavailable
 from runtime.issuers import Issuer
-from runtime.process import within
+from runtime.waiting import within
 
 MAX_JWKS_BYTES = 256 * 1024
 FETCH_TIMEOUT_S = 5.0

@@ -45,10 +45,11 @@ from runtime.health import (
 )
 from runtime.issuers import read_issuers
 from runtime.logs import AccessLog
-from runtime.process import first_of
 from runtime.readiness import Readiness
 from runtime.settings import Settings
-from runtime.tracing import Tracing, tracing_of
+from runtime.tracing import Tracing
+from runtime.tracing_setup import tracing_of
+from runtime.waiting import first_of
 from schemas.topics import LockTopics
 
 log = logging.getLogger(__name__)

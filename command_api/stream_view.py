@@ -18,8 +18,8 @@ from read_model.rows import EventRow, LockRow, ParkedRow, Position
 from read_model.store import ReadModel
 from read_model.tables import LOCK_EVENTS
 from runtime.errors import ReadModelUnavailable
-from runtime.process import first_of
 from runtime.readiness import Readiness
+from runtime.waiting import first_of
 from schemas.lock_events import Event, decode_event
 from schemas.topics import LockTopics
 

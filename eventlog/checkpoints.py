@@ -10,7 +10,7 @@ from eventlog.clients.client import REQUEST_TIMEOUT_S
 from eventlog.clients.group_consumer import GroupConsumer
 from eventlog.kafka_errors import KafkaError, kafka_errors
 from eventlog.records import TopicPartition
-from runtime.process import within
+from runtime.waiting import within
 
 log = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ from eventlog.records import Output, Record
 from eventlog.tail import FIRST, Tail
 from eventlog.transactional_writer import TransactionalWriter
 from runtime.errors import KafkaUnavailable, OutputUncertain
-from runtime.process import within
+from runtime.waiting import within
 from schemas.registry import (
     ApiKey,
     ApiKeyUse,

@@ -13,7 +13,7 @@ from eventlog.kafka_errors import KAFKA_ERRORS, kafka_errors, ours
 from eventlog.records import Output
 from eventlog.transactions import Transactions, transactions_of
 from runtime.errors import KafkaRefused, OutputUncertain
-from runtime.process import within
+from runtime.waiting import within
 
 FENCE_TIMEOUT_S = 20.0
 STEP_TIMEOUT_S = 8.0

@@ -7,8 +7,8 @@ from eventlog.clients.offsets_client import OffsetsClient
 from eventlog.kafka import Kafka
 from eventlog.kafka_errors import kafka_errors
 from runtime.errors import KafkaRefused, KafkaUnavailable
-from runtime.process import first_of
 from runtime.readiness import Readiness
+from runtime.waiting import first_of
 
 EVERY_S = 1.0
 ANSWER_S = 3.0

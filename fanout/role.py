@@ -21,10 +21,12 @@ from fanout.registrations import Registrations
 from runtime.backoff import Backoff
 from runtime.errors import KafkaRefused, StageStopped, Unavailable
 from runtime.health import serve_health
-from runtime.process import first_of, run_beside, stand_back
+from runtime.process import run_beside, stand_back
 from runtime.readiness import Readiness
 from runtime.settings import Settings
-from runtime.tracing import Tracing, tracing_of
+from runtime.tracing import Tracing
+from runtime.tracing_setup import tracing_of
+from runtime.waiting import first_of
 from schemas.registry import Partner
 from schemas.topic_configs import partner_topic
 

@@ -1,1 +1,1 @@
-"""The ``lockstream`` command: one module per verb group."""
+"""The ``lockstream`` command: a room for each group of verbs, put together in ``command.py``."""

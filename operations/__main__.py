@@ -1,4 +1,4 @@
-"""The ``lockstream`` command."""
+"""Starts the ``lockstream`` command: a role with few imports, or one of all verbs."""
 
 import os
 import sys
@@ -22,7 +22,7 @@ def main() -> None:
 
 
 def _run_verb() -> None:
-    """What is wrong with a file or a folder that the user has named is one sentence."""
+    """Runs any verb; an error of a file that the user has named ends it with one sentence."""
     from operations.command import make_command
 
     try:

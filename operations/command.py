@@ -1,4 +1,4 @@
-"""All verbs of the ``lockstream`` command, put together."""
+"""Puts all verbs of the ``lockstream`` command together: the map of verbs."""
 
 import inspect
 import re
@@ -10,8 +10,9 @@ import typer
 
 from operations.audit.verbs import verify
 from operations.locks.verbs import lock
-from operations.organizations.keys import key
-from operations.organizations.verbs import org, token
+from operations.organizations.key_verbs import key
+from operations.organizations.token_verbs import token
+from operations.organizations.verbs import org
 from operations.parked.verbs import parked
 from operations.partners.verbs import partner
 from operations.rebuild import rebuild
@@ -21,18 +22,19 @@ from operations.running.status import status
 from operations.running.up import up
 from operations.schemas import schemas
 from operations.shared.console import print_json, print_table, show
+from operations.shared.options import AsJson
 from runtime.settings import Settings
 
 HELP = (
-    "Lockstream: records that a temporary web key opened a lock, and delivers that fact "
-    "to everybody entitled to it: once, in order, with nothing lost. "
+    "Lockstream records that a temporary web key opened a lock, and delivers that fact to every "
+    "partner that is entitled to it: once, in order, with nothing lost. "
     "`lockstream settings` lists the environment variables."
 )
 RUNNING, OPERATING, STREAM = "Running it", "Operating it", "The event stream"
 
 
 def settings(
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """List every setting: the environment variable, its default, what it means."""
     rows = [
@@ -52,8 +54,8 @@ def _meaning(field: msgspec.structs.FieldInfo) -> str:
     return ""
 
 
-def show_version(asked: bool) -> None:
-    if asked:
+def show_version(wanted: bool) -> None:
+    if wanted:
         show(f"lockstream {version('lockstream')}")
         raise typer.Exit
 
@@ -64,7 +66,7 @@ def root(
         typer.Option("--version", callback=show_version, is_eager=True, help="Print the version."),
     ] = False,
 ) -> None:
-    """What holds for all verbs."""
+    """Takes the options of the command itself; its help text is ``HELP``."""
 
 
 def make_command() -> typer.Typer:
@@ -96,7 +98,8 @@ def make_command() -> typer.Typer:
 
 
 def _reflow(command: typer.Typer) -> None:
-    """Lines of a help text end where the terminal does, and not where our docstrings' lines do."""
+    """Joins the lines of each paragraph of a help text, so that they end where the terminal
+    does."""
     for verb in command.registered_commands:
         text = inspect.getdoc(verb.callback) or ""
         verb.help = re.sub(r"(?<!\n)\n(?!\n)", " ", text)

@@ -1,30 +1,25 @@
-"""``lockstream rebuild``: the read model, folded again from the log."""
+"""``lockstream rebuild``: folds the read model again from the log."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
-from typing import Annotated
 
 import msgspec
-import typer
 
 from eventlog.kafka import stable_ends
 from eventlog.log_reader import LogReader
 from eventlog.records import Record
 from operations.shared.console import print_json, progress_bar, say
-from operations.shared.installation import (
-    Installation,
-    open_installation,
-    require_place,
-    run_verb,
-)
+from operations.shared.installation import Installation, run_on_installation
+from operations.shared.offset_ranges import OffsetRanges
+from operations.shared.options import AsJson
 from read_model.fold import Stretch
 from read_model.folding import ReadModelMoved
 from read_model.stretches import read_parked, read_stretch
 from runtime.errors import PositionLost, Unavailable
-from runtime.process import prefetched
+from runtime.waiting import prefetched
 
 TRANSACTION_EVENTS = 10_000
-"""At least as many are folded in at once."""
+"""How many events one transaction of the read model takes at least."""
 
 Ends = Mapping[int, int]
 
@@ -35,19 +30,18 @@ class Rebuilt(msgspec.Struct, frozen=True):
 
 
 def rebuild(
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")] = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Empty the read model and fold the lock event stream and the parked facts into it again.
+    """Empty the read model, and fold all events and parked facts into it again.
 
     Services may run meanwhile: they answer 503 for what is not folded in yet."""
 
-    async def verb() -> Rebuilt:
-        async with open_installation() as here:
-            await require_place(here)
-            await here.read_model.prepare()
-            return await rebuild_read_model(here)
+    async def verb(here: Installation) -> Rebuilt:
+        await here.require_read_model_url()
+        await here.read_model.prepare()
+        return await rebuild_read_model(here)
 
-    rebuilt = run_verb(verb)
+    rebuilt = run_on_installation(verb)
     if as_json:
         print_json(msgspec.structs.asdict(rebuilt))
     else:
@@ -58,7 +52,7 @@ def rebuild(
 
 
 async def rebuild_read_model(here: Installation) -> Rebuilt:
-    """The projector may be folding too: whoever comes second to a record passes it over.
+    """Rebuilds the read model; a projector may fold meanwhile, since each record counts once.
 
     Raises:
         Unavailable: Kafka or the database can't be reached, or another rebuild has begun.
@@ -82,7 +76,7 @@ async def rebuild_read_model(here: Installation) -> Rebuilt:
 
 
 async def _refold_parked(here: Installation, ends: Ends, generation: int) -> int:
-    """Before the events: whoever does not find a fact parked may rely on their position."""
+    """Folds the parked facts, before the events: a fact that is not parked then never was."""
     topic = here.settings.topics.parked_facts
     while True:
         async with here.kafka.reader() as client:
@@ -92,7 +86,7 @@ async def _refold_parked(here: Installation, ends: Ends, generation: int) -> int
             except PositionLost:
                 if begins == await client.beginnings(topic, list(ends)):
                     raise
-                # Retention has moved on between the question and the reading.
+                # Retention has deleted more between the question and the reading.
 
 
 async def _fold_parked(
@@ -101,7 +95,9 @@ async def _fold_parked(
     topic = here.settings.topics.parked_facts
     reached = dict(begins)
     folded = 0
-    with progress_bar("folding parked facts", _offsets(begins, ends), "offsets") as advance:
+    with progress_bar(
+        "folding parked facts", OffsetRanges(begins, ends).size, "offsets"
+    ) as advance:
         async for records in reader.read(topic, begins, ends):
             partition, end = records[0].partition, records[-1].offset + 1
             parked = [read_parked(topic, record) for record in records]
@@ -119,7 +115,7 @@ async def _refold_events(here: Installation, ends: Ends, generation: int) -> int
     topic = here.settings.topics.lock_events
     begins = dict.fromkeys(ends, 0)
     folded = 0
-    with progress_bar("folding", _offsets(begins, ends), "offsets") as advance:
+    with progress_bar("folding", OffsetRanges(begins, ends).size, "offsets") as advance:
         async with LogReader.open(here.kafka) as reader:
             batches = _batches(reader.read(topic, begins, ends), topic, begins)
             async with aclosing(prefetched(batches)) as prepared:
@@ -130,11 +126,6 @@ async def _refold_events(here: Installation, ends: Ends, generation: int) -> int
     return folded
 
 
-def _offsets(begins: Ends, ends: Ends) -> int:
-    """Offsets to go over; markers and aborted records are among them."""
-    return sum(max(0, end - begins[p]) for p, end in ends.items())
-
-
 def _of_generation(stretches: Sequence[Stretch], generation: int) -> list[Stretch]:
     return [msgspec.structs.replace(stretch, generation=generation) for stretch in stretches]
 
@@ -142,7 +133,7 @@ def _of_generation(stretches: Sequence[Stretch], generation: int) -> list[Stretc
 async def _batches(
     read: AsyncIterator[list[Record]], topic: str, begins: Mapping[int, int]
 ) -> AsyncIterator[list[Stretch]]:
-    """What is folded in at once."""
+    """Yields what is folded in at once."""
     reached = dict(begins)
     sources = dict.fromkeys(begins, -1)
     batch: list[Stretch] = []

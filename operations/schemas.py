@@ -1,4 +1,4 @@
-"""``lockstream schemas``: the descriptions of the HTTP API and the topics, as files."""
+"""``lockstream schemas``: writes the descriptions of the HTTP API and the topics to files."""
 
 from collections.abc import Mapping
 from importlib.metadata import version
@@ -11,6 +11,7 @@ import typer
 from command_api.openapi import openapi_document
 from operations.shared.configuration import fail, load_settings
 from operations.shared.console import print_json, say
+from operations.shared.options import AsJson
 from operations.shared.output_files import OutputFolder, output_errors, whole
 from runtime.errors import LockstreamError
 from runtime.settings import Settings
@@ -18,26 +19,26 @@ from schemas.descriptions.asyncapi import asyncapi_document
 from schemas.descriptions.published import PUBLISHED
 from schemas.json_schemas import Json
 
-schemas = typer.Typer(no_args_is_help=True, help="Descriptions of the HTTP API and the topics.")
+schemas = typer.Typer(no_args_is_help=True, help="Describe the HTTP API and the topics.")
 
 
 @schemas.callback()
 def _group() -> None:
-    """With one verb only, Typer would make the group that verb."""
+    """Keeps the group a group: Typer would make a group of one verb that verb."""
 
 
 @schemas.command("export")
 def export_schemas(
     folder: Annotated[
-        Path, typer.Option("--to", metavar="FOLDER", help="Made if it isn't there.")
+        Path, typer.Option("--to", metavar="FOLDER", help="The folder; made if it isn't there.")
     ] = Path("schemas"),
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Write openapi.json, asyncapi.json and a JSON Schema of each record type.
 
-    They describe this version, and the topics as the settings name them; nothing has to run. A
-    record type is called as its topic and type: lock-events.TempKeyUsed.json; the headers of a
-    topic's records are lock-events.headers.json."""
+    They describe this version, with the topic names of the settings; nothing needs to run. A
+    schema is named after its topic and record type, lock-events.TempKeyUsed.json for one, and that
+    of a topic's headers lock-events.headers.json."""
     try:
         documents = export_documents(load_settings())
         written = write_documents(folder, documents)
@@ -50,7 +51,7 @@ def export_schemas(
 
 
 def export_documents(settings: Settings) -> dict[str, Json]:
-    """All documents by file name."""
+    """Makes all documents; returns them by file name."""
     product = version("lockstream")
     return {
         "openapi.json": openapi_document(product),
@@ -60,7 +61,7 @@ def export_documents(settings: Settings) -> dict[str, Json]:
 
 
 def write_documents(folder: Path, documents: Mapping[str, Json]) -> list[Path]:
-    """Returns the files: all of them new, or as they were before.
+    """Writes the documents, all or none; returns their files.
 
     Raises:
         ConfigurationError: they can't be written there.

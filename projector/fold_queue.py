@@ -14,8 +14,8 @@ from read_model.fold import Stretch
 from read_model.folding import ReadModelMoved
 from read_model.store import ReadModel
 from runtime.errors import LockstreamError, ReadModelUnavailable, StreamViolation
-from runtime.process import first_of
 from runtime.readiness import Readiness
+from runtime.waiting import first_of
 
 log = logging.getLogger(__name__)
 

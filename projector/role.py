@@ -20,7 +20,8 @@ from runtime.health import serve_health
 from runtime.process import run_beside
 from runtime.readiness import Readiness
 from runtime.settings import Settings
-from runtime.tracing import Tracing, tracing_of
+from runtime.tracing import Tracing
+from runtime.tracing_setup import tracing_of
 
 log = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""Hosts and ports as people write them."""
+"""Reads hosts and ports as people write them."""
 
 import ipaddress
 import re
@@ -10,7 +10,8 @@ _HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?\Z")
 
 
 def bootstrap_servers(text: str) -> str:
-    """``host:port,…`` in the one form that Kafka's clients agree on; the port may be left out.
+    """Returns ``host:port,…`` in the one form that Kafka's clients agree on; the port may be
+    missing.
 
     Raises:
         ConfigurationError: not that; the text names the variable.
@@ -59,17 +60,17 @@ def _is_ipv6(text: str) -> bool:
 
 
 def in_url(host: str) -> str:
-    """A host as it stands in a URL or before a port: an IPv6 address in brackets."""
+    """Returns a host as it stands in a URL or before a port: an IPv6 address in brackets."""
     return f"[{host}]" if ":" in host and not host.startswith("[") else host
 
 
 def reachable(host: str) -> str:
-    """Where a client on this machine finds a server that listens on ``host``."""
+    """Returns where a client on this machine finds a server that listens on ``host``."""
     return {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
 
 
 def unmapped(host: str) -> str:
-    """The IPv4 address that a socket for both families writes as one of IPv6 (``::ffff:…``)."""
+    """Returns the IPv4 address behind a mapped one (``::ffff:…``), other hosts as they are."""
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
@@ -79,7 +80,7 @@ def unmapped(host: str) -> str:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether it is an address of this machine's own, or its name for itself."""
+    """Whether the host is an address of this machine's own, or its name for itself."""
     if host == "localhost":
         return True
     try:

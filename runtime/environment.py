@@ -1,4 +1,4 @@
-"""What of the environment and of a ``.env`` file is meant for us: both are shared with others."""
+"""Finds what of the environment and of a ``.env`` file is ours: both are shared with others."""
 
 import difflib
 import re
@@ -21,8 +21,9 @@ _LINK_VALUE = re.compile(r"(tcp|udp|sctp)://", re.IGNORECASE)
 
 
 def is_service_link(name: str, value: str) -> bool:
-    """Whether Kubernetes made it of a Service's name: for one called ``lockstream-api`` it sets
-    ``LOCKSTREAM_API_PORT=tcp://10.0.0.1:8080`` in every pod beside it, and nobody asked for it."""
+    """Whether Kubernetes made the variable of a Service's name. For a Service called
+    ``lockstream-api`` every pod beside it gets ``LOCKSTREAM_API_PORT=tcp://10.0.0.1:8080``, which
+    nobody asked for."""
     if _SERVICE_LINK.match(name):
         return True
     return name.endswith("_PORT") and _LINK_VALUE.match(value) is not None
@@ -33,7 +34,7 @@ def without_service_links(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def read_env_file(file: Path) -> dict[str, str]:
-    """The variables of a ``.env`` file; none where there is no such file.
+    """Reads the variables of a ``.env`` file; none where there is no such file.
 
     Raises:
         ConfigurationError: there is one, and it can't be read.
@@ -57,7 +58,7 @@ def read_env_file(file: Path) -> dict[str, str]:
 
 
 def warnings_about(names: Collection[str], known: Collection[str]) -> list[str]:
-    """One line for each name that looks like a setting of ours and is none."""
+    """Returns one line for each name that looks like a setting of ours and is none."""
     return [
         f"{name} is not a setting of Lockstream and has no effect{hint}"
         for name in sorted(names)
@@ -66,7 +67,7 @@ def warnings_about(names: Collection[str], known: Collection[str]) -> list[str]:
 
 
 def _hint(name: str, known: Collection[str]) -> str | None:
-    """None for a name that may well be somebody else's."""
+    """Returns what may be meant; None for a name that may well be somebody else's."""
     ours = name.startswith(_PREFIXES) and not name.startswith(_OF_OTHERS)
     shared = name.startswith(_SHARED_PREFIX)
     if not (ours or shared):

@@ -1,4 +1,4 @@
-"""Files that others may read while we write them, and locks that end with their holder."""
+"""Writes files that others may read meanwhile, and holds files that end with their holder."""
 
 import fcntl
 import os
@@ -13,7 +13,7 @@ _POLL_S = 0.02
 
 
 def write_atomically(file: Path, content: bytes, mode: int = 0o644) -> None:
-    """Readers see the old content or the new, never a part; the mode holds from the first byte."""
+    """Writes a file: readers see the old content or the new, and the mode from the first byte."""
     temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
     temporary.unlink(missing_ok=True)
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
@@ -32,14 +32,14 @@ PRIVATE_UMASK = 0o077
 
 
 def keep_private() -> None:
-    """What this process and its children write from now on is for this user only: it holds who
+    """Makes what this process and its children write readable by this user only. It holds who
     opened which lock, and keys."""
     os.umask(PRIVATE_UMASK)
 
 
 def make_private(folder: Path) -> None:
-    """Makes the folder where it is missing, and takes from others what they may do with what is
-    in it already. What is somebody else's file, or goes meanwhile, is left as it is."""
+    """Makes the folder where it is missing, and takes others' rights to what is in it. Files of
+    other users, and files that vanish meanwhile, are left alone."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     for parent, _, names in os.walk(folder):
         for path in (Path(parent), *(Path(parent, name) for name in names)):
@@ -50,8 +50,8 @@ def make_private(folder: Path) -> None:
 
 
 @contextmanager
-def locked(file: Path, patience_s: float, refusal: Exception) -> Iterator[IO[str]]:
-    """Holds a lock that the kernel lets go of when this process ends, however it ends.
+def held_file(file: Path, patience_s: float, refusal: Exception) -> Iterator[IO[str]]:
+    """Holds a file that no other process can hold until this one ends, however it ends.
 
     Raises:
         refusal: another process holds it, and did for ``patience_s``.

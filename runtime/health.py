@@ -1,7 +1,7 @@
-"""The health page of a role: ``/livez``, ``/readyz`` and ``/metrics``, without credentials."""
+"""Serves the health page of a role: ``/livez``, ``/readyz`` and ``/metrics``, without
+credentials."""
 
 import asyncio
-import socket
 from collections.abc import Callable
 
 import uvicorn
@@ -13,7 +13,7 @@ from starlette.routing import Route
 
 from runtime.addresses import is_loopback
 from runtime.metrics import RoleMetrics
-from runtime.process import first_of
+from runtime.quiet_server import QuietServer
 from runtime.readiness import Readiness
 from runtime.sockets import listening_sockets
 
@@ -24,7 +24,8 @@ FORWARDED = ("forwarded", "via", "x-forwarded-for", "x-real-ip")
 
 
 def health_routes(readiness: Readiness, details: Details) -> list[Route]:
-    """``/livez`` answers while the process lives; ``/readyz`` is 503, and why, if it can't work."""
+    """Makes ``/livez``, which always answers, and ``/readyz``: 503, and why, if the role can't
+    work."""
 
     async def livez(request: Request) -> Response:
         return JSONResponse({"status": "alive"})
@@ -45,13 +46,13 @@ def everybody(request: Request) -> bool:
 
 
 def this_machine(request: Request) -> bool:
-    """Whether it came from a process here, and not through a proxy for somebody else."""
+    """Whether the request came from a process here, and not through a proxy for somebody else."""
     direct = not any(name in request.headers for name in FORWARDED)
     return direct and request.client is not None and is_loopback(request.client.host)
 
 
 def metrics_route(metrics: RoleMetrics, admits: Admits = everybody) -> Route:
-    """``/metrics``; there is no such page for a caller that is not admitted."""
+    """Makes ``/metrics``; a caller that is not admitted gets 404."""
 
     async def show(request: Request) -> Response:
         if not admits(request):
@@ -60,22 +61,6 @@ def metrics_route(metrics: RoleMetrics, admits: Admits = everybody) -> Route:
         return Response(exposition.body, headers={"Content-Type": exposition.content_type})
 
     return Route("/metrics", show)
-
-
-class QuietServer(uvicorn.Server):
-    """A uvicorn server that leaves signals to the role it is part of."""
-
-    async def serve_until(self, stop: asyncio.Event, sockets: list[socket.socket]) -> None:
-        """Serves on sockets that listen already until ``stop`` is set, then drains."""
-        ended = asyncio.Event()
-        serving = asyncio.create_task(self._serve(sockets))
-        serving.add_done_callback(lambda _: ended.set())
-        try:
-            await first_of(ended, stop)
-        finally:
-            # Cancelled or not: it must close its sockets.
-            self.should_exit = True
-            await serving
 
 
 async def serve_health(

@@ -1,4 +1,4 @@
-"""Logs: one JSON object a line, on stderr."""
+"""Writes logs: one JSON object a line, on stderr."""
 
 import asyncio
 import logging
@@ -27,7 +27,7 @@ FULL_LINES = 500
 
 
 class RequestIds(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What every line that is logged for a request says of it."""
+    """What every line that is logged for a request says of that request."""
 
     request_id: str
     trace_id: str | None = None
@@ -38,9 +38,8 @@ request_ids: ContextVar[RequestIds] = ContextVar("request_ids")
 
 
 class AccessLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One answered request. ``route``: the template, not the path; ``key_id`` and ``org_id``: of
-    the API key, if it is a good one; ``client``: the address that asks, as a trusted proxy tells
-    it."""
+    """One answered request. ``route``: the template, not the path; ``client``: as a trusted proxy
+    says. ``key_id`` and ``org_id``: those of the API key, if it is valid."""
 
     time: str
     level: str
@@ -58,8 +57,7 @@ class AccessLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class AccessLog:
-    """Writes lines in bundles, at most 50 ms late: one write for many requests. ``write`` takes
-    whole lines."""
+    """Writes lines in bundles, at most 50 ms late. ``write`` takes whole lines."""
 
     def __init__(self, write: Callable[[bytes], object]) -> None:
         self._write = write
@@ -76,7 +74,8 @@ class AccessLog:
             self.flush()
 
     def now(self) -> str:
-        """The time of a line. The part that many lines have in common is made once a second."""
+        """Returns the time of a line. The part that many lines have in common is made once a
+        second."""
         now = time.time()
         second = int(now)
         if second != self._second:
@@ -112,7 +111,7 @@ class _JsonLines(logging.Formatter):
 
 
 def set_up_logs(level: str) -> None:
-    """Called once, by a role's composition root."""
+    """Sets up all loggers; a role's composition root calls this once."""
     handler = logging.StreamHandler()
     handler.setFormatter(_JsonLines())
     root = logging.getLogger()

@@ -1,11 +1,9 @@
-"""``/metrics``: Prometheus' formats, one registry for each role, made in its composition root.
+"""Makes ``/metrics`` in Prometheus' formats, one registry for each role.
 
-Each package names its own metrics: ``command_api/metrics.py``, ``eventlog/stage_metrics.py``,
+Each package names its own metrics: ``command_api/metrics.py``, ``eventlog/stage/metrics.py``,
 ``projector/metrics.py``. Labels are bounded: route templates, statuses, types, reasons, partitions
-and registered partners; never a lock, a user, a path or a key. What is hot is observed once a
-command or a transaction, not once a record. What is a state and not a count (lag, queues) is
-looked at when somebody asks.
-"""
+and registered partners; never a lock, a user, a path or a key. Frequent events are observed once a
+command or a transaction, not once a record. States (lag, queues) are read when somebody asks."""
 
 import asyncio
 from collections.abc import Callable
@@ -29,8 +27,8 @@ class Exposition(msgspec.Struct, frozen=True):
 
 
 class RoleMetrics:
-    """The registry of one role, with what every process has: its own use of the machine, and
-    whether it is ready."""
+    """Holds a role's registry, with the process's own use of the machine and whether it is
+    ready."""
 
     def __init__(self, readiness: Readiness) -> None:
         self.registry = CollectorRegistry()
@@ -40,11 +38,11 @@ class RoleMetrics:
         ).set_function(lambda: readiness.ready)
 
     async def exposition(self, accept: str) -> Exposition:
-        """In the format that ``accept`` asks for; Prometheus' text format if in doubt."""
+        """Returns the format that ``accept`` asks for; if in doubt the text format."""
         encode, content_type = choose_encoder(accept)
         # It reads /proc, which blocks.
         return Exposition(await asyncio.to_thread(encode, self.registry), content_type)
 
     def show(self, name: str, meaning: str, value: Callable[[], float]) -> None:
-        """A gauge that is asked for its value by another thread: it may only look."""
+        """Adds a gauge whose value another thread asks for: ``value`` may only read."""
         Gauge(name, meaning, registry=self.registry).set_function(value)

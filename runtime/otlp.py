@@ -1,8 +1,6 @@
-"""Spans by OpenTelemetry's SDK, sent by OTLP/HTTP. Imported only where an endpoint is configured.
-
-A thread of the SDK sends what is queued. The queue is bounded: while the collector is away, spans
-are dropped, and the SDK says so in the log.
-"""
+"""Makes spans with OpenTelemetry's SDK and sends them by OTLP/HTTP. Imported only where an endpoint
+is configured. A thread of the SDK sends what is queued. The queue is bounded: while the collector
+is away, spans are dropped, and the SDK says so in the log."""
 
 import asyncio
 from importlib.metadata import version
@@ -78,12 +76,12 @@ class OtlpTracing:
         parent: bytes | None,
         attributes: Attributes,
         *,
-        begun_ns: int | None = None,
+        started_ns: int | None = None,
     ) -> OtlpSpan:
         context = _context_of(parent) if parent is not None else Context()
         return OtlpSpan(
             self._tracer.start_span(
-                name, context, _KINDS[kind], dict(attributes), start_time=begun_ns
+                name, context, _KINDS[kind], dict(attributes), start_time=started_ns
             )
         )
 

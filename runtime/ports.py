@@ -1,4 +1,4 @@
-"""Finding a port to listen on."""
+"""Finds ports to listen on."""
 
 import socket
 import tempfile
@@ -6,21 +6,21 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from runtime.errors import Unavailable
-from runtime.files import locked
+from runtime.files import held_file
 from runtime.sockets import addresses_of
 
 TRIES = 10
 
 
 class PortClaims:
-    """Ports that no other process of ours takes while this one holds them. Between finding a port
-    free and listening on it there are seconds in which another could find it free too."""
+    """Holds ports that no other process of ours takes meanwhile. Seconds pass between finding a
+    port free and listening on it, in which another process could find it free too."""
 
     def __init__(self) -> None:
         self._held = ExitStack()
 
     def take(self, wish: int, host: str = "127.0.0.1") -> int:
-        """As ``free_port``.
+        """Finds a port as ``free_port`` does, and holds it.
 
         Raises:
             Unavailable: there is none.
@@ -39,14 +39,14 @@ class PortClaims:
     def _claim(self, port: int) -> bool:
         file = Path(tempfile.gettempdir()) / f"lockstream-port-{port}"
         try:
-            self._held.enter_context(locked(file, 0.0, Unavailable(f"port {port} is claimed")))
+            self._held.enter_context(held_file(file, 0.0, Unavailable(f"port {port} is claimed")))
         except (Unavailable, PermissionError):
             return False
         return True
 
 
 def free_port(wish: int, *, host: str = "127.0.0.1", but_not: int = 0) -> int:
-    """``wish`` if it is free on the host's address (and not 0), otherwise any other.
+    """Returns ``wish`` if that is free on the host's address (and not 0), otherwise any other port.
 
     Raises:
         Unavailable: there is none.

@@ -1,4 +1,4 @@
-"""Why a role is not ready, if it isn't. Said in the log once when it changes, not in a loop."""
+"""Says why a role is not ready, if it isn't; in the log only when that changes."""
 
 import logging
 
@@ -12,7 +12,7 @@ class Readiness:
         self._obstacles: dict[str, str] = {}
 
     def block(self, name: str, reason: str) -> None:
-        """``name`` can't work because of ``reason`` (a sentence)."""
+        """Notes that ``name`` can't work because of ``reason`` (a sentence)."""
         if self._obstacles.get(name) != reason:
             log.warning("%s: %s", name, reason)
         self._obstacles[name] = reason

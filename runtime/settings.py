@@ -1,4 +1,4 @@
-"""Configuration: environment variables, listed here and nowhere else."""
+"""Reads the configuration: environment variables, listed here and nowhere else."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,8 +19,8 @@ _UNPREFIXED = ("kafka_", "read_model_", "otel_")
 
 
 def variable_of(field: str) -> str:
-    """The environment variable of a setting: ``kafka_…``, ``read_model_…`` and ``otel_…`` go by
-    their own name, all others are prefixed with ``LOCKSTREAM_``."""
+    """Returns the environment variable of a setting. ``kafka_…``, ``read_model_…`` and ``otel_…``
+    go by their own name, all others are prefixed with ``LOCKSTREAM_``."""
     return field.upper() if field.startswith(_UNPREFIXED) else f"LOCKSTREAM_{field.upper()}"
 
 
@@ -33,30 +33,34 @@ Seconds = Annotated[float, msgspec.Meta(gt=0, le=1e9)]
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=variable_of):
-    """Every setting with its default. An empty variable is the same as none."""
+    """Holds every setting with its default and its meaning. An empty variable is the same as
+    none."""
 
     kafka_bootstrap_servers: Annotated[
-        str, _says("host:port list; empty: `lockstream up` runs a broker of its own")
+        str,
+        _says("Kafka's servers, comma-separated host:port; empty: `lockstream up` runs its own"),
     ] = ""
     kafka_security_protocol: Annotated[
         Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"],
-        _says("PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL, as the brokers' listener has it"),
+        _says("PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL, as at the brokers' listener"),
     ] = "PLAINTEXT"
     kafka_sasl_mechanism: Annotated[
         Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"],
-        _says("PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512, where the protocol has SASL"),
+        _says("PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512; used if the protocol is SASL_…"),
     ] = "SCRAM-SHA-512"
-    kafka_sasl_username: Annotated[str, _says("our name at the brokers, where it has SASL")] = ""
-    kafka_sasl_password: Annotated[str, _says("the password of that name")] = ""
-    kafka_ssl_cafile: Annotated[str, _says("CA bundle; empty: the system's")] = ""
+    kafka_sasl_username: Annotated[str, _says("user name for SASL")] = ""
+    kafka_sasl_password: Annotated[str, _says("password for SASL")] = ""
+    kafka_ssl_cafile: Annotated[
+        str, _says("file with the CA certificates of the brokers; empty: the system's")
+    ] = ""
 
     read_model_url: Annotated[
         str,
         _says("sqlite:///file or postgresql://…; empty: a SQLite file in the state folder"),
     ] = ""
-    read_model_timeout: Annotated[Seconds, _says("seconds that one query may take")] = 5.0
+    read_model_timeout: Annotated[Seconds, _says("seconds that one query may take at most")] = 5.0
 
-    state_dir: Annotated[Path, _says("everything that a local installation keeps")] = Path(
+    state_dir: Annotated[Path, _says("folder of all that a local installation keeps")] = Path(
         ".lockstream"
     )
     topic_prefix: Annotated[
@@ -67,17 +71,27 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=variable_of):
         ),
     ] = ""
     partitions: Annotated[
-        int, msgspec.Meta(ge=1, le=1000, description="of each lock topic; fixed for ever")
+        int,
+        msgspec.Meta(
+            ge=1,
+            le=1000,
+            description="how many partitions each lock topic has; can't be changed later",
+        ),
     ] = 12
     replication_factor: Annotated[
-        int, msgspec.Meta(ge=1, le=9, description="copies of each topic that we make")
+        int, msgspec.Meta(ge=1, le=9, description="copies of each topic that Lockstream creates")
     ] = 1
     min_insync_replicas: Annotated[
         int,
-        msgspec.Meta(ge=1, le=9, description="copies that must have a record before it counts"),
+        msgspec.Meta(
+            ge=1, le=9, description="copies that must hold a record before it counts as written"
+        ),
     ] = 1
     instance_id: Annotated[
-        str, _says("static group membership (KIP-345): a restart keeps its partitions at once")
+        str,
+        _says(
+            "this replica's fixed name in consumer groups (KIP-345): a restart moves no partition"
+        ),
     ] = ""
     session_timeout: Annotated[
         Seconds, _says("seconds until a silent replica's partitions go to another")
@@ -106,17 +120,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=variable_of):
         "127.0.0.1"
     )
     projector_health_port: Annotated[
-        Port, _says("of the projector's /livez, /readyz and /metrics; 0: any free port")
+        Port, _says("port of the projector's /livez, /readyz and /metrics; 0: any free port")
     ] = 0
     fanout_health_port: Annotated[
-        Port, _says("of the fan-out's /livez, /readyz and /metrics; 0: any free port")
+        Port, _says("port of the fan-out's /livez, /readyz and /metrics; 0: any free port")
     ] = 0
     fanout_niceness: Annotated[
         int,
         msgspec.Meta(
             ge=0,
             le=19,
-            description="how far the fan-out stands back for commands on the same machine: nice(2)",
+            description="how far the fan-out gives way to commands on the same machine, by nice(2)",
         ),
     ] = 5
 
@@ -134,29 +148,32 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=variable_of):
     jwt_jwks_refresh: Annotated[Seconds, _says("seconds between two fetches of a JWKS URL")] = 300.0
     jwt_jwks_max_stale: Annotated[
         Seconds,
-        _says("seconds that keys stay good while their issuer can't be asked; then 503"),
+        _says("seconds that an issuer's keys are used while it can't be reached; then 503"),
     ] = 86400.0
-    jwt_max_lifetime: Annotated[Seconds, _says("longest accepted `exp` - `iat`, seconds")] = 86400.0
+    jwt_max_lifetime: Annotated[
+        Seconds, _says("longest accepted lifetime of a token (`exp` - `iat`), seconds")
+    ] = 86400.0
 
     answer_timeout: Annotated[
-        Seconds, _says("seconds that a command waits for its version before 202")
+        Seconds, _says("seconds that a command waits for its version; then 202")
     ] = 2.0
     publish_timeout: Annotated[
-        Seconds, _says("seconds that a command waits for Kafka to take its fact before 503")
+        Seconds, _says("seconds that a command waits for Kafka to take its fact; then 503")
     ] = 5.0
     max_in_flight: Annotated[
-        int, msgspec.Meta(ge=1, description="commands at once; more get 503")
+        int,
+        msgspec.Meta(ge=1, description="commands that may be in progress at once; more get 503"),
     ] = 2048
     receipt_timeout: Annotated[
         Seconds,
-        _says("seconds in which a request's head must have come, and the same again for its body"),
+        _says("seconds within which a request's head must arrive, and as many again for its body"),
     ] = 10.0
     organization_rate_limit: Annotated[
         int,
-        msgspec.Meta(ge=0, description="requests of one organisation in a window; 0: no limit"),
+        msgspec.Meta(ge=0, description="requests of one organisation per window; 0: no limit"),
     ] = 0
     key_rate_limit: Annotated[
-        int, msgspec.Meta(ge=0, description="requests with one API key in a window; 0: no limit")
+        int, msgspec.Meta(ge=0, description="requests with one API key per window; 0: no limit")
     ] = 0
     rate_limit_window: Annotated[
         int, msgspec.Meta(ge=1, le=86400, description="the window of both limits, in seconds")
@@ -172,14 +189,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=variable_of):
         str,
         msgspec.Meta(
             pattern=r"^(https?://\S+)?\Z",
-            description="the same for traces only, as a whole URL: nothing is added to it",
+            description="the same for traces only: a complete URL, used as it is",
         ),
     ] = ""
     otel_exporter_otlp_protocol: Annotated[
-        Literal["http/protobuf"], _says("there is no other here")
+        Literal["http/protobuf"], _says("always http/protobuf")
     ] = "http/protobuf"
     otel_sdk_disabled: Annotated[bool, _says("true: no traces, whatever the endpoint")] = False
-    otel_service_name: Annotated[str, _says("empty: lockstream-api and so on, by role")] = ""
+    otel_service_name: Annotated[
+        str, _says("service name in traces; empty: lockstream-api and so on, by role")
+    ] = ""
     otel_traces_sampler: Annotated[
         Literal[
             "always_on",
@@ -189,15 +208,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=variable_of):
             "parentbased_always_off",
             "parentbased_traceidratio",
         ],
-        _says("which traces are kept; parentbased: as the caller's flag says, if it has one"),
+        _says("which traces are kept; parentbased_…: as the caller's flag says, if there is one"),
     ] = "parentbased_always_on"
     otel_traces_sampler_arg: Annotated[
-        float, msgspec.Meta(ge=0, le=1, description="the share that traceidratio keeps")
+        float,
+        msgspec.Meta(ge=0, le=1, description="share of traces that traceidratio keeps, 0 to 1"),
     ] = 1.0
-    access_log: Annotated[bool, _says("one line in the API's log for each request")] = True
+    access_log: Annotated[bool, _says("true: the API logs one line for each request")] = True
     log_level: Annotated[
         Literal["DEBUG", "INFO", "WARNING", "ERROR"],
-        _says("DEBUG, INFO, WARNING or ERROR; of our own loggers, the others stay at INFO"),
+        _says("DEBUG, INFO, WARNING or ERROR; DEBUG holds for our own loggers only"),
     ] = "INFO"
 
     @property
@@ -206,7 +226,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=variable_of):
 
     @property
     def otlp_traces_url(self) -> str:
-        """Where spans go; empty: nowhere."""
+        """The URL that spans go to; empty: none."""
         base = self.otel_exporter_otlp_endpoint.rstrip("/")
         return self.otel_exporter_otlp_traces_endpoint or (base and f"{base}/v1/traces")
 
@@ -231,8 +251,9 @@ def read_settings(environment: Mapping[str, str], dotenv: Path | None = None) ->
 
 
 def unknown_variables(environment: Mapping[str, str], dotenv: Path | None = None) -> list[str]:
-    """A warning for each variable that looks like a setting and is none. They stop nothing: the
-    namespace is shared, and a newer version's setting is no reason for an older one not to start.
+    """Returns a warning for each variable that looks like a setting and is none. Such variables
+    stop nothing: the namespace is shared, and a newer version's setting is no reason for an older
+    one not to start.
 
     Raises:
         ConfigurationError: the file can't be read.
@@ -250,7 +271,7 @@ def _known() -> set[str]:
 
 
 def _checked(settings: Settings) -> Settings:
-    """What one value alone can't tell.
+    """Checks what one value alone can't tell, and brings the servers into one form.
 
     Raises:
         ConfigurationError: see ``read_settings``.

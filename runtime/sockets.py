@@ -1,4 +1,4 @@
-"""Listening, in whatever family the host is of; what can't be listened on is said in one line."""
+"""Listens in whatever family the host has; says in one line why a host or port can't be used."""
 
 import errno
 import socket
@@ -14,7 +14,8 @@ ANY_IPV6 = "::"
 def listening_sockets(
     host: str, port: int, host_variable: str, port_variable: str
 ) -> list[socket.socket]:
-    """Sockets that listen already, one for each address of the host. ``::`` takes IPv4 in too.
+    """Returns sockets that listen already, one for each address of the host. ``::`` takes in IPv4
+    too.
 
     Raises:
         ConfigurationError: it can't be; the text names the variable and says why.
@@ -41,7 +42,8 @@ def listening_sockets(
 def addresses_of(
     host: str, port: int, host_variable: str
 ) -> list[tuple[socket.AddressFamily, tuple[object, ...]]]:
-    """
+    """Returns the addresses of a host, each with its family.
+
     Raises:
         ConfigurationError: the host has no address.
     """
@@ -57,7 +59,8 @@ def addresses_of(
 
 
 def check_host(host: str, host_variable: str) -> None:
-    """
+    """Checks that a server can listen on the host here.
+
     Raises:
         ConfigurationError: nothing can listen on the host here.
     """

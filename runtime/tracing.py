@@ -1,23 +1,21 @@
-"""Traces: one span for each hop of a command, from its request to the partner's record.
+"""Defines traces: one span for each hop of a command, from its request to the partner's record.
 
-Context travels as ``traceparent`` and ``tracestate`` (W3C Trace Context, level 1; see
-``schemas.trace_context``) in HTTP and Kafka headers. Where an
-OTLP endpoint is configured each hop writes its own span into it; where none is, it is passed on as
-it came, and nothing of OpenTelemetry is imported or started.
-"""
+The context travels as ``traceparent`` and ``tracestate`` (W3C Trace Context, level 1; see
+``schemas.trace_context``) in HTTP and Kafka headers. Where an OTLP endpoint is configured, each hop
+writes its own span into it. Elsewhere it is passed on as it came, and nothing of OpenTelemetry is
+imported or started."""
 
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Literal, Protocol
-
-from runtime.settings import Settings
 
 Attributes = Mapping[str, str | int]
 Kind = Literal["server", "producer", "consumer"]
 
 
 def messaging(operation: str, topic: str, partition: int) -> dict[str, str | int]:
-    """What every messaging span says. ``operation``: ``send`` or ``process``, name and type."""
+    """Returns the attributes of every messaging span. ``operation``: ``send`` or ``process``, its
+    name and type."""
     return {
         "messaging.system": "kafka",
         "messaging.operation.name": operation,
@@ -30,17 +28,17 @@ def messaging(operation: str, topic: str, partition: int) -> dict[str, str | int
 class Span(Protocol):
     @property
     def traceparent(self) -> bytes | None:
-        """What the next hop is told."""
+        """The context that the next hop gets."""
 
     def end(
         self, attributes: Attributes, *, name: str | None = None, error: str | None = None
     ) -> None:
-        """``name``: a better one than it began with; ``error``: its class, if it failed
-        (``error.type``)."""
+        """Ends the span. ``name``: a better one than at the start; ``error``: its class, if it
+        failed."""
 
 
 class Tracing(Protocol):
-    """Never blocks, never fails the work that it describes."""
+    """Makes spans; never blocks, and never fails the work that they describe."""
 
     @property
     def on(self) -> bool:
@@ -53,9 +51,10 @@ class Tracing(Protocol):
         parent: bytes | None,
         attributes: Attributes,
         *,
-        begun_ns: int | None = None,
+        started_ns: int | None = None,
     ) -> Span:
-        """``parent``: a well-formed ``traceparent``; ``begun_ns``: since 1970, now if None."""
+        """Starts a span. ``parent``: a well-formed ``traceparent``; ``started_ns``: since 1970;
+        None: now."""
 
 
 class _PassedOn:
@@ -65,7 +64,7 @@ class _PassedOn:
     def end(
         self, attributes: Attributes, *, name: str | None = None, error: str | None = None
     ) -> None:
-        """There is nothing to end."""
+        """Does nothing: there is no span."""
 
 
 class NoTracing:
@@ -80,34 +79,17 @@ class NoTracing:
         parent: bytes | None,
         attributes: Attributes,
         *,
-        begun_ns: int | None = None,
+        started_ns: int | None = None,
     ) -> Span:
         return _PassedOn(parent)
 
 
 @contextmanager
 def ended_on_error(*spans: Span) -> Iterator[None]:
-    """Ends the spans, as failed, if the block does not end well."""
+    """Ends the spans, as failed, if the block raises."""
     try:
         yield
     except BaseException as error:
         for span in spans:
             span.end({}, error=type(error).__name__)
         raise
-
-
-@asynccontextmanager
-async def tracing_of(settings: Settings, service: str) -> AsyncIterator[Tracing]:
-    """``service``: its name, unless OTEL_SERVICE_NAME gives one. At the end what is queued is sent,
-    for 3 s at most."""
-    if settings.otel_sdk_disabled or not settings.otlp_traces_url:
-        yield NoTracing()
-        return
-    # Only now: it takes a tenth of a second to import, and starts a thread.
-    from runtime.otlp import OtlpTracing
-
-    tracing = OtlpTracing(settings, service)
-    try:
-        yield tracing
-    finally:
-        await tracing.close()

@@ -10,8 +10,8 @@ import pytest
 
 from eventlog.local.local_broker import LocalBroker
 from runtime.ports import free_port
+from support.postgres import NoPostgres, throw_away_cluster
 from tests.docker import IMAGE, DockerUnusable, kafka_container
-from tests.postgres import NoPostgres, throw_away_cluster
 
 KAFKA, POSTGRES = "lockstream_kafka", "lockstream_postgres"
 """Where a worker finds what it was given: the bootstrap servers and the URL. Not in environment

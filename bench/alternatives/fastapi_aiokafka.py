@@ -1,4 +1,4 @@
-"""The same as ``starlette_aiokafka``, with FastAPI's models and dependencies."""
+"""Does the same as ``starlette_aiokafka``, with FastAPI's models and dependencies."""
 
 import contextlib
 import os

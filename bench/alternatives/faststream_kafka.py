@@ -1,6 +1,6 @@
-"""FastStream's broker behind a FastAPI endpoint, as its documentation puts it into a web framework:
-started and stopped in the lifespan. Its defaults don't wait for all replicas; here it is told to.
-"""
+"""Puts FastStream's broker behind a FastAPI endpoint, as its documentation does. The broker is
+started and stopped in the lifespan. Its defaults don't wait for all replicas; here they are changed
+to."""
 
 import contextlib
 import os

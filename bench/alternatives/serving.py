@@ -1,4 +1,4 @@
-"""How all alternatives are served: as Lockstream is, on one port of this machine."""
+"""Serves all alternatives as Lockstream is served, on one port of this machine."""
 
 import os
 from typing import Any

@@ -1,6 +1,6 @@
-"""An event table with an optimistic version check: reads the lock's version, appends the next, and
-tries again when somebody else was quicker. It answers with the version, as Lockstream does.
-"""
+"""Keeps an event table with an optimistic version check. Reads the lock's version, appends the
+next, and tries again when another request was quicker. Answers with the version, as Lockstream
+does."""
 
 import contextlib
 import json

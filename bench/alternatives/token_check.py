@@ -1,7 +1,5 @@
-"""The token check that all alternatives share: PyJWT with Lockstream's own key. Lockstream
-remembers for a minute what it has verified, so the alternatives do, too: they are compared at their
-best.
-"""
+"""Checks tokens for all alternatives: PyJWT with Lockstream's own key. Lockstream remembers for a
+minute what it has verified, so the alternatives do, too: they are compared at their best."""
 
 import json
 import os
@@ -23,7 +21,8 @@ class TokenCheck:
         self._verified: dict[str, float] = {}
 
     def __call__(self, authorization: str) -> None:
-        """
+        """Checks the token of a request.
+
         Raises:
             jwt.PyJWTError: the token is missing or not valid.
         """

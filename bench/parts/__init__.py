@@ -1,2 +1,2 @@
-"""What is measured, one module for each part: a function from the workbench, which keeps what it
-finds. ``PARTS`` in ``bench.__main__`` lists them."""
+"""Measures: one module for each part, a function that keeps what it finds in the workbench.
+``PARTS`` in ``bench.__main__`` lists them."""

@@ -1,5 +1,5 @@
-"""Ten million events and a million locks: what each stage needs of memory then, and what a command
-costs. One stream serves all, since making it takes longest. Needs 30 GB."""
+"""Measures ten million events and a million locks: memory of each stage, cost of a command. One
+stream serves all, since making it takes longest. Needs 30 GB."""
 
 from bench.names import BIG_EVENTS_GROWTH, BIG_LOCKS_GROWTH
 from bench.parts.growth import Grown, compare_sizes, restarted, with_events, with_locks

@@ -1,4 +1,4 @@
-"""Where the time of a command goes, by its trace; and where each role's CPU goes, by py-spy."""
+"""Measures where the time of a command goes, by its trace, and each role's CPU, by py-spy."""
 
 import shutil
 import subprocess
@@ -16,7 +16,7 @@ from bench.names import BUDGET, PROFILE
 from bench.parts.commands import start_lockstream
 from bench.profiles import shares
 from bench.workbench import Workbench
-from tests.flow.collector import collecting
+from support.collector import collecting
 
 TRACED_RATE = 50.0
 SPANS_S = 20.0

@@ -1,4 +1,4 @@
-"""The command path, beside what people would write instead: one run, one broker, in turns."""
+"""Measures the command path beside what people would write instead: one broker, in turns."""
 
 import os
 import sys
@@ -27,7 +27,7 @@ from bench.workbench import LOCKS, Workbench, loaded
 from operations.organizations.signing import jwks_file
 from runtime.ports import free_port, is_free
 from runtime.settings import variable_of
-from tests.postgres import NoPostgres
+from support.postgres import NoPostgres
 
 ALTERNATIVES = {
     "bare_starlette": BARE,
@@ -91,9 +91,9 @@ def start_lockstream(bench: Workbench, roles: Roles) -> Server:
 
 
 def start_endpoint_alone(bench: Workbench, started: ExitStack) -> Server:
-    """Our endpoint as it is, without projector and fan-out: it publishes, and answers 202 when it
-    has waited for a version as short as it can. What it costs more than a bare one is the door;
-    what Lockstream costs more than it is versions, read model and delivery."""
+    """Starts our endpoint as it is, without projector and fan-out. The endpoint publishes, and
+    answers 202 when it has waited for a version as short as it can. Beyond a bare endpoint that
+    costs what admission costs; Lockstream costs versions, read model and delivery beyond this."""
     roles = bench.roles(environment={variable_of("answer_timeout"): str(AT_ONCE_S)})
     started.callback(roles.stop)
     project(roles, publish(roles.settings, ORG, LOCKS), bench.placement.beside)

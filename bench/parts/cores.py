@@ -1,5 +1,5 @@
-"""What one more core would lift: the same load with all that takes part in it (load generator,
-broker and roles) on one core, on two, on four, and so on."""
+"""Measures what one more core would lift: the same load on one core, on two, on four, and so on.
+Load generator, broker and roles all run on those cores."""
 
 import os
 from collections.abc import Sequence

@@ -1,5 +1,5 @@
-"""What one command costs as the system grows, at a fixed rate: flat, or to be explained. The
-systems of one kind of growth all run, and take their turns."""
+"""Measures what one command costs as the system grows, at a fixed rate. The cost should stay flat,
+or be explained. The systems of one kind of growth all run, and take their turns."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -80,7 +80,8 @@ def _undelivered(roles: Roles) -> float:
 
 
 def _catch_up(roles: Roles) -> None:
-    """
+    """Waits until the fan-out has caught up.
+
     Raises:
         TimeoutError: the fan-out is behind, and not less so for a minute and a half.
     """

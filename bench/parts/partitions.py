@@ -1,4 +1,4 @@
-"""How many commands share a transaction: the same load on few partitions and on many."""
+"""Measures how many commands share a transaction: the same load on few partitions and on many."""
 
 from contextlib import ExitStack
 

@@ -1,4 +1,4 @@
-"""Each stage alone: the projector and the fan-out on a backlog, and whatever reads the stream."""
+"""Measures each stage alone: projector and fan-out on a backlog, and readers of the stream."""
 
 import os
 import sys
@@ -20,7 +20,7 @@ from eventlog.registry import read_registry, write_entries
 from operations.shared.installation import Installation
 from schemas.primitives import write_time
 from schemas.registry import Organization, Partner
-from tests.postgres import NoPostgres
+from support.postgres import NoPostgres
 
 Run = Callable[[], Finished]
 OTHER_ORG = "somebody-else"

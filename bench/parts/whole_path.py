@@ -1,5 +1,5 @@
-"""The whole path: from the moment that a command is due until its record is in the partner's hands,
-at shares of the capacity that was measured just before."""
+"""Measures the whole path, from the moment a command is due until the partner has its record. The
+rates are shares of the capacity that was measured just before."""
 
 import os
 import sys

@@ -1,1 +1,2 @@
-"""Consumers, each a process of its own: what the replay is compared with, and the partner."""
+"""Holds consumers, each a process of its own: those that the replay is compared with, and the
+partner."""

@@ -1,5 +1,6 @@
-"""Reads a topic's committed records to its end with aiokafka and counts them: the least that any
-reader on this client has to do. ``python -m bench.readers.bare_aiokafka <servers> <topic>``."""
+"""Reads a topic's committed records to its end with aiokafka and counts them. That is the least
+that any reader on this client has to do. ``python -m bench.readers.bare_aiokafka <servers>
+<topic>``."""
 
 import asyncio
 import sys

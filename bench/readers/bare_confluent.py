@@ -1,4 +1,4 @@
-"""The same as ``bare_aiokafka`` with confluent-kafka, which is librdkafka, written in C.
+"""Does the same as ``bare_aiokafka`` with confluent-kafka, which is librdkafka, written in C.
 ``python -m bench.readers.bare_confluent <servers> <topic>``."""
 
 import sys

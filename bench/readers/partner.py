@@ -1,6 +1,8 @@
-"""A partner: reads its topic from the end on, and tells how old each record was when it came. Its
-``userId`` is the moment that its command was due. Ends with SIGTERM and all that is left.
-``python -m bench.readers.partner <servers> <topic> <partitions> <ready file> <results file>``."""
+"""Plays a partner: reads its topic from the end on, and tells how old each record was when it came.
+
+The ``userId`` of a record is the moment that its command was due. SIGTERM ends it, and it tells all
+that is left. ``python -m bench.readers.partner <servers> <topic> <partitions> <ready file> <results
+file>``."""
 
 import asyncio
 import signal

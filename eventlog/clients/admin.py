@@ -20,7 +20,7 @@ from eventlog.kafka_errors import (
 )
 from eventlog.kafka_requests import AlterTopicSetting
 from eventlog.records import TopicPartition
-from runtime.process import within
+from runtime.waiting import within
 
 
 class TopicSpec(msgspec.Struct, frozen=True):

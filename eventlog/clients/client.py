@@ -9,7 +9,7 @@ from typing import Any, Self
 from eventlog import aiokafka_internals as internals
 from eventlog.clients.connections import Connections
 from eventlog.kafka_errors import KafkaError, errors, kafka_errors
-from runtime.process import within
+from runtime.waiting import within
 
 log = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ from typing import Any
 from eventlog.clients.client import REQUEST_TIMEOUT_S, Client
 from eventlog.kafka_errors import kafka_errors
 from eventlog.records import TopicPartition
-from runtime.process import within
+from runtime.waiting import within
 
 Question = Callable[[Sequence[TopicPartition]], Awaitable[Mapping[TopicPartition, int]]]
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from runtime.errors import BrokerUnavailable
-from runtime.files import locked, write_atomically
+from runtime.files import held_file, write_atomically
 
 KAFKA_VERSION = "4.1.1"
 _KAFKA = f"org.apache.kafka:kafka_2.13:{KAFKA_VERSION}"
@@ -36,7 +36,7 @@ def fetch_kafka(progress: Progress, cache: Path | None = None) -> Sequence[Path]
         if jars := _read_class_path(remembered):
             return jars
         cache.mkdir(parents=True, exist_ok=True)
-        with locked(cache / "lock", _FETCH_S, busy):
+        with held_file(cache / "lock", _FETCH_S, busy):
             if jars := _read_class_path(remembered):
                 return jars
             repository = cache / "maven"

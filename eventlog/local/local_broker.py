@@ -21,7 +21,7 @@ from eventlog.local.broker_properties import (
 from eventlog.local.kafka_download import Progress, fetch_kafka
 from eventlog.local.left_behind import KILL_S, marker, stop_left_behind
 from runtime.errors import BrokerUnavailable
-from runtime.files import locked, write_atomically
+from runtime.files import held_file, write_atomically
 from runtime.ports import PortClaims, is_free
 
 _CLUSTER_ID = "bG9ja3N0cmVhbS1sb2NhbA"
@@ -78,7 +78,7 @@ class LocalBroker:
         folder.mkdir(parents=True, exist_ok=True)
         with contextlib.ExitStack() as claim:
             claim.enter_context(
-                locked(
+                held_file(
                     folder / "lock",
                     0.0,
                     BrokerUnavailable(f"a broker is running in {folder} already"),

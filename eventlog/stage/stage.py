@@ -23,7 +23,8 @@ from eventlog.stage.metrics import PartitionLag
 from eventlog.stage.partition_owner import PartitionOwner
 from eventlog.stage.setup import StageClients, StageSetup
 from runtime.errors import KafkaRefused
-from runtime.process import first_leaf, within
+from runtime.process import first_leaf
+from runtime.waiting import within
 
 log = logging.getLogger(__name__)
 

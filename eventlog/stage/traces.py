@@ -48,14 +48,14 @@ class StageTraces:
                 "consumer",
                 parent,
                 self._processing(partition, output.headers),
-                begun_ns=started_at_ns,
+                started_ns=started_at_ns,
             )
             sent = self._tracing.start(
                 f"send {self._template or output.topic}",
                 "producer",
                 processed.traceparent,
                 self._sending(partition, output.topic),
-                begun_ns=sent_ns,
+                started_ns=sent_ns,
             )
             carried.append(_carrying(output, sent.traceparent))
             spans.append(_OutputSpans(index, processed, sent))

@@ -1,1 +1,1 @@
-"""The auditor: reads the log, the registry and the read model, and says which promise is broken."""
+"""``lockstream verify``: checks the log, the registry and the read model against each other."""

@@ -1,5 +1,5 @@
-"""The whole audit: every partition, one after the other; memory grows by 8 bytes an event and a
-lock, and by the locks and temp keys of one partition."""
+"""Audits everything, one partition after the other. Memory grows by 8 bytes an event and a lock,
+and by the locks and temp keys of one partition."""
 
 import asyncio
 from collections.abc import AsyncIterator, Collection, Mapping
@@ -27,8 +27,8 @@ LOOK_S = 0.25
 
 
 class Counted(msgspec.Struct):
-    """``duplicates``: facts that were dropped as such; ``lag``: events that partners are entitled
-    to and have not got yet, which is no violation."""
+    """Counts what an audit has seen. ``duplicates``: facts that were dropped as such. ``lag``: by
+    partner, events that it is entitled to and has not got yet, which is no violation."""
 
     events: int = 0
     duplicates: int = 0
@@ -43,7 +43,8 @@ class Auditor:
         self.counted = Counted()
 
     async def plan(self) -> Plan:
-        """
+        """Reads the registry, and notes what of each topic is to be read.
+
         Raises:
             KafkaUnavailable: the broker can't be reached in time.
         """
@@ -51,7 +52,8 @@ class Auditor:
         return await make_plan(self._kafka, self._settings, registry)
 
     async def run(self, plan: Plan, advance: Advance) -> AsyncIterator[Violation]:
-        """Every violation, as it is found. ``advance``: offsets of ``lock-events`` gone over.
+        """Yields every violation as it is found. ``advance`` takes counts of ``lock-events``
+        offsets.
 
         Raises:
             KafkaUnavailable: the log can't be read.
@@ -86,8 +88,8 @@ class Auditor:
             yield empty
 
     async def _left_empty(self, positions: Mapping[int, Position]) -> Violation | None:
-        """A read model in which there was nothing at the beginning, and still is: nobody fills it.
-        One that is behind, or is being filled, is no violation."""
+        """Finds a read model that was empty at the beginning and that no projector fills. A read
+        model that is behind, or is being filled, is no violation."""
         deadline = asyncio.get_running_loop().time() + FILLED_S
         while not any(position.next_offset for position in positions.values()):
             if asyncio.get_running_loop().time() > deadline:
@@ -103,7 +105,7 @@ class Auditor:
         return None
 
     def _passed_over(self, ids: EventIds, dropped: dict[int, list[Dropped]]) -> list[Violation]:
-        """Dropped facts whose event id no event has: they were lost, not repeated."""
+        """Finds dropped facts whose event id no event has: they were lost, and no duplicates."""
         found: list[Violation] = []
         for partition, facts in dropped.items():
             missing = set(ids.missing([fact.event_id for fact in facts]))
@@ -124,8 +126,7 @@ class Auditor:
     async def _repeated(
         self, plan: Plan, ids: Collection[int], lock_uuids: Collection[int]
     ) -> AsyncIterator[Violation]:
-        """Event ids that stand in the stream more than once, and UUIDs of more than one lock: only
-        suspects are looked at again."""
+        """Finds event ids and lock UUIDs that occur twice, by a second look at the suspects."""
         if not ids and not lock_uuids:
             return
         topic = self._settings.topics.lock_events

@@ -1,4 +1,4 @@
-"""Looking one record ahead in a stretch of the log."""
+"""Reads a stretch of the log one record at a time, looking one ahead."""
 
 from collections.abc import AsyncIterator
 
@@ -12,7 +12,7 @@ class Cursor:
         self._at = 0
 
     async def peek(self) -> Record | None:
-        """The next record, or None at the end."""
+        """Returns the next record, or None at the end."""
         while self._at >= len(self._records):
             try:
                 self._records, self._at = await anext(self._batches), 0
@@ -21,5 +21,5 @@ class Cursor:
         return self._records[self._at]
 
     def advance(self) -> None:
-        """Past the record that ``peek`` has returned."""
+        """Moves past the record that ``peek`` has returned."""
         self._at += 1

@@ -1,8 +1,6 @@
-"""Finding repeated ids among millions, in 8 bytes each: of events, and UUIDs of locks.
-
-Of every id a 64-bit hash is kept; hashes that occur twice are only suspects, whose ids a second
-look at the log has to compare.
-"""
+"""Finds repeated ids among millions, in 8 bytes each: event ids, and UUIDs of locks. A 64-bit hash
+of every id is kept. Hashes that occur twice are only suspects, whose ids are compared in a second
+look at the log."""
 
 from array import array
 from hashlib import blake2b
@@ -30,7 +28,7 @@ class EventIds:
         return len(self._hashes)
 
     def suspects(self) -> set[int]:
-        """Hashes that were added more than once."""
+        """Returns the hashes that were added more than once."""
         hashes = self._as_arrow()
         slices = pc.cast(
             pc.shift_right(hashes, pa.scalar(64 - SLICE_BITS, pa.uint64())), pa.uint8()
@@ -43,12 +41,12 @@ class EventIds:
         return found
 
     def missing(self, event_ids: list[str]) -> list[str]:
-        """Those of ``event_ids`` that were certainly never added."""
+        """Returns those of ``event_ids`` that were certainly never added."""
         wanted = {event_id: hash_id(event_id) for event_id in event_ids}
         hashes = self._as_arrow()
-        asked = pa.array(list(wanted.values()), pa.uint64())
-        known = set(hashes.filter(pc.is_in(hashes, value_set=asked)).to_pylist())
-        return [event_id for event_id in event_ids if wanted[event_id] not in known]
+        wanted_hashes = pa.array(list(wanted.values()), pa.uint64())
+        present = set(hashes.filter(pc.is_in(hashes, value_set=wanted_hashes)).to_pylist())
+        return [event_id for event_id in event_ids if wanted[event_id] not in present]
 
     def _as_arrow(self) -> pa.Array:
         return pa.Array.from_buffers(

@@ -1,5 +1,4 @@
-"""Are the read model's parked facts those of ``lock-facts.parked``, as far as retention has left it
-and the model has come?"""
+"""Compares the read model's parked facts with ``lock-facts.parked``."""
 
 from collections.abc import AsyncIterator, Sequence
 
@@ -19,8 +18,8 @@ ROWS = 1_000
 
 
 class ParkedAudit:
-    """One partition of ``lock-facts.parked`` beside its rows, batch by batch. The model may be
-    behind, or move on meanwhile, and keeps what retention deletes; otherwise it may not differ."""
+    """Compares one partition of ``lock-facts.parked`` with its rows, batch by batch. The model may
+    be behind, may move on meanwhile, and keeps what retention deletes. Nothing else may differ."""
 
     def __init__(self, kafka: Kafka, read_model: ReadModel, topic: str, partition: int) -> None:
         self._kafka = kafka
@@ -29,7 +28,7 @@ class ParkedAudit:
         self._partition = partition
 
     async def run(self, end: int) -> AsyncIterator[Violation]:
-        """``end``: of what is read of the topic.
+        """Yields the differences. ``end``: the offset up to which the topic is read.
 
         Raises:
             KafkaUnavailable: the log can't be read.
@@ -64,7 +63,7 @@ class ParkedAudit:
     async def _compare(
         self, records: Sequence[Record], begin: int, end: int
     ) -> AsyncIterator[Violation]:
-        """``records``: all of the topic's from ``begin`` to ``end``."""
+        """Compares ``records``, all of the topic's from ``begin`` to ``end``, with the rows."""
         while begin < end:
             page = await self._read_model.parked.page(self._partition, begin, end, ROWS)
             upto = max(page.rows) + 1 if len(page.rows) == ROWS else end
@@ -78,7 +77,7 @@ class ParkedAudit:
             begin = upto
 
     async def _beyond(self, end: int) -> AsyncIterator[Violation]:
-        """What the model holds beyond the end is newer than the plan, or of another log."""
+        """Finds rows beyond the end of the topic: they come from another log."""
         last = await self._read_model.parked.last_offset(self._partition)
         if last is None or last < end:
             return
@@ -100,7 +99,7 @@ class ParkedAudit:
 def differences(
     topic: str, partition: int, records: Sequence[Record], page: ParkedPage
 ) -> list[Violation]:
-    """Rows that are missing, that differ, and that no record stands for. Pure."""
+    """Finds rows that are missing, that differ, and that no record stands for. Pure."""
     found: list[Violation] = []
     left = dict(page.rows)
 
@@ -129,6 +128,6 @@ def differences(
 
 
 def _is_due(offset: int, headers: ParkedHeaders, page: ParkedPage) -> bool:
-    """Parked facts are folded before the events beside them: lag explains none whose fact came
-    before the last event that is folded in."""
+    """Whether the model has to hold this parked fact already. Parked facts are folded before the
+    events beside them, so lag explains no gap before the last event that is folded in."""
     return offset < page.parked.next_offset or headers.source_offset < page.events.source_offset

@@ -1,4 +1,4 @@
-"""One partition of everything, read side by side: facts, events, parked facts, partners."""
+"""Audits one partition of all topics side by side: facts, events, parked facts, partners."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
@@ -10,10 +10,11 @@ from eventlog.log_reader import FEW_AT_ONCE, LogReader
 from eventlog.records import Record
 from operations.audit.cursor import Cursor
 from operations.audit.event_ids import EventIds
-from operations.audit.plan import Plan, Stretch
+from operations.audit.plan import Plan
 from operations.audit.read_model_audit import ReadModelAudit
 from operations.audit.stream_checks import EventChecks, PartnerChecks, ReadEvent, read_event
 from operations.audit.violations import Violation
+from operations.shared.offset_ranges import OffsetRanges
 from runtime.settings import Settings
 from schemas.lock_facts import Fact, decode_fact
 from schemas.parked_facts import ParkedHeaders
@@ -34,7 +35,7 @@ class Dropped(msgspec.Struct, frozen=True):
 
 
 class PartitionAudit:
-    """``lag``: events that each partner is entitled to and hasn't got yet."""
+    """Audits one partition. ``lag``: by partner, the events that it hasn't got yet."""
 
     def __init__(
         self,
@@ -55,7 +56,8 @@ class PartitionAudit:
         self.lag: dict[str, int] = {}
 
     async def run(self, model: ReadModelAudit, advance: Advance) -> AsyncIterator[Violation]:
-        """
+        """Yields every violation of the partition as it is found.
+
         Raises:
             KafkaUnavailable: the log can't be read.
             ReadModelUnavailable: the database can't be asked.
@@ -107,19 +109,19 @@ class PartitionAudit:
                 self.lag[partner.partner_id] = partner.lag
             self.dropped = facts.dropped
 
-    async def _cursor(self, stack: AsyncExitStack, topic: str, stretch: Stretch) -> Cursor:
+    async def _cursor(self, stack: AsyncExitStack, topic: str, ranges: OffsetRanges) -> Cursor:
         reader = await stack.enter_async_context(LogReader.open(self._kafka, FETCH_BYTES))
         p = self._partition
-        begin, end = {p: stretch.begin[p]}, {p: stretch.end[p]}
+        begin, end = {p: ranges.begin[p]}, {p: ranges.end[p]}
         return Cursor(reader.read(topic, begin, end, FEW_AT_ONCE))
 
     async def _partner(self, stack: AsyncExitStack, partner_id: str) -> "_PartnerMerge":
-        entry, stretch = self._plan.entries[partner_id], self._plan.partners[partner_id]
+        entry, ranges = self._plan.entries[partner_id], self._plan.partners[partner_id]
         topic = self._settings.topics.partner_events(partner_id)
-        cursor = await self._cursor(stack, topic, stretch)
+        cursor = await self._cursor(stack, topic, ranges)
         begin, sequence = entry.begins(self._settings.partitions)[self._partition], 0
         first = await cursor.peek()
-        if first is not None and stretch.begin[self._partition] > 0:
+        if first is not None and ranges.begin[self._partition] > 0:
             # Retention has deleted the beginning: it is audited from what is left.
             position = _position(first)
             if position is not None:
@@ -129,7 +131,7 @@ class PartitionAudit:
 
 
 class _PartnerMerge:
-    """A partner's records beside the events that it is entitled to."""
+    """Holds a partner's records against the events that it is entitled to."""
 
     def __init__(self, partner_id: str, cursor: Cursor, checks: PartnerChecks) -> None:
         self.partner_id = partner_id
@@ -158,7 +160,7 @@ class _PartnerMerge:
         self.lag += 1
 
     async def rest(self) -> AsyncIterator[Violation]:
-        """Records beyond the last event that this partner is entitled to."""
+        """Checks the records beyond the last event that this partner is entitled to."""
         while (record := await self._cursor.peek()) is not None:
             self._cursor.advance()
             for violation in self._checks.check_record(record):
@@ -169,7 +171,7 @@ class _PartnerMerge:
 
 
 class _FactMerge:
-    """Facts beside what became of them."""
+    """Holds facts against what became of them."""
 
     def __init__(
         self, topic: str, partition: int, facts: Cursor, parked: Cursor, retained_from: int
@@ -182,7 +184,7 @@ class _FactMerge:
         self.dropped: list[Dropped] = []
 
     async def up_to(self, read: ReadEvent, events_topic: str) -> AsyncIterator[Violation]:
-        """All facts before this event's, and its own."""
+        """Checks all facts before this event's, and its own."""
         source = read.headers.source_offset
         while (record := await self._facts.peek()) is not None and record.offset < source:
             self._facts.advance()

@@ -1,34 +1,23 @@
-"""What the auditor reads: where each stretch begins and ends, taken so that a running system can't
-make it see a violation that is none.
+"""Decides what the auditor reads, so that a running system shows no violation that is none.
 
-The order matters. Partner topics end first: all that they hold was in ``lock-events`` before.
-``lock-events`` ends before ``lock-facts.parked``: every fact before its last event's was decided.
-"""
+The order in which the ends are taken matters. Partner topics come first: all that they hold was in
+``lock-events`` before. ``lock-events`` comes before ``lock-facts.parked``: every fact before that
+of the last event has been decided."""
 
 import msgspec
 
 from eventlog.kafka import Kafka, stable_ends
 from eventlog.registry import Registry
+from operations.shared.offset_ranges import OffsetRanges
 from runtime.settings import Settings
 from schemas.registry import Partner
 
-Offsets = dict[int, int]
-
-
-class Stretch(msgspec.Struct, frozen=True):
-    begin: Offsets
-    end: Offsets
-
-    @property
-    def size(self) -> int:
-        return sum(max(0, self.end[p] - self.begin[p]) for p in self.begin)
-
 
 class Plan(msgspec.Struct, frozen=True):
-    events: Stretch
-    parked: Stretch
-    facts: Stretch
-    partners: dict[str, Stretch]
+    events: OffsetRanges
+    parked: OffsetRanges
+    facts: OffsetRanges
+    partners: dict[str, OffsetRanges]
     entries: dict[str, Partner]
 
     @property
@@ -37,24 +26,25 @@ class Plan(msgspec.Struct, frozen=True):
 
 
 async def make_plan(kafka: Kafka, settings: Settings, registry: Registry) -> Plan:
-    """
+    """Takes the beginnings and ends of all that is read.
+
     Raises:
         KafkaUnavailable: the broker can't be reached in time.
     """
     topics = settings.topics
     entries = {p.id: p for p in registry.all(Partner) if p.status != "removed"}
     partners = {
-        partner_id: await _stretch(kafka, settings, topics.partner_events(partner_id))
+        partner_id: await _ranges(kafka, settings, topics.partner_events(partner_id))
         for partner_id in entries
     }
-    events = await _stretch(kafka, settings, topics.lock_events)
-    parked = await _stretch(kafka, settings, topics.parked_facts)
-    facts = await _stretch(kafka, settings, topics.lock_facts)
+    events = await _ranges(kafka, settings, topics.lock_events)
+    parked = await _ranges(kafka, settings, topics.parked_facts)
+    facts = await _ranges(kafka, settings, topics.lock_facts)
     return Plan(events, parked, facts, partners, entries)
 
 
-async def _stretch(kafka: Kafka, settings: Settings, topic: str) -> Stretch:
+async def _ranges(kafka: Kafka, settings: Settings, topic: str) -> OffsetRanges:
     numbers = list(range(settings.partitions))
     end = await stable_ends(kafka, topic, numbers)
     async with kafka.offsets_client() as client:
-        return Stretch(await client.beginnings(topic, numbers), end)
+        return OffsetRanges(await client.beginnings(topic, numbers), end)

@@ -1,4 +1,4 @@
-"""Is the read model the fold of the stream, as far as it has come?"""
+"""Checks that the read model is the fold of the stream, as far as it has come."""
 
 import sys
 
@@ -16,7 +16,7 @@ CHUNK = 2_000
 
 
 class _Last(msgspec.Struct, frozen=True, gc=False):
-    """What is kept of each lock's last event: there may be a million locks."""
+    """Keeps little of each lock's last event: there may be a million locks."""
 
     offset: int
     version: int
@@ -25,8 +25,8 @@ class _Last(msgspec.Struct, frozen=True, gc=False):
 
 
 class ReadModelAudit:
-    """Compares, chunk by chunk, what the stream holds with what the model says. The model may be
-    behind the stream, or move on meanwhile; it may not differ."""
+    """Compares the stream with the read model, chunk by chunk. The model may be behind the stream,
+    or move on meanwhile; it may not differ."""
 
     def __init__(self, read_model: ReadModel, topic: str, partition: int, folded_to: int) -> None:
         self._read_model = read_model
@@ -52,7 +52,8 @@ class ReadModelAudit:
         return len(self._chunk) >= CHUNK
 
     async def check_events(self) -> list[Violation]:
-        """
+        """Compares the events of the chunk, and their temp keys, with the model.
+
         Raises:
             ReadModelUnavailable: the database can't be asked.
         """
@@ -67,7 +68,7 @@ class ReadModelAudit:
         return await self._unless_emptied(found + await self._check_uses(chunk))
 
     async def _unless_emptied(self, found: list[Violation]) -> list[Violation]:
-        """A model that has gone back meanwhile is being rebuilt: it is behind, not wrong."""
+        """Drops what was found in a model that has gone back meanwhile: it is being rebuilt."""
         if not found:
             return found
         positions = await self._read_model.positions(LOCK_EVENTS)
@@ -76,8 +77,8 @@ class ReadModelAudit:
         return found
 
     async def _check_uses(self, chunk: list[ReadEvent]) -> list[Violation]:
-        """Each temp key has been used as often as its last event in this chunk says, or more often
-        since then; that it is not too often is seen by the sum for each lock."""
+        """Finds temp keys that the model counts fewer uses of than their last event in this chunk
+        says. More uses may have come since; the sum for each lock shows those that are too many."""
         last: dict[tuple[int, str], tuple[ReadEvent, int]] = {}
         for read in chunk:
             event = read.event
@@ -96,7 +97,8 @@ class ReadModelAudit:
         ]
 
     async def check_locks(self) -> list[Violation]:
-        """
+        """Compares each lock's row and its sum of uses with its events.
+
         Raises:
             ReadModelUnavailable: the database can't be asked.
         """

@@ -1,4 +1,4 @@
-"""What may stand in the stream once only: the suspects among millions, compared themselves."""
+"""Finds what may occur in the stream only once, by comparing the suspects themselves."""
 
 from collections.abc import Collection, Iterator
 
@@ -10,8 +10,8 @@ from schemas.records import Place
 
 
 class Repeated:
-    """Fed the whole stream once more. ``ids`` and ``lock_uuids``: hashes of what to compare. Of
-    what is no suspect, nothing is kept."""
+    """Takes the whole stream a second time, and keeps only suspects. ``ids`` and ``lock_uuids``:
+    hashes of what is to be compared."""
 
     def __init__(self, topic: str, ids: Collection[int], lock_uuids: Collection[int]) -> None:
         self._topic = topic

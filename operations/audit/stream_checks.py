@@ -1,4 +1,4 @@
-"""The checks of one partition, record by record. Pure: they are fed, and yield violations."""
+"""Checks one partition record by record. Pure: takes records, yields violations."""
 
 from collections.abc import Iterator
 from uuid import UUID
@@ -37,8 +37,8 @@ def read_event(record: Record) -> ReadEvent:
     """
     headers = EventHeaders.from_kafka(record.headers)
     event = decode_event(record.value or b"")
-    told = (headers.event_id, headers.event_type, headers.org_id, headers.version)
-    if told != (str(event.event_id), event_type(event), event.org_id, event.version):
+    in_headers = (headers.event_id, headers.event_type, headers.org_id, headers.version)
+    if in_headers != (str(event.event_id), event_type(event), event.org_id, event.version):
         raise ValueError("its headers and its value do not agree")
     if record.key != lock_key(event.lock_id):
         raise ValueError("its key is not its lock's")
@@ -46,8 +46,8 @@ def read_event(record: Record) -> ReadEvent:
 
 
 class EventChecks:
-    """``lock-events``, one partition: versions, counts of uses, source offsets, where locks live.
-    ``lock_uuids`` collects those of all partitions, each once for every lock that has it."""
+    """Checks one partition of ``lock-events``: versions, uses, source offsets, where locks live.
+    ``lock_uuids`` collects the UUIDs of all partitions, each once for every lock that has it."""
 
     def __init__(self, topic: str, partition: int, partitions: int, lock_uuids: EventIds) -> None:
         self._topic = topic
@@ -86,18 +86,19 @@ class EventChecks:
 
     def _check_uuid(self, read: ReadEvent) -> Iterator[Violation]:
         lock_id, lock_uuid = read.event.lock_id, read.event.aggregate_id
-        known = self._uuids.get(lock_id)
-        if known == lock_uuid:
+        before = self._uuids.get(lock_id)
+        if before == lock_uuid:
             return
         self._uuids[lock_id] = lock_uuid
         self._lock_uuids.add(str(lock_uuid))
-        if known is not None:
+        if before is not None:
             yield self._violation(
-                "lock-uuid-changed", read.offset, f"lock {lock_id} was {known}, and is {lock_uuid}"
+                "lock-uuid-changed", read.offset, f"lock {lock_id} was {before}, and is {lock_uuid}"
             )
 
     def _check_uses(self, offset: int, event: TempKeyUsedEvent) -> Iterator[Violation]:
-        """The keys themselves would take too much, where each is used once: a hash of 64 bits."""
+        """Checks the counts of uses by a hash of each temp key: the keys would take too much
+        memory."""
         data = event.data
         key = hash_id(f"{event.lock_id} {data.temp_key_uuid}")
         last = self._uses.get(key, 0)
@@ -118,11 +119,9 @@ class EventChecks:
 
 
 class PartnerChecks:
-    """One partition of a partner's topic against the stream that it is made from.
-
-    ``begin``: the first ``lock-events`` offset that it should hold; ``sequence``: of the record
-    before that.
-    """
+    """Checks one partition of a partner's topic against the stream that it is made from. ``begin``:
+    the first ``lock-events`` offset that it should hold; ``sequence``: that of the record
+    before."""
 
     def __init__(
         self, topic: str, partition: int, partner: Partner, begin: int, sequence: int
@@ -138,7 +137,7 @@ class PartnerChecks:
         return read.offset >= self._begin and delivers(read.headers, self._partner)
 
     def check_record(self, record: Record) -> Iterator[Violation]:
-        """What the record shows by itself."""
+        """Checks what the record shows by itself."""
         self._last_offset = record.offset
         try:
             position = PartnerPosition.from_kafka(record.headers)
@@ -152,7 +151,7 @@ class PartnerChecks:
         self._sequence = position.sequence
 
     def check_pair(self, record: Record, read: ReadEvent) -> Iterator[Violation]:
-        """The record against the event that it was made from."""
+        """Checks the record against the event that it was made from."""
         expected = encode_envelope(envelope(read.event, self._partner.id))
         if record.value != expected or record.key != lock_key(read.event.lock_id):
             yield self._violation(

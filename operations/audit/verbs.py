@@ -1,13 +1,14 @@
-"""``lockstream verify``: the promises as a command."""
+"""``lockstream verify``: reports the promises that are broken."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import msgspec
 import typer
 
 from operations.audit.violations import Violation
 from operations.shared.console import print_json, progress_bar, say, show
-from operations.shared.installation import open_installation, require_read_model, run_verb
+from operations.shared.installation import Installation, run_on_installation
+from operations.shared.options import AsJson
 
 if TYPE_CHECKING:
     from operations.audit.auditor import Counted
@@ -16,7 +17,7 @@ SHOWN = 1000
 
 
 class Report(msgspec.Struct, frozen=True):
-    """``found``: all of them; ``shown``: the first thousand."""
+    """``found`` counts all violations; ``shown`` holds the first thousand."""
 
     counted: "Counted"
     found: int
@@ -24,12 +25,13 @@ class Report(msgspec.Struct, frozen=True):
 
 
 def verify(
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")] = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Audit the log, the partners' topics and the read model. Exit code 1 if a promise is broken.
+    """Audit the log, the partners' topics and the read model. The exit code is 1 if a promise is
+    broken.
 
-    Reads committed records only, of a running or a stopped system; changes nothing."""
-    report = run_verb(_verify)
+    It reads only committed records, of a running or a stopped system, and changes nothing."""
+    report = run_on_installation(_verify)
     if as_json:
         print_json(
             {
@@ -53,19 +55,18 @@ def verify(
         raise typer.Exit(1)
 
 
-async def _verify() -> Report:
+async def _verify(here: Installation) -> Report:
     # It imports pyarrow, which would make every verb start a fifth of a second later.
     from operations.audit.auditor import Auditor
 
-    async with open_installation() as here:
-        await require_read_model(here)
-        auditor = Auditor(here.kafka, here.settings, here.read_model)
-        plan = await auditor.plan()
-        shown: list[Violation] = []
-        found = 0
-        with progress_bar("verifying", plan.size, "offsets") as advance:
-            async for violation in auditor.run(plan, advance):
-                found += 1
-                if found <= SHOWN:
-                    shown.append(violation)
-        return Report(auditor.counted, found, shown)
+    await here.require_read_model()
+    auditor = Auditor(here.kafka, here.settings, here.read_model)
+    plan = await auditor.plan()
+    shown: list[Violation] = []
+    found = 0
+    with progress_bar("verifying", plan.size, "offsets") as advance:
+        async for violation in auditor.run(plan, advance):
+            found += 1
+            if found <= SHOWN:
+                shown.append(violation)
+    return Report(auditor.counted, found, shown)

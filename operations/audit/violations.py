@@ -1,4 +1,4 @@
-"""What the auditor can find."""
+"""Names what the auditor can find."""
 
 from typing import Literal
 
@@ -26,7 +26,8 @@ Kind = Literal[
 
 
 class Violation(msgspec.Struct, frozen=True):
-    """``offset``: of the record that shows it; of the last one read where a record is missing."""
+    """Describes a broken promise. ``offset``: that of the record that shows it. Where a record is
+    missing, ``offset`` is that of the last one read."""
 
     kind: Kind
     topic: str

@@ -1,0 +1,1 @@
+"""``lockstream lock …``: adds, imports, moves and shows locks."""

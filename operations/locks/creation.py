@@ -1,8 +1,7 @@
-"""New locks: their facts, and the wait until commands can use them."""
+"""Creates locks: publishes their facts, and waits until commands can use them."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -10,35 +9,31 @@ from eventlog.publisher import FactPublisher, Published
 from operations.locks.files import LockLine
 from operations.shared.installation import Installation
 from read_model.rows import LockRow
-from runtime.errors import Unavailable
-from runtime.tracing import NoTracing
+from runtime.errors import ConfigurationError, Unavailable
 from schemas.lock_facts import Actor, LockCreated, LockCreation
 from schemas.primitives import default_lock_uuid, event_id_of_lock_creation, write_time
+from schemas.topics import partition_of
 
 PUBLISH_S = 30.0
 STALL_S = 20.0
-PARKED_ASKED_S = 1.0
-"""Without progress for as long, the facts may have been parked."""
+LOOK_FOR_PARKED_S = 1.0
+"""Seconds without progress, after which the facts may have been parked."""
 
 
-@asynccontextmanager
-async def fact_publisher(here: Installation) -> AsyncIterator[FactPublisher]:
-    """
+async def ensure_lock(here: Installation, line: LockLine) -> bool:
+    """Creates a lock; returns False if it was there before.
+
     Raises:
-        KafkaUnavailable: the broker can't be reached in time.
+        ConfigurationError: it could not be created, or somebody else was quicker.
+        Unavailable: Kafka, the read model or the projector.
     """
-    publisher = FactPublisher(
-        here.kafka,
-        here.settings.topics.lock_facts,
-        here.settings.partitions,
-        PUBLISH_S,
-        NoTracing(),
-    )
-    try:
-        await publisher.start()
-        yield publisher
-    finally:
-        await publisher.close()
+    if await here.read_model.known_lock_ids([line.id]):
+        return False
+    async with here.fact_publisher(PUBLISH_S) as publisher:
+        problems = await create_locks(here, publisher, [line])
+    for problem in problems.values():
+        raise ConfigurationError(problem)
+    return True
 
 
 async def create_locks(
@@ -58,11 +53,11 @@ async def create_locks(
     published = await asyncio.gather(*(publisher.publish(_creation(line)) for line in free))
     by_id = {line.id: line for line in free}
     places = {line.id: at for line, at in zip(free, published, strict=True)}
-    return refused | await _wait_until_known(here, by_id, places)
+    return refused | await _wait_until_folded(here, by_id, places)
 
 
 async def _taken_uuids(here: Installation, lines: Sequence[LockLine]) -> dict[int, str]:
-    """What the projector would park anyway: nothing of it is recorded."""
+    """Finds the locks that the projector would park because another lock has their UUID."""
     uuids = {line.id: _uuid_of(line) for line in lines}
     owners = await here.read_model.uuid_owners(list(uuids.values()))
     return {
@@ -88,7 +83,7 @@ def _creation(line: LockLine) -> LockCreated:
 
 
 def conflict(line: LockLine, row: LockRow) -> str | None:
-    """What an existing lock says otherwise. A line without a uuid takes it as it is."""
+    """Says how a lock that exists differs from its line; a line without a uuid takes any."""
     if row.org_id != line.org:
         return f"lock {line.id} belongs to {row.org_id}, not to {line.org}"
     if line.uuid is not None and row.lock_uuid != line.uuid:
@@ -96,21 +91,21 @@ def conflict(line: LockLine, row: LockRow) -> str | None:
     return None
 
 
-async def _wait_until_known(
+async def _wait_until_folded(
     here: Installation, lines: Mapping[int, LockLine], places: Mapping[int, Published]
 ) -> dict[int, str]:
     loop = asyncio.get_running_loop()
     problems: dict[int, str] = {}
     missing = set(lines)
-    progress = parked_asked = loop.time()
+    progress = looked_at = loop.time()
     pause = 0.01
     while True:
         rows = await here.read_model.locks(missing)
         problems |= {i: text for i, row in rows.items() if (text := conflict(lines[i], row))}
         missing -= rows.keys()
-        if loop.time() - max(progress, parked_asked) > PARKED_ASKED_S:
+        if loop.time() - max(progress, looked_at) > LOOK_FOR_PARKED_S:
             parked = await _parked(here, {i: places[i] for i in missing})
-            parked_asked = loop.time()
+            looked_at = loop.time()
             problems |= parked
             missing -= parked.keys()
         if not missing:
@@ -128,7 +123,7 @@ async def _wait_until_known(
 
 
 async def _parked(here: Installation, places: Mapping[int, Published]) -> dict[int, str]:
-    """Of these facts, those that were parked; one of an earlier attempt stands before ours."""
+    """Says which of these facts were parked. Those of an earlier attempt stand before ours."""
     ids = {event_id_of_lock_creation(lock_id): lock_id for lock_id in places}
     found = await here.read_model.parked_facts(list(ids))
     return {
@@ -136,3 +131,16 @@ async def _parked(here: Installation, places: Mapping[int, Published]) -> dict[i
         for event_id, row in found.items()
         if row.source_offset >= places[ids[event_id]].offset
     }
+
+
+async def read_lock(here: Installation, lock_id: int) -> LockRow:
+    """Reads a lock from the read model.
+
+    Raises:
+        ConfigurationError: there is no such lock.
+        ReadModelUnavailable: the database can't be reached.
+    """
+    row, _ = await here.read_model.lock(lock_id, partition_of(lock_id, here.settings.partitions))
+    if row is None:
+        raise ConfigurationError(f"there is no lock {lock_id} in the read model")
+    return row

@@ -1,6 +1,5 @@
-"""Reading files of locks: CSV with the columns id, org, uuid (optional), or NDJSON with the same
-fields. Each line stands for itself: a damaged one takes no other with it.
-"""
+"""Reads files of locks: CSV with the columns id, org and (optional) uuid, or NDJSON. NDJSON has the
+same fields. Each line stands for itself: a damaged one spoils no other."""
 
 import csv
 import json
@@ -30,7 +29,7 @@ class LockLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class BadLine(msgspec.Struct, frozen=True):
-    """``number``: of the line in the file, from 1."""
+    """A line that can not be read. ``number``: its number in the file, from 1."""
 
     number: int
     problem: str
@@ -41,11 +40,12 @@ Read = tuple[int, LockLine] | BadLine
 
 
 class _Problem(Exception):
-    """What is wrong with one line."""
+    """Says what is wrong with one line."""
 
 
 def check_format(name: str) -> None:
-    """
+    """Checks that the file's name tells its format.
+
     Raises:
         ConfigurationError: the ending is none of ``.csv``, ``.ndjson`` and ``.jsonl``.
     """
@@ -54,7 +54,7 @@ def check_format(name: str) -> None:
 
 
 def read_lock_lines(name: str, lines: Iterable[TextLine]) -> Iterator[Read]:
-    """``name``'s ending tells the format. Empty lines are passed over.
+    """Reads the lines in the format that the ending of ``name`` tells; skips empty lines.
 
     Raises:
         ConfigurationError: another ending, or a CSV without the columns.
@@ -174,7 +174,7 @@ def _lock_line(fields: dict[str, object]) -> LockLine:
 
 
 def _lock_id(value: object) -> int:
-    """One number has one spelling: what might have been meant otherwise is not guessed."""
+    """Reads a lock id in its only spelling: other spellings are refused, not guessed."""
     if isinstance(value, str) and _ID.match(value):
         value = int(value)
     if type(value) is int and 1 <= value <= MAX_LOCK_ID:

@@ -1,6 +1,6 @@
-"""What an import file says as a whole, before any of it is recorded: which lines contradict others,
-and which are left. Kept in a temporary SQLite file, so that memory does not grow with it.
-"""
+"""Judges an import file as a whole, before any of it is recorded. Finds the lines that contradict
+others. All lines are kept in a temporary SQLite file, so that memory does not grow with the
+file."""
 
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
@@ -25,7 +25,7 @@ CREATE TABLE locks (
 
 
 class PlannedLock(msgspec.Struct, frozen=True):
-    """A lock, as its first line says it; ``lines`` lines of the file say the same."""
+    """A lock, as its first line says it. ``lines``: how many lines of the file say the same."""
 
     number: int
     line: LockLine
@@ -33,7 +33,7 @@ class PlannedLock(msgspec.Struct, frozen=True):
 
     @property
     def uuid(self) -> UUID:
-        """The aggregate id that it gets if it is new."""
+        """The aggregate id that the lock gets if it is new."""
         return self.line.uuid or default_lock_uuid(self.line.id)
 
 
@@ -46,7 +46,8 @@ class ImportPlan:
     @classmethod
     @contextmanager
     def open(cls) -> Iterator["ImportPlan"]:
-        """
+        """Opens a plan, whose temporary file goes with it.
+
         Raises:
             ConfigurationError: there is no room for temporary files.
         """
@@ -67,7 +68,7 @@ class ImportPlan:
             database.close()
 
     def take(self, read: Iterable[Read]) -> None:
-        """Takes the lines in, the bad ones too."""
+        """Takes the lines in, bad ones included."""
         rows: list[tuple[int, int, str, bytes, bool]] = []
         for line in read:
             if isinstance(line, BadLine):
@@ -85,8 +86,8 @@ class ImportPlan:
         self._database.executemany("INSERT INTO lines VALUES (?, ?, ?, ?, ?)", rows)
 
     def judge(self) -> None:
-        """Refuses all lines that contradict each other: which of them is right can't be known.
-        What is left becomes one lock for each id."""
+        """Refuses all lines that contradict each other, since which of them is right can't be
+        known. Makes one lock for each id of the others."""
         self._database.executescript(
             "CREATE INDEX lines_by_id ON lines (id); CREATE INDEX lines_by_uuid ON lines (uuid);"
         )
@@ -106,7 +107,7 @@ class ImportPlan:
             self._refuse_group(same, others, value)
 
     def _refuse_group(self, same: str, others: Sequence[str], value: object) -> None:
-        """Each line of the group is told of the first that says otherwise."""
+        """Refuses the lines of a group; names in each the first line that contradicts it."""
         question = (
             f"SELECT number, id, org, uuid, given FROM lines WHERE {same} = ? ORDER BY number"
         )
@@ -127,13 +128,13 @@ class ImportPlan:
             self.refuse([said.number], _contradiction(said, other, same))
 
     def refuse(self, numbers: Iterable[int], problem: str) -> None:
-        """What was wrong with a line before stays what is said of it."""
+        """Refuses lines; a line that was refused before keeps its first problem."""
         self._database.executemany(
             "INSERT OR IGNORE INTO bad VALUES (?, ?)", ((number, problem) for number in numbers)
         )
 
     def refuse_lock(self, lock: PlannedLock, problem: str) -> None:
-        """Refuses all lines that say this lock."""
+        """Refuses all lines that name this lock."""
         found = self._database.execute("SELECT number FROM lines WHERE id = ?", (lock.line.id,))
         self.refuse([number for (number,) in found], problem)
 
@@ -150,7 +151,7 @@ class ImportPlan:
         return int(count)
 
     def locks(self, at_once: int) -> Iterator[list[PlannedLock]]:
-        """All locks, in the order of their first lines."""
+        """Yields all locks, in the order of their first lines."""
         after = -1
         while True:
             rows = self._database.execute(
@@ -167,7 +168,7 @@ class ImportPlan:
             ]
 
     def bad_lines(self) -> Iterator[BadLine]:
-        """By number."""
+        """Yields the bad lines in the order of their numbers."""
         rows = self._database.execute("SELECT number, problem FROM bad ORDER BY number")
         return (BadLine(number, problem) for number, problem in rows)
 

@@ -1,4 +1,4 @@
-"""``lockstream lock import``: every line of a file is created, existed before, or is bad."""
+"""``lockstream lock import``: creates the locks that a file names."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -9,20 +9,15 @@ import msgspec
 import typer
 
 from eventlog.publisher import FactPublisher
-from eventlog.registry import Registry, read_registry
+from eventlog.registry import Registry
 from eventlog.topic_setup import ensure_installation
-from operations.locks.creation import conflict, create_locks, fact_publisher
+from operations.locks.creation import PUBLISH_S, conflict, create_locks
 from operations.locks.files import BadLine, check_format, read_lock_lines
 from operations.locks.import_plan import ImportPlan, PlannedLock
 from operations.locks.text_lines import TextLine, read_text_lines
 from operations.shared.console import Advance, print_pieces, progress_bar, say
-from operations.shared.installation import (
-    Installation,
-    error_lines,
-    open_installation,
-    require_read_model,
-    run_verb,
-)
+from operations.shared.installation import Installation, error_lines, run_on_installation
+from operations.shared.options import AsJson, Force
 from runtime.errors import ConfigurationError
 
 CHUNK = 2_000
@@ -30,14 +25,14 @@ BAD_LINES_SHOWN = 100
 
 
 class Imported(msgspec.Struct):
-    """Lines by what became of them."""
+    """Counts lines by what became of them."""
 
     created: int = 0
     existing: int = 0
     bad: int = 0
 
     def count(self, lock: PlannedLock, existed: bool) -> None:
-        """One line creates a lock that is new; those that repeat it find it there."""
+        """Counts a lock's lines: one creates a new lock, those that repeat it find it there."""
         created = 0 if existed else 1
         self.created += created
         self.existing += lock.lines - created
@@ -48,29 +43,29 @@ def import_locks(
         Path,
         typer.Argument(help="CSV with the columns id,org[,uuid], or NDJSON with the same fields."),
     ],
-    force: Annotated[
-        bool, typer.Option("--force", help="Also for organisations that are not registered.")
-    ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")] = False,
+    force: Force = False,
+    as_json: AsJson = False,
 ) -> None:
     """Import locks from a file of UTF-8. It can be run again: locks that exist stay as they are.
 
-    Each line is created, existed before (or repeats another), or is bad: reported by its number,
-    the others are imported, and the exit code is 1. Lines that contradict each other or what
-    exists are bad, all of them. Without --json the first 100 bad lines are shown."""
+    Each line counts as created, as existing (the lock was there, or another line names it) or as
+    bad. Lines that contradict each other, or a lock that exists, are all bad. The good lines are
+    imported, the bad ones are reported by their numbers, and the exit code is then 1. Without
+    --json only the first 100 bad lines are shown."""
     with error_lines(), ImportPlan.open() as plan:
         _plan(file, plan)
-        imported = run_verb(lambda: _import(plan, force))
+        imported = run_on_installation(lambda here: _import(here, plan, force))
         if as_json:
             print_pieces(_json_pieces(imported, plan.bad_lines()))
         else:
-            _say_what_came_of_it(imported, plan.bad_lines())
+            _say_results(imported, plan.bad_lines())
     if imported.bad:
         raise typer.Exit(1)
 
 
 def _plan(file: Path, plan: ImportPlan) -> None:
-    """
+    """Reads the file into the plan.
+
     Raises:
         ConfigurationError: the file can't be read, or is not what it should be.
     """
@@ -92,36 +87,36 @@ def _counted(lines: Iterable[TextLine], advance: Advance) -> Iterator[TextLine]:
         yield line
 
 
-async def _import(plan: ImportPlan, force: bool) -> Imported:
+async def _import(here: Installation, plan: ImportPlan, force: bool) -> Imported:
     imported = Imported()
-    async with open_installation() as here:
-        await ensure_installation(here.kafka, here.settings)
-        # An installation is set up by an import of no locks, before there is a read model.
-        if plan.lock_count:
-            await require_read_model(here)
-        registry = await read_registry(here.kafka, here.settings.topics.registry)
-        with progress_bar("importing", plan.lock_count, "locks") as advance:
-            async with fact_publisher(here) as publisher:
-                for chunk in plan.locks(CHUNK):
-                    known = chunk if force else _of_known_organizations(plan, registry, chunk)
-                    await _import_chunk(here, publisher, plan, known, imported)
-                    advance(len(chunk))
+    await ensure_installation(here.kafka, here.settings)
+    # An installation is set up by an import of no locks, before there is a read model.
+    if plan.lock_count:
+        await here.require_read_model()
+    registry = await here.read_registry()
+    with progress_bar("importing", plan.lock_count, "locks") as advance:
+        async with here.fact_publisher(PUBLISH_S) as publisher:
+            for chunk in plan.locks(CHUNK):
+                locks = chunk if force else _of_registered_organizations(plan, registry, chunk)
+                await _import_chunk(here, publisher, plan, locks, imported)
+                advance(len(chunk))
     imported.bad = plan.bad_count
     return imported
 
 
-def _of_known_organizations(
+def _of_registered_organizations(
     plan: ImportPlan, registry: Registry, chunk: Sequence[PlannedLock]
 ) -> Sequence[PlannedLock]:
-    known = []
+    """Takes the locks of organisations that are registered; refuses the others in the plan."""
+    registered = []
     for lock in chunk:
         org = lock.line.org
         if registry.organization(org) is not None:
-            known.append(lock)
+            registered.append(lock)
         else:
             remedy = f"`lockstream org add --id {org}` first, or --force"
             plan.refuse_lock(lock, f"there is no organisation {org}; {remedy}")
-    return known
+    return registered
 
 
 async def _import_chunk(
@@ -152,7 +147,7 @@ async def _import_chunk(
 
 
 def _json_pieces(imported: Imported, bad_lines: Iterable[BadLine]) -> Iterator[str]:
-    """The report as one JSON document, however many bad lines it has."""
+    """Yields the report as one JSON document, however many bad lines it has."""
     counts = json.dumps(
         {
             "lines": imported.created + imported.existing + imported.bad,
@@ -165,7 +160,7 @@ def _json_pieces(imported: Imported, bad_lines: Iterable[BadLine]) -> Iterator[s
     yield "]}\n"
 
 
-def _say_what_came_of_it(imported: Imported, bad_lines: Iterable[BadLine]) -> None:
+def _say_results(imported: Imported, bad_lines: Iterable[BadLine]) -> None:
     for line, _ in zip(bad_lines, range(BAD_LINES_SHOWN), strict=False):
         say(f"line {line.number}: {line.problem}")
     if imported.bad > BAD_LINES_SHOWN:

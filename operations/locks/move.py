@@ -1,4 +1,4 @@
-"""``lockstream lock move``: a lock that goes to another organisation."""
+"""Moves a lock to another organisation."""
 
 import asyncio
 from datetime import UTC, datetime
@@ -7,16 +7,14 @@ from uuid import UUID
 import msgspec
 import uuid_utils
 
-from eventlog.registry import read_registry
 from eventlog.topic_setup import ensure_installation
-from operations.locks.creation import STALL_S, fact_publisher
-from operations.organizations.verbs import check_organization
+from operations.locks.creation import PUBLISH_S, STALL_S, read_lock
+from operations.organizations.organizations import check_organization
 from operations.shared.installation import Installation
 from read_model.rows import LockRow
 from runtime.errors import ConfigurationError, Unavailable
 from schemas.lock_facts import Actor, OrganizationChange, OrganizationSet
 from schemas.primitives import write_time
-from schemas.topics import partition_of
 
 POLL_S = 0.05
 
@@ -38,9 +36,8 @@ async def move_lock(here: Installation, lock_id: int, org_id: str, *, force: boo
     """
     await ensure_installation(here.kafka, here.settings)
     if not force:
-        registry = await read_registry(here.kafka, here.settings.topics.registry)
-        check_organization(registry, org_id)
-    before = await _lock(here, lock_id)
+        check_organization(await here.read_registry(), org_id)
+    before = await read_lock(here, lock_id)
     if before.org_id == org_id:
         return Moved(before, changed=False)
     event_id = UUID(bytes=uuid_utils.uuid7().bytes)
@@ -51,18 +48,10 @@ async def move_lock(here: Installation, lock_id: int, org_id: str, *, force: boo
         actor=Actor(kind="operator", subject="lockstream lock", org_id=before.org_id),
         data=OrganizationChange(org_id=org_id),
     )
-    async with fact_publisher(here) as publisher:
+    async with here.fact_publisher(PUBLISH_S) as publisher:
         await publisher.publish(fact)
     await _until_folded(here, event_id)
-    return Moved(await _lock(here, lock_id), changed=True)
-
-
-async def _lock(here: Installation, lock_id: int) -> LockRow:
-    partition = partition_of(lock_id, here.settings.partitions)
-    row, _ = await here.read_model.lock(lock_id, partition)
-    if row is None:
-        raise ConfigurationError(f"there is no lock {lock_id} in the read model")
-    return row
+    return Moved(await read_lock(here, lock_id), changed=True)
 
 
 async def _until_folded(here: Installation, event_id: UUID) -> None:

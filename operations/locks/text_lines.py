@@ -1,4 +1,4 @@
-"""The lines of a text file that a person brings: numbered, in bounded memory, however they end."""
+"""Reads the lines of a text file: numbered, in bounded memory, whatever ends them."""
 
 import codecs
 from collections.abc import Iterator
@@ -33,8 +33,8 @@ _OTHER_ENCODINGS = (
 
 
 class TextLine(msgspec.Struct, frozen=True, gc=False):
-    """``number``: from 1. ``size``: in bytes, its end included. ``text``: None where the line is
-    longer than ``MAX_LINE``."""
+    """One line. ``number``: from 1; ``size``: in bytes, with its end; ``text``: None if too long. A
+    line longer than ``MAX_LINE`` bytes is too long."""
 
     number: int
     size: int
@@ -42,7 +42,7 @@ class TextLine(msgspec.Struct, frozen=True, gc=False):
 
 
 def read_text_lines(name: str, stream: BinaryIO) -> Iterator[TextLine]:
-    """Lines of UTF-8, with a byte-order mark or without; they end in LF, CRLF or CR.
+    """Yields lines of UTF-8, with a byte-order mark or without, that end in LF, CRLF or CR.
 
     Raises:
         ConfigurationError: the file is of another format, or in another encoding.
@@ -75,7 +75,7 @@ def _refuse_other_formats(name: str, head: bytes) -> None:
 
 
 def _split(head: bytes, stream: BinaryIO) -> Iterator[tuple[bytes | None, int]]:
-    """Each line without its end, and its size with it; None for one that is too long."""
+    """Yields each line without its end, and its size with it; None for one that is too long."""
     pending, dropped = b"", 0
     chunk = head
     while True:
@@ -97,7 +97,7 @@ def _split(head: bytes, stream: BinaryIO) -> Iterator[tuple[bytes | None, int]]:
 
 
 def _decode(name: str, raw: bytes, number: int, at: int) -> str:
-    """``at``: where in the file the line begins."""
+    """Decodes a line. ``at``: the byte of the file at which it begins."""
     try:
         return raw.decode()
     except UnicodeDecodeError as error:

@@ -1,0 +1,1 @@
+"""``lockstream org …``, ``key …`` and ``token …``: who may send commands."""

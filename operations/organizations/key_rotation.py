@@ -1,4 +1,4 @@
-"""What a rotation of API keys does to the old ones. Pure."""
+"""Decides what a rotation of API keys does to the old ones. Pure."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -14,8 +14,8 @@ MAX_OVERLAP = timedelta(days=365)
 
 
 class Rotation(msgspec.Struct, frozen=True):
-    """``org_id``: all its live keys end; ``key_id``: only this one does. ``overlap``: how long they
-    stay valid. ``lifetime``: of the new key; None: for ever."""
+    """What is asked for: ``org_id``: all its live keys end; ``key_id``: only this one does.
+    ``overlap``: how long they stay valid. ``lifetime``: the new key's; None: for ever."""
 
     org_id: str | None
     key_id: str | None
@@ -23,7 +23,8 @@ class Rotation(msgspec.Struct, frozen=True):
     lifetime: timedelta | None = None
 
     def check(self) -> None:
-        """
+        """Checks that the request makes sense.
+
         Raises:
             ConfigurationError: nobody can mean this.
         """
@@ -41,7 +42,7 @@ class Rotation(msgspec.Struct, frozen=True):
 
 
 def plan_rotation(wish: Rotation, keys: Sequence[ApiKey], now: datetime) -> list[ApiKey]:
-    """The entries of the keys that end, with their ends: none later than it was.
+    """Returns the entries of the keys that end, none later than it would have.
 
     Raises:
         ConfigurationError: there is no such key, or none that is live.

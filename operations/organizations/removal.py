@@ -1,21 +1,20 @@
-"""Taking an organisation out of the registry: only one that nothing belongs to any more."""
+"""Removes an organisation from the registry, if nothing belongs to it any more."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 
 from eventlog.kafka import stable_ends
 from eventlog.log_reader import LogReader
-from eventlog.registry import Registry, Removal, edit_registry
+from eventlog.registry import Registry, Removal
+from operations.organizations.organizations import live_keys, partners_of
 from operations.shared.installation import Installation
 from read_model.rows import Position
 from read_model.tables import LOCK_EVENTS
 from runtime.errors import ConfigurationError, ReadModelUnavailable
-from schemas.api_keys import is_live
-from schemas.registry import ApiKey, Partner
 
 
 async def remove_organization(here: Installation, org_id: str) -> None:
-    """
+    """Removes an organisation.
+
     Raises:
         ConfigurationError: there is no such organisation, or it has locks, live keys or partners.
         Unavailable: Kafka or the read model can't be asked, or the latter is behind.
@@ -31,7 +30,7 @@ async def remove_organization(here: Installation, org_id: str) -> None:
         _check_unused(registry, org_id, locks)
         return [Removal(entry)]
 
-    await edit_registry(here.kafka, here.settings.topics.registry, edit)
+    await here.edit_registry(edit)
 
 
 def _check_unused(registry: Registry, org_id: str, locks: int) -> None:
@@ -57,19 +56,14 @@ def _and_more(names: Sequence[str]) -> str:
     return f" and {len(names) - 1} more" if len(names) > 1 else ""
 
 
-def live_keys(registry: Registry, org_id: str) -> list[ApiKey]:
-    now = datetime.now(UTC)
-    return [e for e in registry.all(ApiKey) if e.org_id == org_id and is_live(e, now)]
-
-
-def partners_of(registry: Registry, org_id: str) -> list[Partner]:
-    return [e for e in registry.all(Partner) if e.org_id == org_id and e.status != "removed"]
-
-
 async def _count_locks(here: Installation, org_id: str) -> int:
-    """As the whole stream has it, not only what is folded in so far."""
-    topic, partitions = here.settings.topics.lock_events, list(range(here.settings.partitions))
-    ends = await stable_ends(here.kafka, topic, partitions)
+    """Counts the locks by the read model, which must have folded the whole stream in.
+
+    Raises:
+        ReadModelUnavailable: it has not.
+    """
+    topic = here.settings.topics.lock_events
+    ends = await stable_ends(here.kafka, topic, here.partition_numbers)
     positions = await here.read_model.positions(LOCK_EVENTS)
     for partition, end in ends.items():
         at = positions.get(partition, Position()).next_offset
@@ -84,7 +78,7 @@ async def _count_locks(here: Installation, org_id: str) -> int:
 async def _holds_records(
     here: Installation, topic: str, partition: int, begin: int, end: int
 ) -> bool:
-    """What follows the last event is a transaction's marker, which nobody folds."""
+    """Tells records from a transaction's marker, which follows the last event and is not folded."""
     async with LogReader.open(here.kafka) as reader:
         async for _ in reader.read(topic, {partition: begin}, {partition: end}):
             return True

@@ -1,4 +1,4 @@
-"""The local signing key: makes tokens for the demo and for tests of an installation."""
+"""Makes tokens with the local signing key, for the demo and for tests of an installation."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -23,12 +23,12 @@ def jwks_file(state_dir: Path) -> Path:
 
 
 def local_issuer(state_dir: Path) -> Issuer:
-    """The local key as an entry of ``LOCKSTREAM_JWT_ISSUERS``."""
+    """Returns the local key as an entry of ``LOCKSTREAM_JWT_ISSUERS``."""
     return Issuer(issuer=ISSUER, audience=AUDIENCE, jwks=str(jwks_file(state_dir)))
 
 
 def ensure_signing_key(state_dir: Path) -> Path:
-    """The private key's file, made the first time (mode 0600), with the JWKS beside it."""
+    """Returns the private key's file, made the first time (mode 0600), with the JWKS beside it."""
     file = state_dir / "signing-key.pem"
     if not file.exists():
         state_dir.mkdir(parents=True, exist_ok=True)
@@ -53,7 +53,7 @@ def mint_token(
     lifetime: timedelta,
     scope: str | None = None,
 ) -> str:
-    """A signed token.
+    """Returns a signed token.
 
     Raises:
         ConfigurationError: the lifetime is longer than any that the API accepts.

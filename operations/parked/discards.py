@@ -1,4 +1,4 @@
-"""An operator's word that parked facts are not to become events, kept in the registry."""
+"""Discards parked facts: the registry keeps who decided that they are not to become events."""
 
 import getpass
 import os
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from uuid import uuid4
 
-from eventlog.registry import Registry, edit_registry
+from eventlog.registry import Registry
 from operations.parked.retries import is_wanted
 from operations.parked.states import (
     Notes,
@@ -23,7 +23,7 @@ from schemas.registry import MAX_PLACES, ParkedDiscard
 
 
 def operator_name() -> str:
-    """Who runs this command, by the operating system."""
+    """Returns the login name of whoever runs this command."""
     try:
         return getpass.getuser()
     except (OSError, KeyError):  # a container's user may have no name
@@ -44,9 +44,10 @@ async def discard_places(
 
 
 def check_discardable(found: ParkedRecord) -> None:
-    """
+    """Checks that a fact waits, or may be discarded although it does not.
+
     Raises:
-        ConfigurationError: it is not waiting.
+        ConfigurationError: it is recorded, discarded, or was parked again elsewhere.
     """
     if found.state.name == "recorded":
         raise ConfigurationError(
@@ -63,7 +64,7 @@ def check_discardable(found: ParkedRecord) -> None:
 async def discard_all(
     here: Installation, notes: Notes, reason: str, why: str, by: str
 ) -> list[ParkedPlace]:
-    """Discards every waiting fact that was parked for ``reason``; those that were."""
+    """Discards every waiting fact that was parked for ``reason``; returns the discarded."""
     places: list[ParkedPlace] = []
     async for chunk in read_parked(here, notes):
         places += [found.place for found in chunk if is_wanted(found, reason)]
@@ -76,7 +77,7 @@ async def _write(
     now, name = write_time(datetime.now(UTC)), uuid4().hex
 
     def edit(registry: Registry) -> Sequence[ParkedDiscard]:
-        """Whoever comes second is told of the first."""
+        """Refuses, or leaves out, what another operator has discarded meanwhile."""
         discards = Notes(registry).discards
         others = {place: e for place, e in discards.items() if not e.id.startswith(name)}
         left = [place for place in places if place not in others]
@@ -94,6 +95,6 @@ async def _write(
             for begin in range(0, len(left), MAX_PLACES)
         ]
 
-    entries = await edit_registry(here.kafka, here.settings.topics.registry, edit)
+    entries = await here.edit_registry(edit)
     partitions = here.settings.partitions
     return [read_place(text, partitions) for entry in entries for text in entry.places]

@@ -1,14 +1,13 @@
-"""Parked facts put back through ``lock-facts``, and what becomes of them."""
+"""Puts parked facts back into ``lock-facts``, and waits for what becomes of them."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 import msgspec
 
 from eventlog.publisher import FactPublisher, Published
-from eventlog.registry import Registry, edit_registry
+from eventlog.registry import Registry
 from operations.parked.states import (
     Notes,
     ParkedPlace,
@@ -18,7 +17,6 @@ from operations.parked.states import (
 )
 from operations.shared.installation import Installation
 from runtime.errors import ConfigurationError, LockstreamError, Unavailable
-from runtime.tracing import NoTracing
 from schemas.lock_facts import Fact, decode_fact
 from schemas.parked_facts import original_headers
 from schemas.primitives import write_time
@@ -35,7 +33,7 @@ SHOWN_FAILURES = 100
 
 
 class ParkedAgain(LockstreamError):
-    """A fact that was tried again could not become an event this time either."""
+    """A fact that was retried could not become an event this time either."""
 
 
 class Failure(msgspec.Struct, frozen=True):
@@ -45,8 +43,8 @@ class Failure(msgspec.Struct, frozen=True):
 
 
 class Retried(msgspec.Struct, rename="camel"):
-    """What became of many. ``unreadable``: they need a repaired value each. ``failures``: the
-    first hundred that were not recorded."""
+    """Counts what became of many facts. ``unreadable``: each needs a repaired value.
+    ``failures``: the first hundred that were not recorded."""
 
     recorded: int = 0
     parked_again: int = 0
@@ -61,12 +59,12 @@ class Retried(msgspec.Struct, rename="camel"):
 async def retry_one(
     here: Installation, found: ParkedRecord, repaired: bytes | None, by: str
 ) -> int:
-    """The version that the fact has, or gets.
+    """Retries one fact; returns the version that it has, or gets.
 
     Raises:
         ConfigurationError: it is discarded, or can't be read.
         ParkedAgain: with the reason.
-        Unavailable: the projector does not get to it in time, or Kafka or the read model don't.
+        Unavailable: the projector, Kafka or the read model takes too long.
     """
     if found.state.version is not None:
         return found.state.version
@@ -76,13 +74,13 @@ async def retry_one(
         fact = decode_fact(repaired if repaired is not None else found.record.value or b"")
     except Undecodable as error:
         raise ConfigurationError(
-            f"{found.place} can't be read ({error}); write a repaired fact to a file and name it "
-            "by --value"
+            f"{found.place} can't be read ({error}); write a repaired fact to a file and name the "
+            "file with --value"
         ) from error
     if repaired is not None and fact.event_id != own_event_id(found.headers):
-        # Before the fact, so that its event is never without the word of where it came from.
+        # Before the fact, so that no event lacks the note of where it came from.
         await _note_repair(here, found.place, fact, by)
-    async with _publisher(here) as publisher:
+    async with here.fact_publisher(PUBLISH_S) as publisher:
         published = await publisher.publish(fact, _trace(found))
     outcome = Retried()
     versions = await _settle(here, {found.place: (fact, published)}, outcome)
@@ -103,18 +101,18 @@ async def _note_repair(here: Installation, place: ParkedPlace, fact: Fact, by: s
             raise ConfigurationError(f"{place} is not retried: {discard.by} discarded it just now")
         return [entry]
 
-    await edit_registry(here.kafka, here.settings.topics.registry, edit)
+    await here.edit_registry(edit)
 
 
 async def retry_all(here: Installation, notes: Notes, reason: str | None) -> Retried:
-    """Tries every waiting fact once, or those that were parked for ``reason``. What is parked
-    again meanwhile is not tried again.
+    """Retries every waiting fact once, or those that were parked for ``reason``. Facts that are
+    parked again meanwhile are not retried.
 
     Raises:
-        Unavailable: the projector does not get to them in time, or Kafka or the read model don't.
+        Unavailable: the projector, Kafka or the read model takes too long.
     """
     outcome = Retried()
-    async with _publisher(here) as publisher:
+    async with here.fact_publisher(PUBLISH_S) as publisher:
         async for chunk in read_parked(here, notes):
             await _retry_some(
                 here, publisher, [found for found in chunk if is_wanted(found, reason)], outcome
@@ -153,7 +151,7 @@ async def _retry_some(
 async def _settle(
     here: Installation, sent: Mapping[ParkedPlace, tuple[Fact, Published]], outcome: Retried
 ) -> dict[ParkedPlace, int]:
-    """Waits for what becomes of them; the versions of those that are recorded.
+    """Waits for what becomes of the facts; returns the versions of those that are recorded.
 
     Raises:
         Unavailable: no progress for 15 s.
@@ -179,8 +177,8 @@ async def _settle(
             deadline = loop.time() + OUTCOME_S
         if waiting and loop.time() > deadline:
             raise Unavailable(
-                f"{len(waiting)} facts are put back, but the projector has not got to them: is it "
-                f"running? Before them {outcome.recorded} were recorded, "
+                f"{len(waiting)} facts are back in the topic, but the projector has not processed "
+                f"them: is it running? Before them {outcome.recorded} were recorded, "
                 f"{outcome.parked_again} parked again"
             )
         if waiting:
@@ -190,15 +188,3 @@ async def _settle(
 
 def _trace(found: ParkedRecord) -> TraceContext:
     return TraceContext.of(original_headers(found.record.headers))
-
-
-@asynccontextmanager
-async def _publisher(here: Installation) -> AsyncIterator[FactPublisher]:
-    settings = here.settings
-    publisher = FactPublisher(
-        here.kafka, settings.topics.lock_facts, settings.partitions, PUBLISH_S, NoTracing()
-    )
-    try:
-        yield publisher
-    finally:
-        await publisher.close()

@@ -1,9 +1,6 @@
-"""What has become of each parked fact: it waits, is recorded, was parked again, or is discarded.
-
-Nothing keeps that as such. *Recorded* follows from the stream: there is an event with the fact's
-event id, or with that of its repair. *Discarded*, and under which id a fact was repaired, stand in
-the registry.
-"""
+"""Finds out what has become of each parked fact: it waits, is recorded, parked again or discarded.
+No topic holds that state as such. *Recorded* follows from the stream: an event has the fact's event
+id, or that of its repair. The registry holds discards, and under which id a fact was repaired."""
 
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -37,13 +34,16 @@ class ParkedPlace(msgspec.Struct, frozen=True, order=True):
 
 
 def read_place(text: str, partitions: int) -> ParkedPlace:
-    """
+    """Reads where a parked fact stands.
+
     Raises:
         ConfigurationError: not ``PARTITION:OFFSET``.
     """
     match = re.fullmatch(r"([0-9]{1,4}):([0-9]{1,18})", text)
     if match is None or int(match.group(1)) >= partitions:
-        raise ConfigurationError(f"{text!r} is no PARTITION:OFFSET; `lockstream parked list`")
+        raise ConfigurationError(
+            f"{text!r} is not PARTITION:OFFSET; `lockstream parked list` shows them"
+        )
     return _to_place(text)
 
 
@@ -53,7 +53,8 @@ def _to_place(text: str) -> ParkedPlace:
 
 
 class State(msgspec.Struct, frozen=True):
-    """``version``: where it is recorded; ``again``: where it was parked later, as the same fact."""
+    """The state of a parked fact. ``version``: that of its event, if it is recorded. ``again``:
+    where the same fact was parked later."""
 
     name: StateName
     version: int | None = None
@@ -78,7 +79,7 @@ class ParkedRecord(msgspec.Struct, frozen=True):
 
 
 class Notes:
-    """What the registry says of parked facts."""
+    """What operators have noted in the registry about parked facts: discards and repairs."""
 
     def __init__(self, registry: Registry) -> None:
         self.discards = {
@@ -91,7 +92,7 @@ class Notes:
         }
 
     def event_ids(self, place: ParkedPlace, own: UUID | None) -> list[UUID]:
-        """Those under which the fact may have become an event."""
+        """Returns the ids under which the fact may have become an event."""
         repaired = self.repairs.get(place)
         return [event_id for event_id in (own, repaired) if event_id is not None]
 
@@ -99,21 +100,21 @@ class Notes:
 def state_of(
     place: ParkedPlace, own: UUID | None, notes: Notes, fates: Mapping[UUID, ParkedFate]
 ) -> State:
-    """The state of the fact at ``place``, whose event id is ``own``. Pure."""
-    known = [fates.get(event_id, ParkedFate()) for event_id in notes.event_ids(place, own)]
-    for fate in known:
+    """Decides the state of the fact at ``place``, whose event id is ``own``. Pure."""
+    of_fact = [fates.get(event_id, ParkedFate()) for event_id in notes.event_ids(place, own)]
+    for fate in of_fact:
         if fate.version is not None:
             return State("recorded", version=fate.version)
     if place in notes.discards:
         return State("discarded", discard=notes.discards[place])
-    for fate in known:
+    for fate in of_fact:
         if fate.latest is not None and _is_later(fate.latest, place):
             return State("parked-again", again=fate.latest)
     return State("waiting")
 
 
 def _is_later(at: ParkedAt, place: ParkedPlace) -> bool:
-    """The read model may be behind what is read from the topic."""
+    """Compares places, since the read model may be behind what is read from the topic."""
     partition, offset = at.place
     return partition != place.partition or offset > place.offset
 
@@ -123,14 +124,14 @@ def own_event_id(headers: ParkedHeaders) -> UUID | None:
 
 
 async def read_parked(here: Installation, notes: Notes) -> AsyncIterator[list[ParkedRecord]]:
-    """All that retention has left of the parked facts now, some hundred at a time.
+    """Yields all parked facts that retention has left until now, some hundred at a time.
 
     Raises:
         KafkaUnavailable: the broker can't be reached in time.
         ReadModelUnavailable: the database can't be reached or is too slow.
     """
-    topic, numbers = here.settings.topics.parked_facts, list(range(here.settings.partitions))
-    ends = await stable_ends(here.kafka, topic, numbers)
+    topic = here.settings.topics.parked_facts
+    ends = await stable_ends(here.kafka, topic, here.partition_numbers)
     begins = await parked_begins(here)
     async with LogReader.open(here.kafka) as reader:
         async for records in reader.read(topic, begins, ends, FEW_AT_ONCE):
@@ -138,20 +139,20 @@ async def read_parked(here: Installation, notes: Notes) -> AsyncIterator[list[Pa
 
 
 async def parked_begins(here: Installation) -> dict[int, int]:
-    """Where retention lets the parked facts begin.
+    """Returns, by partition, the offset of the first parked fact that retention has left.
 
     Raises:
         KafkaUnavailable: the broker can't be reached in time.
     """
-    numbers = list(range(here.settings.partitions))
     async with here.kafka.offsets_client() as client:
-        return await client.beginnings(here.settings.topics.parked_facts, numbers)
+        return await client.beginnings(here.settings.topics.parked_facts, here.partition_numbers)
 
 
 async def with_states(
     here: Installation, notes: Notes, records: Sequence[Record]
 ) -> list[ParkedRecord]:
-    """
+    """Reads the records' headers and decides their states; skips what is no parked fact.
+
     Raises:
         ReadModelUnavailable: the database can't be reached or is too slow.
     """
@@ -161,9 +162,9 @@ async def with_states(
         try:
             read.append((place, ParkedHeaders.from_kafka(record.headers), record))
         except ValueError as error:
-            say(f"{place} is passed over, it is no parked fact: {error}")
-    asked = [i for place, h, _ in read for i in notes.event_ids(place, own_event_id(h))]
-    fates = await here.read_model.parked.fates(asked)
+            say(f"{place} is skipped, it is not a parked fact: {error}")
+    event_ids = [i for place, h, _ in read for i in notes.event_ids(place, own_event_id(h))]
+    fates = await here.read_model.parked.fates(event_ids)
     return [
         ParkedRecord(place, h, record, state_of(place, own_event_id(h), notes, fates))
         for place, h, record in read
@@ -171,7 +172,8 @@ async def with_states(
 
 
 async def find_parked(here: Installation, notes: Notes, place: ParkedPlace) -> ParkedRecord:
-    """
+    """Reads the parked fact at ``place``.
+
     Raises:
         ConfigurationError: nothing is there, or not any more.
     """
@@ -183,11 +185,13 @@ async def find_parked(here: Installation, notes: Notes, place: ParkedPlace) -> P
             async for records in reader.read(topic, *one):
                 for found in await with_states(here, notes, records):
                     return found
-    raise ConfigurationError(f"there is no parked fact at {place}; `lockstream parked list`")
+    raise ConfigurationError(
+        f"there is no parked fact at {place}; `lockstream parked list` shows them"
+    )
 
 
 async def count_waiting(here: Installation, registry: Registry) -> int:
-    """How many facts wait for an operator, by the read model.
+    """Counts the facts that wait for an operator, by the read model.
 
     Raises:
         KafkaUnavailable: the broker can't be reached in time.
@@ -201,8 +205,8 @@ async def count_waiting(here: Installation, registry: Registry) -> int:
     ]
     at = await here.read_model.parked.event_ids_at((p.partition, p.offset) for p in noted)
     ids = {ParkedPlace(*place): event_id for place, event_id in at.items()}
-    asked = [i for place, own in ids.items() for i in notes.event_ids(place, own)]
-    fates = await here.read_model.parked.fates(asked)
+    event_ids = [i for place, own in ids.items() for i in notes.event_ids(place, own)]
+    fates = await here.read_model.parked.fates(event_ids)
     unrecorded = await here.read_model.parked.count_unrecorded(begins)
     settled = sum(
         state_of(place, own, notes, fates).name != "waiting"
@@ -213,7 +217,7 @@ async def count_waiting(here: Installation, registry: Registry) -> int:
 
 
 def _is_counted(place: ParkedPlace, fate: ParkedFate | None) -> bool:
-    """``count_unrecorded`` knows the fact, and by this place."""
+    """Whether ``count_unrecorded`` has counted the fact, at this place."""
     if fate is None:
         return True
     at = fate.latest

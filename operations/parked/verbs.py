@@ -1,4 +1,4 @@
-"""``lockstream parked …``: facts that could not become events, and their second chance."""
+"""``lockstream parked …``: shows, retries and discards facts that could not become events."""
 
 import base64
 from collections.abc import Sequence
@@ -8,7 +8,6 @@ from typing import Annotated, get_args
 import msgspec
 import typer
 
-from eventlog.registry import read_registry
 from operations.parked.discards import discard_all, discard_places, operator_name
 from operations.parked.retries import Retried, retry_all, retry_one
 from operations.parked.states import (
@@ -21,17 +20,13 @@ from operations.parked.states import (
     read_place,
 )
 from operations.shared.console import print_json, print_table, say
-from operations.shared.installation import (
-    Installation,
-    open_installation,
-    require_read_model,
-    run_verb,
-)
+from operations.shared.installation import Installation, run_on_installation
+from operations.shared.options import AsJson
 from schemas.parked_facts import Reason
 
 parked = typer.Typer(
     no_args_is_help=True,
-    help="Facts that could not become events: why, and what became of them since.",
+    help="Show, retry and discard facts that could not become events.",
 )
 
 EVERY_STATE = "all"
@@ -39,14 +34,15 @@ STATES = (*get_args(StateName), EVERY_STATE)
 SHOWN = 1000
 MAX_WHY = 500
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 PlaceArgument = Annotated[str, typer.Argument(help="PARTITION:OFFSET, as `parked list` shows it.")]
 WantedReason = Annotated[
     str | None,
-    typer.Option("--reason", help=f"Only those parked for it: {', '.join(get_args(Reason))}."),
+    typer.Option(
+        "--reason", help=f"Only those parked for this reason: {', '.join(get_args(Reason))}."
+    ),
 ]
 By = Annotated[
-    str | None, typer.Option("--by", help="Who decides, for the record. Default: your login.")
+    str | None, typer.Option("--by", help="Who decides, for the record. Default: your login name.")
 ]
 
 
@@ -57,32 +53,31 @@ def list_parked(
         str, typer.Option("--state", help=f"Only those in this state: {', '.join(STATES)}.")
     ] = "waiting",
     limit: Annotated[int, typer.Option("--limit", min=1, help="Show so many at most.")] = SHOWN,
-    as_json: Json = False,
+    as_json: AsJson = False,
 ) -> None:
-    """List parked facts that wait, or those of another `--state`, as far as retention (30 days)
-    has left them.
+    """List the parked facts that wait, or those in another `--state`.
 
-    A fact is *recorded* once an event of the stream has its id, *discarded* once `parked discard`
-    said so, *parked-again* where a later place holds the same fact; otherwise it is *waiting*."""
+    A fact is *recorded* once the stream has an event with its id, *discarded* once `parked discard`
+    has discarded it, *parked-again* if the same fact was parked later; otherwise it is *waiting*.
+    Parked facts are kept for 30 days."""
     _check_one_of("--state", state, STATES)
     _check_reason(reason)
 
-    async def verb() -> tuple[list[ParkedRecord], dict[str, int]]:
-        async with open_installation() as here:
-            notes, shown, others = await _notes(here), list[ParkedRecord](), dict[str, int]()
-            async for chunk in read_parked(here, notes):
-                for found in chunk:
-                    if reason not in (None, found.headers.reason):
-                        continue
-                    if state not in (EVERY_STATE, found.state.name):
-                        others[found.state.name] = others.get(found.state.name, 0) + 1
-                    elif len(shown) < limit:
-                        shown.append(found)
-                    else:
-                        others["more"] = others.get("more", 0) + 1
-            return shown, others
+    async def listed(here: Installation) -> tuple[list[ParkedRecord], dict[str, int]]:
+        notes, shown, others = await _notes(here), list[ParkedRecord](), dict[str, int]()
+        async for chunk in read_parked(here, notes):
+            for found in chunk:
+                if reason not in (None, found.headers.reason):
+                    continue
+                if state not in (EVERY_STATE, found.state.name):
+                    others[found.state.name] = others.get(found.state.name, 0) + 1
+                elif len(shown) < limit:
+                    shown.append(found)
+                else:
+                    others["more"] = others.get("more", 0) + 1
+        return shown, others
 
-    shown, others = run_verb(verb)
+    shown, others = run_on_installation(listed)
     if as_json:
         print_json([_row(found) for found in shown])
     else:
@@ -139,22 +134,16 @@ def _row(found: ParkedRecord) -> dict[str, object]:
 
 
 async def _notes(here: Installation) -> Notes:
-    await require_read_model(here)
-    registry = await read_registry(here.kafka, here.settings.topics.registry)
-    return Notes(registry)
+    await here.require_read_model()
+    return Notes(await here.read_registry())
 
 
 @parked.command("show")
-def show_parked(place: PlaceArgument, as_json: Json = False) -> None:
-    """Show a parked fact: why it is there and what became of it on stderr, its value, byte for
-    byte, on stdout. With --json all of it on stdout, the value in Base64."""
+def show_parked(place: PlaceArgument, as_json: AsJson = False) -> None:
+    """Show a parked fact: its reason and state on stderr, its value, byte for byte, on stdout.
 
-    async def verb() -> ParkedRecord:
-        async with open_installation() as here:
-            where = read_place(place, here.settings.partitions)
-            return await find_parked(here, await _notes(here), where)
-
-    found = run_verb(verb)
+    With --json everything goes to stdout, the value in Base64."""
+    found = run_on_installation(lambda here: _find(here, place))
     value = found.record.value or b""
     if as_json:
         print_json({**_row(found), "valueBase64": base64.b64encode(value).decode()})
@@ -164,26 +153,31 @@ def show_parked(place: PlaceArgument, as_json: Json = False) -> None:
     typer.get_binary_stream("stdout").write(value + b"\n")
 
 
+async def _find(here: Installation, place: str) -> ParkedRecord:
+    at = read_place(place, here.settings.partitions)
+    return await find_parked(here, await _notes(here), at)
+
+
 @parked.command("retry")
 def retry_parked(
     place: Annotated[
         str | None, typer.Argument(help="PARTITION:OFFSET, as `parked list` shows it.")
     ] = None,
     everything: Annotated[
-        bool, typer.Option("--all", help="Every fact that waits; --reason narrows it.")
+        bool, typer.Option("--all", help="Every fact that waits; --reason selects some of them.")
     ] = False,
     reason: WantedReason = None,
     repaired: Annotated[
         Path | None,
-        typer.Option("--value", help="A file with the repaired fact, to be used instead."),
+        typer.Option("--value", help="A file with the repaired fact, to be published instead."),
     ] = None,
     by: By = None,
-    as_json: Json = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Put a parked fact back through `lock-facts`, and wait for what becomes of it. However often
-    it is retried, it becomes one event.
+    """Put a parked fact back into `lock-facts`, and wait for what becomes of it.
 
-    Exit code 1 if it, or one of all, was parked again; with --all also where one can't be read."""
+    However often a fact is retried, it becomes one event. The exit code is 1 if a fact was parked
+    again; with --all also if one can't be read."""
     _check_reason(reason)
     if everything == (place is not None):
         raise _usage("name one PARTITION:OFFSET, or --all")
@@ -200,13 +194,10 @@ def retry_parked(
 def _retry_one(place: str, repaired: Path | None, by: str, as_json: bool) -> None:
     value = _read_file(repaired) if repaired is not None else None
 
-    async def verb() -> int:
-        async with open_installation() as here:
-            where = read_place(place, here.settings.partitions)
-            found = await find_parked(here, await _notes(here), where)
-            return await retry_one(here, found, value, by)
+    async def retried(here: Installation) -> int:
+        return await retry_one(here, await _find(here, place), value, by)
 
-    version = run_verb(verb)
+    version = run_on_installation(retried)
     if as_json:
         print_json({"place": place, "status": "recorded", "version": version})
     else:
@@ -214,11 +205,10 @@ def _retry_one(place: str, repaired: Path | None, by: str, as_json: bool) -> Non
 
 
 def _retry_all(reason: str | None, as_json: bool) -> None:
-    async def verb() -> Retried:
-        async with open_installation() as here:
-            return await retry_all(here, await _notes(here), reason)
+    async def retried(here: Installation) -> Retried:
+        return await retry_all(here, await _notes(here), reason)
 
-    outcome = run_verb(verb)
+    outcome = run_on_installation(retried)
     if as_json:
         print_json(msgspec.to_builtins(outcome))
     else:
@@ -228,9 +218,9 @@ def _retry_all(reason: str | None, as_json: bool) -> None:
         )
         for failure in outcome.failures:
             say(f"{failure.place}: {failure.reason}: {failure.detail}")
-        untold = outcome.parked_again + outcome.unreadable - len(outcome.failures)
-        if untold:
-            say(f"… and {untold} more; `lockstream parked list`")
+        more = outcome.parked_again + outcome.unreadable - len(outcome.failures)
+        if more:
+            say(f"… and {more} more; `lockstream parked list`")
     if outcome.parked_again or outcome.unreadable:
         raise typer.Exit(1)
 
@@ -241,19 +231,19 @@ def discard_parked(
         list[str] | None, typer.Argument(help="PARTITION:OFFSET, as `parked list` shows it.")
     ] = None,
     everything: Annotated[
-        bool, typer.Option("--all", help="Every fact that waits and was parked for --reason.")
+        bool, typer.Option("--all", help="Every waiting fact that was parked for --reason.")
     ] = False,
     reason: WantedReason = None,
     why: Annotated[
-        str, typer.Option("--why", help="Why it is not to become an event; kept on record.")
+        str, typer.Option("--why", help="Why they are not to become events; kept for ever.")
     ] = "",
     by: By = None,
-    as_json: Json = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Say for good that parked facts are not to become events: all those named, or none.
+    """Decide for good that parked facts do not become events: all those named, or none.
 
-    Who said so, when and why stands in the registry for ever. The facts themselves stay where
-    they are until retention deletes them; they no longer wait, and can't be retried."""
+    The registry keeps for ever who decided it, when and why. The facts themselves stay where they
+    are until retention deletes them; they no longer wait, and can't be retried."""
     _check_reason(reason)
     if everything == bool(places):
         raise _usage("name PARTITION:OFFSET, one or several, or --all")
@@ -263,20 +253,19 @@ def discard_parked(
         raise _usage(f"--why is needed, with 1 to {MAX_WHY} characters: it is kept on record")
     named, who = places or [], (by or operator_name())[:255]
 
-    async def verb() -> Sequence[ParkedPlace]:
-        async with open_installation() as here:
-            notes = await _notes(here)
-            if reason is not None:
-                return await discard_all(here, notes, reason, why.strip(), who)
-            where = [read_place(place, here.settings.partitions) for place in named]
-            return await discard_places(here, notes, where, why.strip(), who)
+    async def discarded(here: Installation) -> Sequence[ParkedPlace]:
+        notes = await _notes(here)
+        if reason is not None:
+            return await discard_all(here, notes, reason, why.strip(), who)
+        at = [read_place(place, here.settings.partitions) for place in named]
+        return await discard_places(here, notes, at, why.strip(), who)
 
-    discarded = run_verb(verb)
+    gone = run_on_installation(discarded)
     if as_json:
-        shown = [str(place) for place in discarded[:SHOWN]]
-        print_json({"discarded": len(discarded), "places": shown, "by": who, "why": why.strip()})
+        shown = [str(place) for place in gone[:SHOWN]]
+        print_json({"discarded": len(gone), "places": shown, "by": who, "why": why.strip()})
     else:
-        say(f"{len(discarded)} discarded by {who}")
+        say(f"{len(gone)} discarded by {who}")
 
 
 def _read_file(path: Path) -> bytes:
@@ -291,9 +280,9 @@ def _check_reason(reason: str | None) -> None:
         _check_one_of("--reason", reason, get_args(Reason))
 
 
-def _check_one_of(option: str, given: str, known: Sequence[str]) -> None:
-    if given not in known:
-        raise _usage(f"{option} {given!r} is none of {', '.join(known)}")
+def _check_one_of(option: str, value: str, choices: Sequence[str]) -> None:
+    if value not in choices:
+        raise _usage(f"{option} {value!r} is none of {', '.join(choices)}")
 
 
 def _usage(text: str) -> typer.Exit:

@@ -1,5 +1,5 @@
-"""Ending a partner's fan-out from outside, and keeping how far it has come: a pause may last longer
-than Kafka keeps the group's offsets (7 days) and the records of the topic (30 days)."""
+"""Ends a partner's fan-out from outside, and keeps how far it has come. Kafka keeps a group's
+offsets for 7 days and the topic's records for 30; a pause may last longer."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ import msgspec
 from eventlog.clients.offsets_client import OffsetsClient
 from eventlog.groups import group_checkpoints
 from eventlog.log_reader import LogReader
-from eventlog.registry import Registry, edit_registry, read_registry
+from eventlog.registry import Registry
 from eventlog.stage.ending import end_stage
 from eventlog.stage.stage_partition import OutputLog
 from eventlog.topic_setup import topic_exists
@@ -46,7 +46,7 @@ async def keep_position(here: Installation, partner_id: str) -> None:
         StreamViolation: its topic does not say how far it has come.
     """
     topics = here.settings.topics
-    before = (await read_registry(here.kafka, topics.registry)).partner(partner_id)
+    before = (await here.read_registry()).partner(partner_id)
     if before is None or not await topic_exists(here.kafka, topics.partner_events(partner_id)):
         return
     await end_fanout(here, partner_id)
@@ -57,7 +57,7 @@ async def keep_position(here: Installation, partner_id: str) -> None:
         return [kept] if registry.partner(partner_id) == before else []
 
     if before.status == "paused":
-        await edit_registry(here.kafka, topics.registry, edit)
+        await here.edit_registry(edit)
 
 
 async def _positions(here: Installation, entry: Partner) -> tuple[PausedAt, ...]:
@@ -67,7 +67,7 @@ async def _positions(here: Installation, entry: Partner) -> tuple[PausedAt, ...]
     )
 
     async def confirm(end: int) -> None:
-        """Nothing to ask: what was read here is written only if the entry is still the same."""
+        """Does nothing: positions are written only if the entry is still the same."""
 
     async def position(reader: LogReader, client: OffsetsClient, partition: int) -> PausedAt:
         output = OutputLog(reader, client, partition, checkpoints.get(partition))
@@ -77,4 +77,4 @@ async def _positions(here: Installation, entry: Partner) -> tuple[PausedAt, ...]
         here.kafka.offsets_client() as client,
         LogReader.open(here.kafka, fetch_wait_ms=20) as reader,
     ):
-        return tuple([await position(reader, client, p) for p in range(here.settings.partitions)])
+        return tuple([await position(reader, client, p) for p in here.partition_numbers])

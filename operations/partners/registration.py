@@ -1,12 +1,12 @@
-"""A new partner: what its id may be, where its events begin, and its entry in the registry."""
+"""Registers a new partner: checks its id, finds where its events begin, and makes its topic."""
 
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 
 from eventlog.kafka import Kafka
-from eventlog.registry import Registry, edit_registry
+from eventlog.registry import Registry
 from eventlog.topic_setup import ensure_installation, ensure_topics, list_topics
-from operations.organizations.verbs import check_organization
+from operations.organizations.organizations import check_organization
 from operations.shared.installation import Installation
 from operations.shared.names import check_name
 from operations.shared.start_points import read_start, start_offsets
@@ -64,7 +64,7 @@ async def create_partner(
             check_organization(registry, org_id)
         return [entry]
 
-    await edit_registry(here.kafka, topics.registry, edit)
+    await here.edit_registry(edit)
     # After the entry: the fan-out makes a topic that is missing, but nobody takes one away that
     # belongs to no partner.
     await ensure_topics(here.kafka, here.settings, [partner_topic(topics, partner_id)])
@@ -72,10 +72,10 @@ async def create_partner(
 
 
 def check_topic_name(topics: LockTopics, partner_id: str, existing: Collection[str]) -> None:
-    """What Kafka would refuse, and names of which one is the beginning of another's.
+    """Checks that the partner's topic can have its name, and that no other name is taken for it.
 
     Raises:
-        ConfigurationError: the id can't be.
+        ConfigurationError: it can't; the text says why.
     """
     if not partner_id.strip("."):
         raise ConfigurationError(f"--id: {partner_id!r} has no letter or digit")
@@ -104,7 +104,7 @@ def _nested(one: str, other: str) -> bool:
 
 
 async def _has_held_records(kafka: Kafka, topic: str, partitions: int) -> bool:
-    """An empty topic, as a `partner add` leaves it that was broken off, may be taken."""
+    """An empty topic, left by a `partner add` that was interrupted, may be used again."""
     async with kafka.offsets_client() as client:
         ends = await client.high_watermarks(topic, list(range(partitions)))
     return any(ends.values())

@@ -1,66 +1,59 @@
 """``lockstream partner …``: who gets events, of what types, from when on."""
 
-from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated
 
-import msgspec
 import typer
 
-from eventlog.groups import delete_group, read_groups
-from eventlog.registry import Registry, edit_registry, read_registry
-from eventlog.topic_setup import delete_topic, topic_exists
-from operations.partners.pause import end_fanout, keep_position
+from operations.partners.changes import pause_partner, remove_partner, set_status, set_types
+from operations.partners.progress import read_fanouts
 from operations.partners.registration import create_partner
-from operations.running.status import fanout_group
 from operations.shared.console import print_json, print_table, say
-from operations.shared.installation import Installation, open_installation, run_verb
+from operations.shared.installation import Installation, run_on_installation
+from operations.shared.options import AsJson, Force
 from operations.shared.start_points import EARLIEST, START_HELP
 from runtime.errors import ConfigurationError
 from schemas.lock_events import EVENT_TYPES
 from schemas.registry import Partner
 
-partner = typer.Typer(no_args_is_help=True, help="Partners and their topics.")
+partner = typer.Typer(no_args_is_help=True, help="Add, change, pause and remove partners.")
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 PartnerId = Annotated[str, typer.Argument(help="The partner's id.")]
+TYPES_HELP = f"Comma-separated event types: {', '.join(EVENT_TYPES)}; '*' for all."
 
 
 @partner.command("add")
-def add_partner(
-    partner_id: Annotated[str, typer.Option("--id", help="Names its topic and its group.")],
-    org_id: Annotated[str, typer.Option("--org", help="Whose events it gets, and no others.")],
-    types: Annotated[
-        str, typer.Option(help=f"Comma-separated: {', '.join(EVENT_TYPES)}; '*' for all.")
-    ] = "*",
+def add(
+    partner_id: Annotated[
+        str, typer.Option("--id", help="The partner's id: part of its topic's and group's name.")
+    ],
+    org_id: Annotated[
+        str, typer.Option("--org", help="The organisation whose events the partner gets.")
+    ],
+    types: Annotated[str, typer.Option(help=TYPES_HELP)] = "*",
     begin: Annotated[
         str, typer.Option("--from", help=f"The first event that it gets: {START_HELP}")
     ] = EARLIEST,
-    force: Annotated[
-        bool, typer.Option("--force", help="Also for an organisation that is not registered.")
-    ] = False,
-    as_json: Json = False,
+    force: Force = False,
+    as_json: AsJson = False,
 ) -> None:
     """Add a partner. The running fan-out begins to serve it at once."""
 
-    async def verb() -> Partner:
-        async with open_installation() as here:
-            return await create_partner(
-                here, partner_id, org_id, read_types(types), begin, force=force
-            )
+    async def added(here: Installation) -> tuple[Partner, str]:
+        entry = await create_partner(
+            here, partner_id, org_id, read_types(types), begin, force=force
+        )
+        return entry, here.settings.topics.partner_events(entry.id)
 
-    added = run_verb(verb)
+    entry, topic = run_on_installation(added)
     if as_json:
-        print_json(_shown(added))
+        print_json(_shown(entry))
     else:
-        say(f"partner {added.id} added; it reads {_topic_hint(added)}")
-
-
-def _topic_hint(entry: Partner) -> str:
-    return f"partner.{entry.id}.lock-events"
+        say(f"partner {entry.id} added; its topic is {topic}")
 
 
 def read_types(text: str) -> tuple[str, ...]:
-    """
+    """Reads a list of event types.
+
     Raises:
         ConfigurationError: a type that doesn't exist would match nothing, for ever, in silence.
     """
@@ -75,15 +68,9 @@ def read_types(text: str) -> tuple[str, ...]:
 
 
 @partner.command("list")
-def list_partners(as_json: Json = False) -> None:
-    """List partners."""
-
-    async def verb() -> list[Partner]:
-        async with open_installation() as here:
-            registry = await read_registry(here.kafka, here.settings.topics.registry)
-            return registry.all(Partner)
-
-    entries = run_verb(verb)
+def list_partners(as_json: AsJson = False) -> None:
+    """List all partners, removed ones too."""
+    entries = run_on_installation(Installation.read_registry).all(Partner)
     if as_json:
         print_json([_shown(entry) for entry in entries])
     else:
@@ -105,112 +92,52 @@ def _shown(entry: Partner) -> dict[str, object]:
 
 
 @partner.command("remove")
-def remove_partner(
+def remove(
     partner_id: PartnerId,
     with_topic: Annotated[
-        bool, typer.Option("--delete-topic", help="Delete its topic and all events in it, too.")
+        bool, typer.Option("--delete-topic", help="Also delete its topic and all events in it.")
     ] = False,
-    as_json: Json = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Stop serving a partner for good, and delete its fan-out's group. Its topic stays to be read,
-    unless it is to be deleted."""
+    """Stop serving a partner for good, and delete the consumer group of its fan-out.
 
-    async def verb() -> None:
-        async with open_installation() as here:
-            await _remove(here, partner_id, with_topic=with_topic)
-
-    run_verb(verb)
+    Its topic stays and can still be read, unless --delete-topic is given."""
+    run_on_installation(lambda here: remove_partner(here, partner_id, with_topic=with_topic))
     _report(partner_id, "removed", as_json)
 
 
-async def _remove(here: Installation, partner_id: str, *, with_topic: bool) -> None:
-    await _set_status(here, partner_id, "removed")
-    await end_fanout(here, partner_id)
-    topics = here.settings.topics
-    topic = topics.partner_events(partner_id)
-    if with_topic and await topic_exists(here.kafka, topic):
-        await delete_topic(here.kafka, topic)
-    await delete_group(here.kafka, topics.fanout_group(partner_id))
-
-
 @partner.command("pause")
-def pause_partner(partner_id: PartnerId, as_json: Json = False) -> None:
-    """Stop delivering to a partner until `partner resume`, however late: nothing is lost
-    meanwhile. Waits until no fan-out serves it any more."""
+def pause(partner_id: PartnerId, as_json: AsJson = False) -> None:
+    """Stop delivering to a partner until `partner resume`, and wait until no fan-out serves it.
 
-    async def verb() -> None:
-        async with open_installation() as here:
-            await _pause(here, partner_id)
-
-    run_verb(verb)
+    Nothing is lost meanwhile, however long the pause."""
+    run_on_installation(lambda here: pause_partner(here, partner_id))
     _report(partner_id, "paused", as_json)
 
 
-async def _pause(here: Installation, partner_id: str) -> None:
-    await _set_status(here, partner_id, "paused")
-    await keep_position(here, partner_id)
-
-
 @partner.command("resume")
-def resume_partner(partner_id: PartnerId, as_json: Json = False) -> None:
-    """Deliver to a paused partner again, from where it was."""
-
-    async def verb() -> None:
-        async with open_installation() as here:
-            await _set_status(here, partner_id, "active")
-
-    run_verb(verb)
+def resume(partner_id: PartnerId, as_json: AsJson = False) -> None:
+    """Deliver to a paused partner again, from where its events ended."""
+    run_on_installation(lambda here: set_status(here, partner_id, "active"))
     _report(partner_id, "active", as_json)
 
 
 @partner.command("set")
 def set_partner(
     partner_id: PartnerId,
-    types: Annotated[
-        str, typer.Option(help=f"Comma-separated: {', '.join(EVENT_TYPES)}; '*' for all.")
-    ],
-    as_json: Json = False,
+    types: Annotated[str, typer.Option(help=TYPES_HELP)],
+    as_json: AsJson = False,
 ) -> None:
-    """Change what types of events a partner gets, from where its fan-out is on."""
+    """Change what types of events a partner gets, from where its fan-out is now."""
 
-    async def verb() -> Partner:
-        async with open_installation() as here:
-            return await _set_types(here, partner_id, read_types(types))
+    async def changed(here: Installation) -> Partner:
+        return await set_types(here, partner_id, read_types(types))
 
-    changed = run_verb(verb)
+    entry = run_on_installation(changed)
     if as_json:
-        print_json(_shown(changed))
+        print_json(_shown(entry))
     else:
-        say(f"partner {partner_id} gets {', '.join(changed.types)}")
-
-
-async def _set_types(here: Installation, partner_id: str, types: tuple[str, ...]) -> Partner:
-    def edit(registry: Registry) -> Sequence[Partner]:
-        entry = registry.partner(partner_id)
-        if entry is None or entry.status == "removed":
-            raise _no_such(partner_id)
-        return [msgspec.structs.replace(entry, types=types)]
-
-    (changed,) = await edit_registry(here.kafka, here.settings.topics.registry, edit)
-    return changed
-
-
-def _no_such(partner_id: str) -> ConfigurationError:
-    return ConfigurationError(
-        f"there is no partner {partner_id}; `lockstream partner list` shows all"
-    )
-
-
-async def _set_status(
-    here: Installation, partner_id: str, status: Literal["active", "paused", "removed"]
-) -> None:
-    def edit(registry: Registry) -> Sequence[Partner]:
-        entry = registry.partner(partner_id)
-        if entry is None or (entry.status == "removed" and status != "removed"):
-            raise _no_such(partner_id)
-        return [] if entry.status == status else [msgspec.structs.replace(entry, status=status)]
-
-    await edit_registry(here.kafka, here.settings.topics.registry, edit)
+        say(f"partner {partner_id} gets {', '.join(entry.types)}")
 
 
 def _report(partner_id: str, status: str, as_json: bool) -> None:
@@ -221,27 +148,18 @@ def _report(partner_id: str, status: str, as_json: bool) -> None:
 
 
 @partner.command("lag")
-def show_lag(as_json: Json = False) -> None:
-    """How far each partner's fan-out is behind `lock-events`, in records, by its checkpoints
-    (written every 5 seconds)."""
+def show_lag(as_json: AsJson = False) -> None:
+    """Show how many records of `lock-events` each partner's fan-out still has to read.
 
-    async def verb() -> list[dict[str, object]]:
-        async with open_installation() as here:
-            registry = await read_registry(here.kafka, here.settings.topics.registry)
-            entries = [entry for entry in registry.all(Partner) if entry.status != "removed"]
-            groups = await read_groups(
-                here.kafka, [fanout_group(here.settings, e) for e in entries]
-            )
-        return [
-            {
-                "id": entry.id,
-                "status": entry.status,
-                "lag": sum(p.lag for p in group.progress.values()),
-            }
-            for entry, group in zip(entries, groups, strict=True)
-        ]
-
-    rows = run_verb(verb)
+    The figures come from its checkpoints, which are written every 5 seconds."""
+    rows = [
+        {
+            "id": entry.id,
+            "status": entry.status,
+            "lag": sum(p.lag for p in group.progress.values()),
+        }
+        for entry, group in run_on_installation(read_fanouts)
+    ]
     if as_json:
         print_json(rows)
     else:

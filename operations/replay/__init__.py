@@ -1,0 +1,1 @@
+"""``lockstream replay``: exports the event stream to files."""

@@ -1,4 +1,4 @@
-"""Where ``lockstream replay`` puts the events. Parquet files have a module of their own
+"""Writes replayed events as NDJSON. Parquet files have a module of their own
 (``parquet_files.py``), since pyarrow takes long to import."""
 
 from collections.abc import Sequence
@@ -21,10 +21,11 @@ class Sink(Protocol):
 
 
 class NdjsonSink:
-    """One event a line, as it stands in ``lock-events``."""
+    """Writes one event a line, as it stands in ``lock-events``."""
 
     def __init__(self, file: Path | None) -> None:
-        """
+        """Opens the file; None: stdout.
+
         Raises:
             ConfigurationError: it can't be written there.
         """

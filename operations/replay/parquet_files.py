@@ -1,4 +1,4 @@
-"""The lock event stream as Parquet files."""
+"""Writes replayed events as Parquet files."""
 
 import re
 from collections.abc import Sequence
@@ -49,8 +49,9 @@ class _Actor(msgspec.Struct, gc=False):
 
 
 class _Event(msgspec.Struct, rename="camel", gc=False):
-    """What the columns show of an event. The projector has checked every text in it: doing that
-    again, and making UUIDs of text to make text of them, took five times as long as the reading."""
+    """Holds what the columns show of an event, as unchecked text. The projector has checked it.
+    Checking again, and making UUIDs only to make text of them, took five times as long as the
+    reading."""
 
     type: str
     event_id: str
@@ -76,18 +77,20 @@ _NO_USE = _Use()
 
 
 class _Rows(msgspec.Struct):
-    """Of one partition: no object for each row, or the garbage collector would visit them all."""
+    """Holds rows of one partition, without an object each, which the garbage collector would
+    visit."""
 
     offsets: list[int] = []
     values: list[bytes] = []
 
 
 class ParquetSink:
-    """One file a partition: ``lock-events-00003.parquet``. They take the place of all that an
+    """Writes one file a partition: ``lock-events-00003.parquet``. The files replace all that an
     earlier export has left in the folder, together and once they are whole."""
 
     def __init__(self, folder: Path) -> None:
-        """
+        """Opens the folder.
+
         Raises:
             ConfigurationError: it can't be written there.
         """

@@ -1,22 +1,18 @@
-"""``lockstream replay``: the whole stream, read again."""
+"""``lockstream replay``: exports the event stream."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Literal
 
-import msgspec
 import typer
 
 from eventlog.log_reader import LogReader
 from eventlog.records import FetchedRecord, Record
 from operations.replay.event_files import NdjsonSink, Sink
 from operations.shared.console import progress_bar, say
-from operations.shared.installation import (
-    Installation,
-    open_installation,
-    run_verb,
-)
+from operations.shared.installation import Installation, run_on_installation
+from operations.shared.offset_ranges import OffsetRanges
 from operations.shared.output_files import STDOUT, whole
 from operations.shared.start_points import (
     EARLIEST,
@@ -28,18 +24,6 @@ from operations.shared.start_points import (
 from runtime.errors import ConfigurationError
 
 FROM = "--from"
-
-
-class Stretches(msgspec.Struct, frozen=True):
-    """What is to be read: per partition, from an offset to the end that was seen."""
-
-    begin: dict[int, int]
-    end: dict[int, int]
-
-    @property
-    def offsets(self) -> int:
-        """Offsets to go over; markers and aborted records are among them."""
-        return sum(max(0, self.end[p] - self.begin[p]) for p in self.begin)
 
 
 def replay(
@@ -58,26 +42,25 @@ def replay(
         ),
     ] = None,
 ) -> None:
-    """Write the lock event stream out, from the beginning or later, to the end it has now.
+    """Export the lock event stream, from its beginning or later, up to the end that it has now.
 
     NDJSON is one event a line, byte for byte as in `lock-events`. Parquet has the columns
     partition, offset, event_id, type, lock_id, aggregate_id, org_id, version, occurred_at,
     recorded_at, actor_kind, actor_subject, temp_key_uuid, user_id, used_count and data; README
     has their types.
 
-    Committed events only. All events of a lock come in the order of their versions. What is
-    written is whole, or what was there before stays."""
+    Only committed events are exported, those of a lock in the order of their versions. An
+    interrupted export leaves the files as they were before."""
 
-    async def verb() -> int:
+    async def exported(here: Installation) -> int:
         start = read_start(FROM, begin, datetime.now(UTC))
         if start.word != EARLIEST:
-            say(f"{FROM} is taken for {start.text}")
-        async with open_installation() as here:
-            numbers = _chosen(partition, here.settings.partitions)
-            with whole(_sink(form, out)) as sink:
-                return await _export(here, numbers, start, sink)
+            say(f"{FROM} is understood as {start.text}")
+        numbers = _chosen(partition, here.settings.partitions)
+        with whole(_sink(form, out)) as sink:
+            return await _export(here, numbers, start, sink)
 
-    written = run_verb(verb)
+    written = run_on_installation(exported)
     if written:
         say(f"{written:,} events")
     else:
@@ -89,8 +72,8 @@ async def _export(here: Installation, numbers: Sequence[int], start: Start, sink
     async with here.kafka.offsets_client() as client:
         begins = await start_offsets(client, topic, numbers, start, FROM)
     async with here.kafka.reader() as reader:
-        stretches = Stretches(begins, await reader.stable_ends(topic, numbers))
-        return await _copy(LogReader(reader), topic, stretches, sink)
+        ranges = OffsetRanges(begins, await reader.stable_ends(topic, numbers))
+        return await _copy(LogReader(reader), topic, ranges, sink)
 
 
 def _sink(form: str, out: Path | None) -> Sink:
@@ -112,15 +95,15 @@ def _chosen(partition: int | None, count: int) -> list[int]:
     return [partition]
 
 
-async def _copy(reader: LogReader, topic: str, stretches: Stretches, sink: Sink) -> int:
+async def _copy(reader: LogReader, topic: str, ranges: OffsetRanges, sink: Sink) -> int:
     written = 0
-    reached = dict(stretches.begin)
-    with progress_bar("replaying", stretches.offsets, "offsets") as advance:
-        async for records in reader.fetch(topic, stretches.begin, stretches.end):
+    reached = dict(ranges.begin)
+    with progress_bar("replaying", ranges.size, "offsets") as advance:
+        async for records in reader.fetch(topic, ranges.begin, ranges.end):
             sink.write(records)
             written += len(records)
             advance(_progress(reached, records))
-        advance(sum(max(0, stretches.end[p] - at) for p, at in reached.items()))
+        advance(sum(max(0, ranges.end[p] - at) for p, at in reached.items()))
     return written
 
 

@@ -1,5 +1,5 @@
-"""What ``lockstream up --demo`` fills a new installation with: an organisation, a lock, a key and a
-partner; and the command line that uses them."""
+"""Fills an installation for ``lockstream up --demo``: an organisation, a lock, a key, a partner.
+Writes the command line that uses them."""
 
 import contextlib
 import shlex
@@ -7,16 +7,14 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
-from eventlog.kafka import Kafka
-from eventlog.registry import Registry, read_registry
+from eventlog.registry import Registry
+from operations.locks.creation import ensure_lock
 from operations.locks.files import LockLine
-from operations.locks.verbs import ensure_lock
 from operations.organizations.keys import create_key
+from operations.organizations.organizations import ensure_organization
 from operations.organizations.signing import mint_token
-from operations.organizations.verbs import ensure_organization
 from operations.partners.registration import create_partner
-from operations.shared.installation import Installation
-from read_model.opening import open_read_model
+from operations.shared.installation import Installation, open_installation
 from runtime.files import write_atomically
 from runtime.settings import Settings
 from schemas.api_keys import is_valid, key_id_of
@@ -31,7 +29,7 @@ class DemoData(msgspec.Struct, frozen=True):
     api_key: str
 
     def variables(self, settings: Settings) -> dict[str, object]:
-        """For ``demo.env``."""
+        """Returns what ``demo.env`` says of the demo."""
         return {
             "TOKEN": self.token,
             "API_KEY": self.api_key,
@@ -44,11 +42,11 @@ class DemoData(msgspec.Struct, frozen=True):
 
     @property
     def headers(self) -> dict[str, str]:
-        """Who asks, and for which organisation."""
+        """Returns the headers that say who asks, and for which organisation."""
         return {"Authorization": f"Bearer {self.token}", "X-API-Key": self.api_key}
 
     def curl_line(self, base_url: str, tls_cert: str) -> str:
-        """Uses the temporary key, as typed into a shell."""
+        """Returns a shell command that uses the temporary key."""
         credentials = "".join(f"-H '{name}: {value}' " for name, value in self.headers.items())
         trust = f"--cacert {shlex.quote(tls_cert)} " if tls_cert else ""
         return (
@@ -63,26 +61,22 @@ async def set_up_demo(settings: Settings) -> DemoData:
     """Makes what is not there yet.
 
     Raises:
-        Unavailable: Kafka or the read model.
+        Unavailable: Kafka or the read model can't be reached.
     """
-    kafka = Kafka(settings, "lockstream-up")
-    read_model = open_read_model(settings)
-    try:
-        here = Installation(settings, kafka, read_model)
+    async with open_installation(settings, "lockstream-up") as here:
         await ensure_organization(here, DEMO_ORG)
         await ensure_lock(here, LockLine(DEMO_LOCK, DEMO_ORG, None))
-        registry = await read_registry(kafka, settings.topics.registry)
+        registry = await here.read_registry()
         if registry.partner(DEMO_PARTNER) is None:
             await create_partner(here, DEMO_PARTNER, DEMO_ORG, ("*",), "earliest")
         api_key = await _demo_key(here, registry)
-    finally:
-        await read_model.close()
     token = mint_token(settings, subject="demo-user", org_id=None, lifetime=DEMO_TOKEN_LIFETIME)
     return DemoData(token=token, api_key=api_key)
 
 
 async def _demo_key(here: Installation, registry: Registry) -> str:
-    """The key of the last time if it is still good; the log knows only its hash."""
+    """Returns the key of the last run if it is still valid, else a new one."""
+    # From a file: the registry holds only the key's hash.
     file = here.settings.state_dir / "demo-api-key"
     with contextlib.suppress(FileNotFoundError):
         key = file.read_text().strip()

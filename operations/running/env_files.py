@@ -1,5 +1,4 @@
-"""Lines of ``demo.env``, which people source in a shell and tools read with python-dotenv: both
-must see the same value. Pure."""
+"""Writes lines of ``demo.env`` that a shell and python-dotenv read as the same value. Pure."""
 
 import re
 from collections.abc import Mapping
@@ -10,7 +9,7 @@ _PLAIN = re.compile(r"[A-Za-z0-9@%+=:,./_-]*\Z")
 
 
 def env_lines(values: Mapping[str, object]) -> str:
-    """One line for each variable.
+    """Returns one line for each variable.
 
     Raises:
         ConfigurationError: no spelling of a value means the same to both.

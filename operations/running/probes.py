@@ -1,4 +1,4 @@
-"""Asking replicas whether they are ready, and what holds them up."""
+"""Asks replicas whether they are ready, and why not."""
 
 import ssl
 import urllib.error
@@ -35,7 +35,7 @@ class _Page(msgspec.Struct):
 
 
 def ask(page: str) -> PageStatus:
-    """``page``: the replica's address, ``http://host:port``."""
+    """Asks a replica. ``page``: its address, ``http://host:port``."""
     try:
         with _open(urllib.request.Request(f"{page}/readyz")) as answer:
             said = answer.read(PAGE_BYTES)
@@ -51,7 +51,7 @@ def ask(page: str) -> PageStatus:
 
 
 def shows(page: str, headers: Mapping[str, str]) -> bool:
-    """Whether ``page`` is shown to who asks with ``headers``: neither they nor it are unknown."""
+    """Whether ``page`` is shown to a client with ``headers``, and both are known."""
     request = urllib.request.Request(page, headers=dict(headers))
     try:
         with _open(request):
@@ -63,8 +63,8 @@ def shows(page: str, headers: Mapping[str, str]) -> bool:
 
 
 def _open(request: urllib.request.Request) -> Any:
-    """The answer, with ``PROBE_S`` seconds for each step. A proxy of the environment is for the
-    world outside.
+    """Returns the answer, with ``PROBE_S`` seconds for each step. Uses no proxy for this machine:
+    those of the environment are for the world outside.
 
     Raises:
         OSError: no answer, or one that says an error.
@@ -76,7 +76,8 @@ def _open(request: urllib.request.Request) -> Any:
 
 
 def _trusting() -> ssl.SSLContext:
-    """A replica is asked by its address: its certificate may be in another name."""
+    """Accepts any certificate: a replica is asked by its address, which its certificate may not
+    name."""
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE

@@ -1,6 +1,6 @@
-"""``lockstream api | projector | fanout | broker``: one role, in the foreground. Each imports its
-role only when it is run: a crashed fan-out is back half a second sooner without the others' code.
-"""
+"""``lockstream api | projector | fanout | broker``: runs one role, in the foreground. Each imports
+its role only when it runs: a crashed fan-out is back half a second sooner without the others'
+code."""
 
 import asyncio
 import os
@@ -8,12 +8,11 @@ import signal
 import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from pathlib import Path
 from typing import Annotated
 
-import msgspec
 import typer
 
+from operations.running.tls_options import TlsCert, TlsKey, with_tls
 from operations.shared.configuration import fail, load_settings, needs_broker
 from operations.shared.console import say
 from runtime.errors import LockstreamError
@@ -26,17 +25,11 @@ Supervised = Annotated[
     bool,
     typer.Option("--supervised", hidden=True, help="Stop when standard input closes."),
 ]
-TlsCert = Annotated[
-    str | None, typer.Option("--tls-cert", help="Serve HTTPS: certificate and chain, a PEM file.")
-]
-TlsKey = Annotated[
-    str | None, typer.Option("--tls-key", help="The certificate's private key, a PEM file.")
-]
 RunRole = Callable[[Settings, asyncio.Event], Awaitable[None]]
 
 
 def api(tls_cert: TlsCert = None, tls_key: TlsKey = None, supervised: Supervised = False) -> None:
-    """Serve the HTTP command API."""
+    """Run the HTTP command API."""
     from command_api.role import run_api
 
     async def run(settings: Settings, stop: asyncio.Event) -> None:
@@ -45,22 +38,16 @@ def api(tls_cert: TlsCert = None, tls_key: TlsKey = None, supervised: Supervised
     _run("api", run, supervised)
 
 
-def with_tls(settings: Settings, cert: str | None, key: str | None) -> Settings:
-    """The settings, with what was given on the command line before what was configured."""
-    chosen = (cert or settings.tls_cert, key or settings.tls_key)
-    tls_cert, tls_key = (str(Path(file).absolute()) if file else "" for file in chosen)
-    return msgspec.structs.replace(settings, tls_cert=tls_cert, tls_key=tls_key)
-
-
 def projector(supervised: Supervised = False) -> None:
-    """Give facts their versions: lock-facts → lock-events, and fold the read model."""
+    """Run the projector: it gives facts their versions (lock-facts → lock-events), and folds the
+    read model."""
     from projector.role import run_projector
 
     _run("projector", run_projector, supervised)
 
 
 def fanout(supervised: Supervised = False) -> None:
-    """Deliver to partners: lock-events → partner topics."""
+    """Run the fan-out: it delivers lock-events to the partners' topics."""
     from fanout.role import run_fanout
 
     _run("fanout", run_fanout, supervised)
@@ -83,7 +70,7 @@ def _run(name: str, role: RunRole, supervised: bool) -> None:
 
 
 def _stop_with_supervisor(stop: asyncio.Event) -> None:
-    """Standard input is a pipe from the supervisor: when that dies, however it dies, it closes."""
+    """Stops when standard input closes: a pipe from the supervisor, which closes when that dies."""
     loop = asyncio.get_running_loop()
     descriptor = sys.stdin.fileno()
     os.set_blocking(descriptor, False)
@@ -98,10 +85,10 @@ def _stop_with_supervisor(stop: asyncio.Event) -> None:
 
 def broker(
     port: Annotated[
-        int | None, typer.Option(help="A wish: a port that is taken gets another.")
+        int | None, typer.Option(help="The port to listen on; another one if it is taken.")
     ] = None,
 ) -> None:
-    """Run a local Apache Kafka in the foreground; its data stays in the state folder."""
+    """Run a local Apache Kafka; its data stays in the state folder."""
     from eventlog.local.local_broker import LocalBroker
 
     try:

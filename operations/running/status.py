@@ -1,4 +1,4 @@
-"""``lockstream status``: what runs, how far it is, and what holds it up, on one screen."""
+"""``lockstream status``: shows on one screen what runs, how far it has come and what is wrong."""
 
 import asyncio
 from collections.abc import Collection, Sequence
@@ -8,27 +8,22 @@ import msgspec
 import typer
 
 from eventlog.groups import GroupState, Member, Progress, Wanted, read_groups
-from eventlog.registry import Registry, read_registry
+from eventlog.registry import Registry
 from operations.parked.states import count_waiting
+from operations.partners.progress import fanout_group
 from operations.running.probes import PageStatus, ask
 from operations.shared.console import print_json, print_table, show
-from operations.shared.installation import (
-    Installation,
-    open_installation,
-    require_place,
-    run_verb,
-)
+from operations.shared.installation import Installation, run_on_installation
+from operations.shared.options import AsJson
 from runtime.errors import ConfigurationError, ReadModelUnavailable
 from runtime.settings import Settings
 from schemas.registry import Partner
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
-
 
 class StageStatus(msgspec.Struct, frozen=True, rename="camel"):
-    """A consumer group: the projector, or one partner's fan-out. ``unowned``: partitions that no
-    replica has; ``lag``: records (and markers) between its checkpoints and the end;
-    ``lag_seconds``: how long the oldest record waits."""
+    """Describes a consumer group: the projector's, or that of one partner's fan-out. ``unowned``:
+    partitions that no replica has; ``lag``: records (and markers) between its checkpoints and the
+    end; ``lag_seconds``: how long the oldest record has waited."""
 
     name: str
     state: str
@@ -40,8 +35,8 @@ class StageStatus(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class Status(msgspec.Struct, frozen=True):
-    """``ok``: every page is ready, every partition of every active stage has an owner. ``parked``:
-    how many facts wait for an operator, None where the read model can't tell."""
+    """Holds what ``lockstream status`` found. ``parked``: how many facts wait; None if not known.
+    ``ok``: all pages are ready, and every partition of every active stage has an owner."""
 
     ok: bool
     pages: list[PageStatus]
@@ -50,22 +45,18 @@ class Status(msgspec.Struct, frozen=True):
 
 
 def status(
-    as_json: Json = False,
+    as_json: AsJson = False,
     by_partition: Annotated[
-        bool, typer.Option("--partitions", help="A line for each partition of each stage.")
+        bool, typer.Option("--partitions", help="Also show each partition of each stage.")
     ] = False,
 ) -> None:
-    """Show what runs, how far it is and what holds it up.
+    """Show what runs, how far it has come and what is wrong.
 
-    Replicas, positions and lag are what Kafka knows (checkpoints are up to 5 seconds old); the
-    API's replicas and the reasons are what the health pages say: LOCKSTREAM_HEALTH_PAGES, or
-    those of the `lockstream up` that runs here."""
+    Replicas, positions and lag come from Kafka (checkpoints are up to 5 seconds old). The state of
+    each replica, and why it is not ready, comes from the health pages: those that
+    LOCKSTREAM_HEALTH_PAGES names, or those of the `lockstream up` that runs here."""
 
-    async def verb() -> Status:
-        async with open_installation() as here:
-            return await read_status(here)
-
-    found = run_verb(verb)
+    found = run_on_installation(read_status)
     if as_json:
         print_json(msgspec.to_builtins(found, str_keys=True))
     else:
@@ -73,17 +64,18 @@ def status(
 
 
 async def read_status(here: Installation) -> Status:
-    """
+    """Asks the health pages, Kafka and the read model.
+
     Raises:
         KafkaUnavailable: the broker can't be reached in time.
         KafkaRefused: the installation's topics are not there, or may not be read.
         ConfigurationError: it is not known where the read model is.
     """
-    await require_place(here)
+    await here.require_read_model_url()
     pages = await asyncio.gather(
         *(asyncio.to_thread(ask, page) for page in page_addresses(here.settings))
     )
-    registry = await read_registry(here.kafka, here.settings.topics.registry)
+    registry = await here.read_registry()
     stages = await _stages(here, registry.all(Partner))
     held_up = not all(page.ready for page in pages)
     missing = any(stage.unowned for stage in stages if stage.state != "paused")
@@ -95,8 +87,8 @@ def page_addresses(settings: Settings) -> list[str]:
 
 
 async def _stages(here: Installation, registered: Sequence[Partner]) -> list[StageStatus]:
-    """The projector and every partner's fan-out."""
-    topics, numbers = here.settings.topics, list(range(here.settings.partitions))
+    """Describes the projector's stage and that of every partner."""
+    topics, numbers = here.settings.topics, here.partition_numbers
     partners = [entry for entry in registered if entry.status != "removed"]
     async with here.kafka.offsets_client() as client:
         begin = await client.beginnings(topics.lock_facts, numbers)
@@ -111,11 +103,6 @@ async def _stages(here: Installation, registered: Sequence[Partner]) -> list[Sta
             for entry, group in zip(partners, groups[1:], strict=True)
         ),
     ]
-
-
-def fanout_group(settings: Settings, partner: Partner) -> Wanted:
-    topics, begin = settings.topics, partner.begins(settings.partitions)
-    return Wanted(topics.fanout_group(partner.id), topics.lock_events, begin)
 
 
 def _stage(name: str, group: GroupState, *, paused: bool) -> StageStatus:

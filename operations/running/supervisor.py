@@ -1,4 +1,4 @@
-"""Keeps processes running: one that dies is started again, at once, then with growing pauses."""
+"""Keeps processes running: starts one that dies again, at once, then with growing pauses."""
 
 import asyncio
 import contextlib
@@ -13,7 +13,7 @@ import msgspec
 from operations.shared.console import say
 from runtime.backoff import Backoff
 from runtime.errors import ConfigurationError
-from runtime.process import first_of
+from runtime.waiting import first_of
 
 FIRST_PAUSE_S, SECOND_PAUSE_S = 0.0, 0.5
 LONGEST_PAUSE_S = 10.0
@@ -25,7 +25,7 @@ BAD_CONFIGURATION = 2
 
 
 class Command(msgspec.Struct, frozen=True):
-    """``arguments``: of the process; ``environment``: all of it; ``log``: where its output goes."""
+    """How a process is started. ``environment``: all of it; ``log``: where its output goes."""
 
     name: str
     arguments: Sequence[str]
@@ -34,8 +34,8 @@ class Command(msgspec.Struct, frozen=True):
 
 
 class Supervised:
-    """One process, kept running until ``stop``. It gets a session of its own, so that a terminal's
-    Ctrl-C reaches the supervisor only, and a pipe as its standard input, which closes when the
+    """Keeps one process running until ``stop``. The process gets a session of its own, so that a
+    terminal's Ctrl-C reaches only the supervisor. Its standard input is a pipe that closes when the
     supervisor dies."""
 
     def __init__(
@@ -59,7 +59,7 @@ class Supervised:
         return self._process.pid if self._process is not None else None
 
     async def run(self) -> None:
-        """Returns after ``stop``.
+        """Starts the process again whenever it dies; returns after ``stop``.
 
         Raises:
             ConfigurationError: it ended because of its configuration: to try again is no use.
@@ -78,7 +78,7 @@ class Supervised:
     async def _keep_running(self) -> None:
         backoff = Backoff(FIRST_PAUSE_S, self._longest_pause_s, SECOND_PAUSE_S)
         while not self._stopping.is_set():
-            begun = time.monotonic()
+            started_at = time.monotonic()
             async with self._starting:
                 if self._stopping.is_set():
                     return
@@ -89,7 +89,7 @@ class Supervised:
             if code == BAD_CONFIGURATION:
                 said = await asyncio.to_thread(_last_line, self._command.log)
                 raise ConfigurationError(said)
-            if time.monotonic() - begun > STABLE_S:
+            if time.monotonic() - started_at > STABLE_S:
                 backoff.reset()
             pause = backoff.next()
             self._tell(
@@ -113,7 +113,7 @@ class Supervised:
         return self._process
 
     async def stop(self) -> None:
-        """SIGTERM, and SIGKILL for one that does not end in 20 s."""
+        """Sends SIGTERM, and SIGKILL if the process does not end in 20 s."""
         process = await self._last_started()
         if process is None or process.returncode is not None:
             return
@@ -127,7 +127,7 @@ class Supervised:
             await self.kill()
 
     async def kill(self) -> None:
-        """SIGKILL, and it is not started again."""
+        """Sends SIGKILL; the process is not started again."""
         process = await self._last_started()
         if process is None or process.returncode is not None:
             return
@@ -136,7 +136,7 @@ class Supervised:
         await process.wait()
 
     async def _last_started(self) -> asyncio.subprocess.Process | None:
-        """The last there will be: one that is being started just now is waited for."""
+        """Returns the last process there will be, once a start that is under way is done."""
         self._stopping.set()
         async with self._starting:
             return self._process
@@ -152,8 +152,8 @@ def _last_line(log: Path) -> str:
 
 
 def _keep_small(log: Path) -> None:
-    """Keeps one older part. The process goes on writing at the end of the same file (it appends):
-    what it writes between the copy and the cut is not kept."""
+    """Cuts a log that has grown large, and keeps one older part. The process goes on appending to
+    the same file: what it writes between the copy and the cut is lost."""
     # On a full disk, say: it is tried again.
     with contextlib.suppress(OSError):
         if log.stat().st_size > LOG_BYTES:

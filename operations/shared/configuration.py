@@ -1,6 +1,5 @@
-"""Where a verb's settings come from, and how it says what is wrong. Imports little: the roles start
-with it, and start again after a crash.
-"""
+"""Where a verb's settings come from, and how an error ends it. Imports little, since the roles
+start with this module, and start again after a crash."""
 
 import os
 from pathlib import Path
@@ -21,16 +20,16 @@ DOTENV = Path(".env")
 DEMO_ENV = "demo.env"
 
 
-def load_settings(*, tell: bool = True) -> Settings:
-    """Environment, ``.env``, and below both what ``lockstream up`` has written for its own
-    installation. ``tell``: of variables that have no effect.
+def load_settings(*, warn: bool = True) -> Settings:
+    """Reads the environment, ``.env`` and, below both, what ``up`` wrote to ``demo.env``. ``warn``:
+    also say which variables have no effect.
 
     Raises:
         ConfigurationError: a variable has a value that it can't have.
     """
     settings = read_settings(os.environ, DOTENV)
-    if tell:
-        tell_of_unknown_variables()
+    if warn:
+        warn_of_unknown_variables()
     running = read_settings({}, settings.state_dir / DEMO_ENV)
     if settings.kafka_bootstrap_servers not in ("", running.kafka_bootstrap_servers):
         return settings
@@ -42,8 +41,9 @@ def load_settings(*, tell: bool = True) -> Settings:
     )
 
 
-def tell_of_unknown_variables() -> None:
-    """
+def warn_of_unknown_variables() -> None:
+    """Warns of variables that look like settings and have no effect.
+
     Raises:
         ConfigurationError: ``.env`` can't be read.
     """
@@ -52,9 +52,10 @@ def tell_of_unknown_variables() -> None:
 
 
 def needs_broker(settings: Settings) -> Settings:
-    """
+    """Returns the settings, if they name a broker.
+
     Raises:
-        ConfigurationError: no broker is named.
+        ConfigurationError: they name none.
     """
     if not settings.kafka_bootstrap_servers:
         raise ConfigurationError(
@@ -64,6 +65,7 @@ def needs_broker(settings: Settings) -> Settings:
 
 
 def fail(error: LockstreamError) -> typer.Exit:
+    """Says the error; returns exit code 2 for what the user can mend, else 1."""
     say(f"lockstream: {error}")
-    by_us = isinstance(error, ConfigurationError | KafkaRefused | PartitionsChanged)
-    return typer.Exit(2 if by_us else 1)
+    mendable = isinstance(error, ConfigurationError | KafkaRefused | PartitionsChanged)
+    return typer.Exit(2 if mendable else 1)

@@ -1,4 +1,4 @@
-"""What a person or a script sees: results on stdout, everything else on stderr."""
+"""Writes what a person or a script sees: results on stdout, everything else on stderr."""
 
 import json
 import os
@@ -28,7 +28,7 @@ NO_LIMIT = 100_000
 
 
 def bear_any_encoding() -> None:
-    """What an encoding doesn't have is replaced: decoration must never stop a program."""
+    """Replaces characters that an encoding doesn't have: decoration must never stop a program."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="replace")
@@ -44,7 +44,7 @@ def say(line: str) -> None:
 
 @contextmanager
 def stdout_errors() -> Iterator[None]:
-    """A reader that has seen enough ends the command in silence, a full disk with one line."""
+    """Ends the command in silence if the reader has gone, with one line if the disk is full."""
     try:
         yield
     except BrokenPipeError as error:
@@ -57,12 +57,12 @@ def stdout_errors() -> Iterator[None]:
 
 
 def forget_stdout() -> None:
-    """Python flushes what is left when it ends; that must not fail again."""
+    """Discards what is left in stdout, which Python would fail to flush when it ends."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def show(line: str) -> None:
-    """A result on a line of its own."""
+    """Writes a result on a line of its own."""
     with stdout_errors():
         print(line, flush=True)
 
@@ -72,7 +72,7 @@ def print_json(document: object) -> None:
 
 
 def _encodable(text: str, document: object) -> str:
-    """The text, or the same with escapes where stdout has no such characters."""
+    """Returns the text, or the same with escapes if stdout has no such characters."""
     try:
         text.encode((sys.stdout and sys.stdout.encoding) or "utf-8")
     except UnicodeEncodeError:
@@ -81,7 +81,7 @@ def _encodable(text: str, document: object) -> str:
 
 
 def print_pieces(pieces: Iterable[str]) -> None:
-    """A result that is too large to be made at once."""
+    """Writes a result that is too large to be made at once."""
     with stdout_errors():
         for piece in pieces:
             print(piece, end="")
@@ -108,7 +108,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Non
 
 @contextmanager
 def progress_bar(doing: str, total: int, unit: str) -> Iterator[Advance]:
-    """A bar on a terminal, plain lines elsewhere; both on stderr."""
+    """Shows a bar on a terminal, plain lines elsewhere; both on stderr."""
     console = Console(stderr=True)
     if console.is_terminal and not console.is_dumb_terminal:
         with _bar(doing, total, console) as advance:

@@ -1,4 +1,4 @@
-"""``90d``, ``1h``, and times as people type them. Pure."""
+"""Reads durations (``90d``, ``1h``) and times as people type them. Pure."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -16,7 +16,8 @@ _MOMENT = re.compile(
 
 
 def read_duration(option: str, text: str) -> timedelta:
-    """
+    """Reads a duration.
+
     Raises:
         ConfigurationError: not a number with one of the units s, m, h, d, no time at all, or over
             100 years.
@@ -35,7 +36,7 @@ def read_duration(option: str, text: str) -> timedelta:
 
 
 def read_moment(text: str) -> datetime:
-    """A date or a time; without a time zone, UTC.
+    """Reads a date or a time; without a time zone, as UTC.
 
     Raises:
         ConfigurationError: neither.

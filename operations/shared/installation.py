@@ -1,9 +1,9 @@
-"""What most verbs need: the settings and, for the time of one call, the clients."""
+"""Runs a verb, with the clients of one installation, until it ends or is interrupted."""
 
 import asyncio
 import logging
 import signal
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, TypeVar
 
@@ -11,6 +11,8 @@ import msgspec
 import typer
 
 from eventlog.kafka import Kafka
+from eventlog.publisher import FactPublisher
+from eventlog.registry import Registry, Removal, edit_registry, read_registry
 from operations.shared.configuration import fail, load_settings, needs_broker
 from operations.shared.console import say
 from read_model.opening import open_read_model
@@ -18,58 +20,118 @@ from read_model.store import ReadModel
 from runtime.errors import ConfigurationError, KafkaUnavailable, LockstreamError
 from runtime.process import collect_rarely
 from runtime.settings import Settings
+from runtime.tracing import NoTracing
+from schemas.registry import Entry
 
 T = TypeVar("T")
+Edited = TypeVar("Edited", bound="Entry | Removal")
 
 
 class Installation(msgspec.Struct, frozen=True):
+    """An installation as a verb sees it: its settings, and clients of its Kafka and read model."""
+
     settings: Settings
     kafka: Kafka
     read_model: ReadModel
 
+    @property
+    def partition_numbers(self) -> list[int]:
+        """The numbers of all partitions that each lock topic has."""
+        return list(range(self.settings.partitions))
 
-@asynccontextmanager
-async def open_installation() -> AsyncIterator[Installation]:
-    """
-    Raises:
-        ConfigurationError: see ``load_settings``.
-    """
-    settings = needs_broker(load_settings())
-    read_model = open_read_model(settings)
-    try:
-        yield Installation(settings, Kafka(settings, "lockstream-cli"), read_model)
-    finally:
-        await read_model.close()
+    async def read_registry(self) -> Registry:
+        """Reads the registry as it stands now.
 
+        Raises:
+            KafkaUnavailable: the broker can't be reached in time.
+        """
+        return await read_registry(self.kafka, self.settings.topics.registry)
 
-async def require_read_model(here: Installation) -> None:
-    """For verbs that ask the read model. They make none: an empty one would answer for the real.
+    async def edit_registry(self, edit: Callable[[Registry], Sequence[Edited]]) -> Sequence[Edited]:
+        """Writes what ``edit`` returns, all of it or nothing; see ``eventlog.registry``.
 
-    Raises:
-        ConfigurationError: it is not known where it is, or it is not there.
-        ReadModelUnavailable: the database can't be reached.
-    """
-    await require_place(here)
-    await here.read_model.require()
+        Raises:
+            KafkaUnavailable: the broker can't be reached in time.
+        """
+        return await edit_registry(self.kafka, self.settings.topics.registry, edit)
 
+    @asynccontextmanager
+    async def fact_publisher(self, timeout_s: float) -> AsyncIterator[FactPublisher]:
+        """Opens a publisher of facts. ``timeout_s``: how long one fact may take.
 
-async def require_place(here: Installation) -> None:
-    """
-    Raises:
-        ConfigurationError: it is not known where the read model is.
-    """
-    settings = here.settings
-    if not settings.read_model_url:
-        file = settings.state_dir / "read_model.db"
-        if not await asyncio.to_thread(file.exists):
+        Raises:
+            KafkaUnavailable: the broker can't be reached in time.
+            KafkaRefused: we may not write facts.
+        """
+        publisher = FactPublisher(
+            self.kafka,
+            self.settings.topics.lock_facts,
+            self.settings.partitions,
+            timeout_s,
+            NoTracing(),
+        )
+        try:
+            await publisher.start()
+            yield publisher
+        finally:
+            await publisher.close()
+
+    async def require_read_model(self) -> None:
+        """Checks that the read model is there. Verbs make none: an empty one would answer wrongly.
+
+        Raises:
+            ConfigurationError: it is not known where it is, or it is not there.
+            ReadModelUnavailable: the database can't be reached.
+        """
+        await self.require_read_model_url()
+        await self.read_model.require()
+
+    async def require_read_model_url(self) -> None:
+        """Checks that it is known where the read model is.
+
+        Raises:
+            ConfigurationError: it is not.
+        """
+        folder = self.settings.state_dir
+        if self.settings.read_model_url:
+            return
+        if not await asyncio.to_thread((folder / "read_model.db").exists):
             raise ConfigurationError(
-                f"READ_MODEL_URL is not set, and there is no read model in {settings.state_dir}: "
+                f"READ_MODEL_URL is not set, and there is no read model in {folder}: "
                 "set it to the database that the projector writes"
             )
 
 
+@asynccontextmanager
+async def open_installation(
+    settings: Settings | None = None, client_id: str = "lockstream-cli"
+) -> AsyncIterator[Installation]:
+    """Opens the installation of these settings, or of those that the command finds.
+
+    Raises:
+        ConfigurationError: see ``load_settings``; or no broker is named.
+    """
+    found = settings or needs_broker(load_settings())
+    read_model = open_read_model(found)
+    try:
+        yield Installation(found, Kafka(found, client_id), read_model)
+    finally:
+        await read_model.close()
+
+
+def run_on_installation(work: Callable[[Installation], Awaitable[T]]) -> T:
+    """Runs a verb that needs the installation's clients; see ``run_verb``."""
+
+    async def verb() -> T:
+        async with open_installation() as here:
+            return await work(here)
+
+    return run_verb(verb)
+
+
 def run_verb(verb: Callable[[], Coroutine[Any, Any, T]]) -> T:
-    """Runs one verb. An error of ours is one line on stderr, and the exit code tells its kind."""
+    """Runs one verb; an error of ours becomes one line on stderr, and the exit code tells its
+    kind."""
     # They log each failed attempt; a verb says once what came of them.
     for attempts in ("aiokafka", "eventlog.publisher"):
         logging.getLogger(attempts).setLevel(logging.CRITICAL)
@@ -79,7 +141,7 @@ def run_verb(verb: Callable[[], Coroutine[Any, Any, T]]) -> T:
 
 
 async def _until_terminated(verb: Callable[[], Coroutine[Any, Any, T]]) -> T:
-    """SIGTERM and SIGHUP end a verb as Ctrl-C does: what it has begun is cleared away."""
+    """Runs a verb, which SIGTERM and SIGHUP cancel as Ctrl-C does."""
     task = asyncio.ensure_future(verb())
     ended: list[int] = []
 
@@ -101,12 +163,11 @@ async def _until_terminated(verb: Callable[[], Coroutine[Any, Any, T]]) -> T:
 
 @contextmanager
 def error_lines() -> Iterator[None]:
-    """An error of ours, or of a file that the user has named, ends the command with one line on
-    stderr."""
+    """Ends the command with one line on stderr at an error of ours, or at Ctrl-C."""
     try:
         yield
     except KafkaUnavailable as error:
-        servers = load_settings(tell=False).kafka_bootstrap_servers
+        servers = load_settings(warn=False).kafka_bootstrap_servers
         raise fail(KafkaUnavailable(f"{error}; is Kafka running at {servers}?")) from error
     except LockstreamError as error:
         raise fail(error) from error

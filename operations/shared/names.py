@@ -1,4 +1,4 @@
-"""Checks of arguments that several verbs take. Pure."""
+"""Checks arguments that several verbs take. Pure."""
 
 import re
 
@@ -7,7 +7,8 @@ from schemas.primitives import MAX_LOCK_ID, NAME_PATTERN
 
 
 def check_name(option: str, name: str) -> None:
-    """
+    """Checks the id of an organisation or a partner.
+
     Raises:
         ConfigurationError: not an organisation's or partner's id.
     """
@@ -18,7 +19,8 @@ def check_name(option: str, name: str) -> None:
 
 
 def check_lock_id(option: str, lock_id: int) -> None:
-    """
+    """Checks the id of a lock.
+
     Raises:
         ConfigurationError: out of range.
     """

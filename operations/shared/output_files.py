@@ -1,6 +1,5 @@
-"""What a verb writes where a user has said: whole, or as it was before. It is written beside and
-renamed; whoever is interrupted leaves the old file, and nothing of the new one.
-"""
+"""Writes a file or a folder that the user names: whole, or as it was before. What is new is written
+beside and renamed; an interruption leaves the old file, and nothing of the new one."""
 
 import os
 import re
@@ -44,7 +43,8 @@ def whole(output: O) -> Iterator[O]:
 
 @contextmanager
 def output_errors(option: str, path: Path) -> Iterator[None]:
-    """
+    """Turns errors of the system into ours.
+
     Raises:
         ConfigurationError: the system refuses to write there; the text says why.
     """
@@ -58,11 +58,12 @@ def output_errors(option: str, path: Path) -> Iterator[None]:
 
 
 class OutputFile:
-    """One file; or what can't be replaced: stdout, a pipe, a device, which are written as it comes.
-    Nothing is made before the first byte is written."""
+    """Writes one file, or what can't be replaced: stdout, a pipe, a device. The latter are written
+    to at once. No file is made before the first byte is written."""
 
     def __init__(self, option: str, path: Path | None) -> None:
-        """
+        """Opens what is written to at once, and checks what is replaced later.
+
         Raises:
             ConfigurationError: it can't be written there.
         """
@@ -101,7 +102,8 @@ class OutputFile:
             )
 
     def write(self, content: bytes) -> None:
-        """
+        """Writes bytes.
+
         Raises:
             ConfigurationError: the disk is full, for one.
         """
@@ -124,7 +126,8 @@ class OutputFile:
         return self._stream
 
     def close(self) -> None:
-        """
+        """Puts the file in its place.
+
         Raises:
             ConfigurationError: the disk is full, for one.
         """
@@ -152,11 +155,11 @@ class OutputFile:
 
 
 class OutputFolder:
-    """A set of files, which take the place of the set before them: old and new never lie beside
-    each other. What else lies in the folder stays."""
+    """Replaces a set of files by another: old and new never lie beside each other. Other files in
+    the folder stay."""
 
     def __init__(self, option: str, folder: Path, belongs: Callable[[str], object]) -> None:
-        """``belongs``: whether the file of this name is of the set.
+        """Makes a place for the new set. ``belongs``: whether a file of this name is of the set.
 
         Raises:
             ConfigurationError: it can't be written there.
@@ -174,11 +177,12 @@ class OutputFolder:
             self._beside.mkdir()
 
     def path(self, name: str) -> Path:
-        """Where to write this file of the set for now."""
+        """Returns where to write this file of the set for now."""
         return self._beside / name
 
     def close(self) -> None:
-        """
+        """Puts the set in its place.
+
         Raises:
             ConfigurationError: the disk is full, for one.
         """
@@ -216,7 +220,7 @@ class OutputFolder:
 
 
 def _exists(path: Path) -> bool:
-    """Unlike ``Path.exists``, says it where that can't be known."""
+    """Whether the path exists; unlike ``Path.exists``, raises where that can't be known."""
     try:
         path.stat()
     except FileNotFoundError:
@@ -229,7 +233,7 @@ def _number(descriptor: str) -> int:
 
 
 def _is_special(path: Path) -> bool:
-    """Written in place: neither a regular file nor a name for a new one."""
+    """Whether the path is written in place: neither a regular file nor a name for a new one."""
     try:
         return not stat.S_ISREG(path.stat().st_mode)
     except FileNotFoundError:
@@ -246,7 +250,7 @@ def _sync(file: Path) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """The new name survives a power cut, too, where the file system can do that."""
+    """Makes a new name survive a power cut, where the file system can do that."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         with suppress(OSError):

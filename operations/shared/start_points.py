@@ -1,6 +1,5 @@
-"""Where a stretch of a topic begins, in the words that all verbs take: ``earliest``, ``now``, a
-time or an offset. What may mean two things is refused, with both ways of writing it.
-"""
+"""Reads where a stretch of a topic begins: ``earliest``, ``now``, a time or an offset. Text with
+two possible meanings is refused, with both ways of writing it."""
 
 import re
 from collections.abc import Sequence
@@ -15,8 +14,8 @@ from schemas.primitives import epoch_ms
 
 EARLIEST, NOW, OFFSET = "earliest", "now", "offset:"
 START_HELP = (
-    "earliest, now, a time (2026-11-23 or 2026-11-23T10:00:00Z, without a zone UTC; the time "
-    "that counts is recordedAt), or an offset in every partition (offset:1200)."
+    "earliest, now, a time of recordedAt (2026-11-23 or 2026-11-23T10:00:00Z; UTC if it names "
+    "no zone), or an offset in every partition (offset:1200)."
 )
 _DIGITS = re.compile(r"[0-9]+\Z")
 _DAY = re.compile(r"((?:19|20|21)[0-9]{2})(0[1-9]|1[0-2])(0[1-9]|[12][0-9]|3[01])\Z")
@@ -26,7 +25,7 @@ MAX_OFFSET = 2**63 - 1
 
 
 class Start(msgspec.Struct, frozen=True):
-    """``offset`` or ``moment``, or neither: ``word`` then. ``text``: as it is spoken of."""
+    """Where to begin: ``offset``, ``moment``, or else ``word``. ``text``: how messages say it."""
 
     text: str
     word: str = ""
@@ -35,7 +34,8 @@ class Start(msgspec.Struct, frozen=True):
 
 
 def read_start(option: str, text: str, now: datetime) -> Start:
-    """
+    """Reads a start point.
+
     Raises:
         ConfigurationError: none of the words, or one with two meanings, or a time to come.
     """
@@ -84,7 +84,7 @@ def _refuse_ambiguous(option: str, digits: str) -> None:
 async def start_offsets(
     client: OffsetsClient, topic: str, partitions: Sequence[int], start: Start, option: str
 ) -> dict[int, int]:
-    """Where each partition begins. What retention has deleted is passed over.
+    """Returns where each partition begins, at the earliest where retention has left records.
 
     Raises:
         ConfigurationError: no partition reaches as far as the offset.

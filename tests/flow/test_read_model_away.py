@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from support.postgres import NoPostgres, PostgresCluster
 from tests.flow.client import Caller
 from tests.flow.conftest import RunningSystem
 from tests.integration.kafka_tools import eventually
-from tests.postgres import NoPostgres, PostgresCluster
 
 pytestmark = pytest.mark.timeout(240)
 

@@ -20,7 +20,7 @@ def test_a_start_is_said_and_nothing_is_exported_in_silence(
     first = json.loads(everything[0])
     since = running_system.try_lockstream("replay", "--from", first["recordedAt"])
     assert since.returncode == 0
-    assert "taken for" in since.stderr
+    assert "understood as" in since.stderr
     assert everything[0] in since.stdout.splitlines()
 
     out = tmp_path / "events.ndjson"

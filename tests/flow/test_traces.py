@@ -11,8 +11,8 @@ from eventlog.kafka import Kafka
 from eventlog.records import Record
 from runtime.settings import Settings
 from schemas.topics import partition_of
+from support.collector import Collector, SeenSpan, collecting
 from tests.flow.client import Caller
-from tests.flow.collector import Collector, SeenSpan, collecting
 from tests.flow.conftest import RunningSystem
 from tests.integration.kafka_tools import eventually, read_all
 
@@ -95,7 +95,7 @@ async def test_one_trace_leads_from_the_request_to_the_partners_record(
         services = ["lockstream-api"] * 2 + ["lockstream-projector"] * 2 + ["lockstream-fanout"] * 2
         assert [span.service for span in spans] == services
         assert not any(span.failed for span in spans)
-        assert all(span.begun_ns <= span.ended_ns for span in spans)
+        assert all(span.started_ns <= span.ended_ns for span in spans)
 
         server, sent_fact, processed, sent_event, fanned_out, delivered = (
             span.attributes for span in spans

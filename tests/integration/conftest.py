@@ -10,7 +10,7 @@ from eventlog.kafka import Kafka
 from read_model import opening
 from read_model.store import ReadModel
 from runtime.settings import Settings
-from tests.postgres import NoPostgres
+from support.postgres import NoPostgres
 from tests.side_by_side import KAFKA, POSTGRES, SERVERS, given
 
 PARTITIONS = 3

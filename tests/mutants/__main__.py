@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import get_args
 
 from operations.shared.console import Advance, print_table, progress_bar, say
+from support.postgres import NoPostgres
 from tests.mutants.kept import BadMutant, Mutant, kept_mutants
 from tests.mutants.trees import Tree
 from tests.mutants.verdicts import State, Verdict, judge, run_tests
-from tests.postgres import NoPostgres
 from tests.side_by_side import Servers
 
 FLOW = "tests/flow/"

@@ -42,7 +42,7 @@ def fault_of(text: str) -> str | None:
     return None
 
 
-@pytest.mark.parametrize("package", PACKAGES)
+@pytest.mark.parametrize("package", [*PACKAGES, "bench", "chaos", "support"])
 def test_a_docstring_begins_with_a_sentence_that_can_be_read(package: str) -> None:
     found = [(where, fault) for where, text in docstrings(package) if (fault := fault_of(text))]
     assert found == []

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from eventlog.kafka import Kafka
-from operations.organizations.verbs import ensure_organization
+from operations.organizations.organizations import ensure_organization
 from operations.shared.installation import Installation
 from runtime.settings import Settings
 from tests.integration.conftest import open_read_model

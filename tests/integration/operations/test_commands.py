@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import delete
 
+from operations.locks.creation import ensure_lock
 from operations.locks.files import LockLine
-from operations.locks.verbs import ensure_lock
 from operations.shared.installation import Installation
 from projector.role import run_projector
 from read_model.tables import locks as locks_table

@@ -7,8 +7,8 @@ from uuid import UUID
 import pytest
 
 from eventlog.registry import read_registry
+from operations.locks.creation import ensure_lock
 from operations.locks.files import LockLine
-from operations.locks.verbs import ensure_lock
 from operations.parked.discards import discard_all, discard_places
 from operations.parked.retries import ParkedAgain, Retried, retry_all, retry_one
 from operations.parked.states import (

@@ -10,8 +10,8 @@ from eventlog.records import TopicPartition
 from eventlog.registry import read_registry, write_entries
 from eventlog.topic_setup import topic_exists
 from fanout.role import run_fanout
+from operations.partners.changes import pause_partner, remove_partner, set_status, set_types
 from operations.partners.registration import create_partner
-from operations.partners.verbs import _pause, _remove, _set_status, _set_types
 from operations.running.status import read_status
 from operations.shared.installation import Installation
 from runtime.errors import ConfigurationError
@@ -38,14 +38,14 @@ async def test_a_pause_longer_than_kafka_keeps_offsets_and_records_repeats_and_l
     await stream.publish(created_event(1), used_event(1, 2))
     async with running(run_fanout, here.settings):
         await stream.until_delivered("a", 2)
-        await _pause(here, "a")
-        await _pause(here, "a")
+        await pause_partner(here, "a")
+        await pause_partner(here, "a")
     await delete_group(here.kafka, here.settings.topics.fanout_group("a"))
     topic = here.settings.topics.partner_events("a")
     await delete_records(here.kafka, topic, home)
     await stream.publish(used_event(1, 3))
     async with running(run_fanout, here.settings):
-        await _set_status(here, "a", "active")
+        await set_status(here, "a", "active")
 
         async def next_has_come() -> bool:
             found = await retained(here.kafka, topic, home)
@@ -67,11 +67,11 @@ async def test_a_pause_need_not_wait_for_the_sessions_of_replicas_with_a_name(
     async with running(run_fanout, longer, "one"), running(run_fanout, longer, "two"):
         await stream.until_delivered("a", 1)
         # Which gives up after 30 s.
-        await _pause(here, "a")
+        await pause_partner(here, "a")
         await stream.publish(used_event(1, 2))
-        await _set_status(here, "a", "active")
+        await set_status(here, "a", "active")
         records = await stream.until_delivered("a", 2)
-        await _remove(here, "a", with_topic=False)
+        await remove_partner(here, "a", with_topic=False)
     check_sequences(records)
 
 
@@ -82,9 +82,9 @@ async def test_a_resumed_partner_goes_on_from_its_output_and_not_from_its_last_p
     await stream.publish(created_event(1))
     async with running(run_fanout, here.settings):
         await stream.until_delivered("a", 1)
-        await _pause(here, "a")
+        await pause_partner(here, "a")
         await stream.publish(used_event(1, 2))
-        await _set_status(here, "a", "active")
+        await set_status(here, "a", "active")
         await stream.until_delivered("a", 2)
     await delete_group(here.kafka, here.settings.topics.fanout_group("a"))
     await stream.publish(used_event(1, 3))
@@ -103,9 +103,9 @@ async def test_a_pause_is_not_believed_once_more_was_written(
     await stream.publish(created_event(1))
     async with running(run_fanout, here.settings):
         await stream.until_delivered("a", 1)
-        await _pause(here, "a")
+        await pause_partner(here, "a")
         await stream.publish(used_event(1, 2))
-        await _set_status(here, "a", "active")
+        await set_status(here, "a", "active")
         await stream.until_delivered("a", 2)
     await delete_group(here.kafka, here.settings.topics.fanout_group("a"))
     topic = here.settings.topics.partner_events("a")
@@ -161,10 +161,10 @@ async def test_others_tools_see_no_lag_when_all_is_delivered_and_no_group_of_who
         await stream.publish(used_event(1, 2))
         await stream.until_delivered("a", 9)
         assert group in await groups()
-        await _remove(here, "a", with_topic=False)
+        await remove_partner(here, "a", with_topic=False)
         assert group not in await groups()
         assert await topic_exists(here.kafka, topics.partner_events("a"))
-        await _remove(here, "a", with_topic=True)
+        await remove_partner(here, "a", with_topic=True)
     assert not await topic_exists(here.kafka, topics.partner_events("a"))
 
 
@@ -184,9 +184,9 @@ async def test_the_status_of_fifty_partners_is_asked_for_at_once(
     ]
     late = msgspec.structs.replace(entries[0], id="late", start_offsets=(0,) * len(numbers))
     await write_entries(here.kafka, topics.registry, [*entries, late])
-    begun = time.monotonic()
+    started_at = time.monotonic()
     found = await read_status(here)
-    took = time.monotonic() - begun
+    took = time.monotonic() - started_at
     lags = {stage.name: stage.lag for stage in found.stages}
     assert lags.pop("partner late") == sum(ends.values())
     assert set(lags.values()) == {0}
@@ -199,7 +199,7 @@ async def test_what_types_a_partner_gets_can_be_changed(here: Installation, stre
     async with running(run_fanout, here.settings):
         await stream.publish(created_event(1))
         await stream.until_delivered("a", 1)
-        changed = await _set_types(here, "a", ("TempKeyUsed",))
+        changed = await set_types(here, "a", ("TempKeyUsed",))
         assert (await read_registry(here.kafka, here.settings.topics.registry)).partner(
             "a"
         ) == changed
@@ -208,4 +208,4 @@ async def test_what_types_a_partner_gets_can_be_changed(here: Installation, stre
     assert versions(records, 1) == [1, 2]
     check_sequences(records)
     with pytest.raises(ConfigurationError, match="there is no partner nobody"):
-        await _set_types(here, "nobody", ("*",))
+        await set_types(here, "nobody", ("*",))

@@ -11,14 +11,14 @@ from eventlog import registry as registry_module
 from eventlog.kafka import Kafka
 from eventlog.registry import Registry, edit_registry, read_registry
 from eventlog.topic_setup import ensure_topics, topic_exists
+from operations.locks.creation import ensure_lock
 from operations.locks.files import LockLine
 from operations.locks.move import move_lock
-from operations.locks.verbs import ensure_lock
 from operations.organizations.keys import create_key
+from operations.organizations.organizations import ensure_organization
 from operations.organizations.removal import remove_organization
-from operations.organizations.verbs import ensure_organization
+from operations.partners.changes import set_status
 from operations.partners.registration import create_partner
-from operations.partners.verbs import _set_status
 from operations.shared.installation import Installation
 from projector.role import run_projector
 from runtime.errors import ConfigurationError, ReadModelUnavailable
@@ -74,9 +74,9 @@ async def test_a_pause_beside_a_removal_brings_nobody_back(
     here: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await add(here, "crm")
-    after_the_next_reading(monkeypatch, lambda: _set_status(here, "crm", "removed"))
+    after_the_next_reading(monkeypatch, lambda: set_status(here, "crm", "removed"))
     with pytest.raises(ConfigurationError, match="there is no partner crm"):
-        await _set_status(here, "crm", "paused")
+        await set_status(here, "crm", "paused")
     partner = (await registry_of(here)).partner("crm")
     assert partner is not None
     assert partner.status == "removed"
@@ -154,7 +154,7 @@ async def test_an_organisation_goes_only_when_nothing_belongs_to_it_any_more(
         await ensure_lock(here, LockLine(7, "acme", None))
         with pytest.raises(ConfigurationError, match="has the partner crm"):
             await remove_organization(here, "acme")
-        await _set_status(here, "crm", "removed")
+        await set_status(here, "crm", "removed")
         with pytest.raises(ConfigurationError, match=f"has the live key {key.key_id}"):
             await remove_organization(here, "acme")
         now = write_time(datetime.now(UTC))

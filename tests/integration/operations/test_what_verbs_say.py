@@ -10,13 +10,12 @@ import pytest
 
 from eventlog.registry import read_registry
 from eventlog.topic_setup import topic_exists
-from operations.locks.creation import conflict
+from operations.locks.creation import conflict, ensure_lock
 from operations.locks.files import LockLine
-from operations.locks.verbs import ensure_lock
 from operations.organizations.key_rotation import Rotation
-from operations.organizations.keys import _revoke, _rotate, create_key
+from operations.organizations.keys import create_key, revoke_key, rotate_keys
+from operations.partners.changes import remove_partner, set_status
 from operations.partners.registration import create_partner
-from operations.partners.verbs import _remove, _set_status
 from operations.rebuild import rebuild_read_model
 from operations.replay.verbs import _chosen
 from operations.running.status import read_status
@@ -62,29 +61,29 @@ async def test_a_partner_begins_at_the_time_that_it_is_added_from(here: Installa
 
 async def test_a_removed_partner_is_not_resumed(here: Installation) -> None:
     await add(here)
-    await _remove(here, "crm", with_topic=False)
+    await remove_partner(here, "crm", with_topic=False)
     for status in ("active", "paused"):
         with pytest.raises(ConfigurationError, match="there is no partner crm"):
-            await _set_status(here, "crm", status)
+            await set_status(here, "crm", status)
 
 
 async def test_a_topic_that_was_left_is_not_given_to_the_next_partner(here: Installation) -> None:
     await add(here)
     own = here.settings.topics.partner_events("crm")
     await write_raw(here.kafka, own, 0, b"7", b"delivered once")
-    await _remove(here, "crm", with_topic=False)
+    await remove_partner(here, "crm", with_topic=False)
     assert await topic_exists(here.kafka, own)
     with pytest.raises(ConfigurationError, match="left from an earlier partner"):
         await add(here)
-    await _remove(here, "crm", with_topic=True)
+    await remove_partner(here, "crm", with_topic=True)
     assert not await topic_exists(here.kafka, own)
     await add(here)
 
 
 async def test_the_first_revocation_of_a_key_counts(here: Installation) -> None:
     entry, _ = await create_key(here, "acme", None)
-    first = await _revoke(here, entry.key_id)
-    again = await _revoke(here, entry.key_id)
+    first = await revoke_key(here, entry.key_id)
+    again = await revoke_key(here, entry.key_id)
     assert first.revoked_at is not None
     assert again.revoked_at == first.revoked_at
 
@@ -159,7 +158,7 @@ async def test_a_new_key_belongs_to_the_organisation_of_the_one_that_ends(
     old, _ = await create_key(here, "acme", None)
     other, _ = await create_key(here, "acme", None)
     wish = Rotation(None, old.key_id, timedelta(days=7))
-    new, secret, ending = await _rotate(here, wish)
+    new, secret, ending = await rotate_keys(here, wish)
     registry = await read_registry(here.kafka, here.settings.topics.registry)
     assert registry.api_key(new.key_id) == new
     assert (new.org_id, new.not_after, new.sha256) == ("acme", None, hash_key(secret))
@@ -246,8 +245,8 @@ async def test_all_is_well_while_every_partition_of_who_is_served_has_an_owner(
     """A paused partner is served by nobody, and a removed one is no partner."""
     for partner_id in ("crm", "gone"):
         await create_partner(here, partner_id, "acme", ("*",), "earliest")
-    await _set_status(here, "gone", "removed")
-    await _set_status(here, "crm", "paused")
+    await set_status(here, "gone", "removed")
+    await set_status(here, "crm", "paused")
     nobody = await read_status(here)
     assert (nobody.ok, nobody.stages[0].state) == (False, "nobody has it")
 
@@ -260,5 +259,5 @@ async def test_all_is_well_while_every_partition_of_who_is_served_has_an_owner(
         states = [(stage.name, stage.state) for stage in found.stages]
         assert states == [("projector", "running"), ("partner crm", "paused")]
         assert found.parked == 0
-        await _set_status(here, "crm", "active")
+        await set_status(here, "crm", "active")
         assert not await well()

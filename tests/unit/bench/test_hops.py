@@ -27,7 +27,7 @@ MS = 1_000_000
 class Seen(msgspec.Struct, frozen=True):
     name: str
     trace_id: str
-    begun_ns: int
+    started_ns: int
     ended_ns: int
 
 

@@ -45,7 +45,7 @@ def test_a_process_that_fails_is_no_measurement() -> None:
 
 def test_what_is_given_is_read() -> None:
     code = "import sys; print(sys.stdin.read()[::-1])"
-    assert run_process(python(code), os.environ, 30, given=b"abc").output == b"cba\n"
+    assert run_process(python(code), os.environ, 30, stdin=b"abc").output == b"cba\n"
 
 
 def test_a_process_that_is_stopped_has_ended_and_one_that_is_not_ready_says_why(

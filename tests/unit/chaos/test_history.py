@@ -17,16 +17,16 @@ from chaos.history import (
 from tests.unit.chaos.planted import finds
 
 
-def attempt(begun: float, outcome: Outcome, event_id: str = "", version: int = 0) -> Attempt:
-    return Attempt(begun, begun + 1.0, outcome, 200, event_id, version)
+def attempt(started_at: float, outcome: Outcome, event_id: str = "", version: int = 0) -> Attempt:
+    return Attempt(started_at, started_at + 1.0, outcome, 200, event_id, version)
 
 
 def answered(
-    begun: float, version: int, event_id: str, lock_id: int = 1, key: str | None = None
+    started_at: float, version: int, event_id: str, lock_id: int = 1, key: str | None = None
 ) -> Operation:
     """A command that was answered a second after it began."""
     temp_key = f"temp-{event_id}"
-    return Operation(lock_id, temp_key, key, [attempt(begun, "ok", event_id, version)])
+    return Operation(lock_id, temp_key, key, [attempt(started_at, "ok", event_id, version)])
 
 
 def event_of(operation: Operation) -> Logged:
@@ -188,7 +188,7 @@ def test_a_command_that_begins_as_another_ends_may_overlap_it() -> None:
 def test_after_an_answer_a_repeat_of_it_does_not_begin_again() -> None:
     repeated = Operation(1, "temp-a", "k", [attempt(4.0, "ok", "a", 2), attempt(0.0, "unknown")])
     between = answered(2.5, 3, "b")
-    assert repeated.begun == 0.0
+    assert repeated.started_at == 0.0
     log = [Logged(0, 0, "a", 1, 2, "temp-a"), event_of(between)]
     assert promises([repeated, between], log) == []
     early = Operation(1, "temp-a", "k", [attempt(0.0, "ok", "a", 9), attempt(20.0, "ok", "a", 9)])

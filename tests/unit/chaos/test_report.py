@@ -7,10 +7,10 @@ from chaos.system import Recovery
 
 
 def injection(
-    fault: str, begun: float, ended: float, *, in_flight: int = 0, skipped: str = ""
+    fault: str, started_at: float, ended: float, *, in_flight: int = 0, skipped: str = ""
 ) -> Injection:
     return Injection(
-        fault, alone=False, begun=begun, in_flight=in_flight, ended=ended, skipped=skipped
+        fault, alone=False, started_at=started_at, in_flight=in_flight, ended=ended, skipped=skipped
     )
 
 

@@ -19,8 +19,8 @@ from chaos.system import Recovery, System
 from eventlog.records import Record
 from runtime.errors import KafkaUnavailable
 from schemas.parked_facts import ParkedHeaders, Reason
+from support.postgres import NoPostgres
 from tests.examples_of import TIME
-from tests.postgres import NoPostgres
 from tests.unit.chaos.planted import finds
 from tests.unit.chaos.scripted import NEVER, Scripted
 
@@ -109,7 +109,7 @@ async def test_what_a_fault_breaks_is_told_with_the_fault_and_when_it_began(
 ) -> None:
     scene, injection = system.scene()
     scene.broke("memory stays bounded", "it has taken all")
-    expected = Broken("memory stays bounded", "a fault: it has taken all", injection.begun)
+    expected = Broken("memory stays bounded", "a fault: it has taken all", injection.started_at)
     assert injection.broken == [expected]
 
 

@@ -80,7 +80,9 @@ def test_a_place_is_a_partition_that_there_is_and_an_offset() -> None:
     assert str(ParkedPlace(3, 17)) == "3:17"
     with pytest.raises(ConfigurationError) as refused:
         read_place("12:0", 12)
-    assert str(refused.value) == "'12:0' is no PARTITION:OFFSET; `lockstream parked list`"
+    assert (
+        str(refused.value) == "'12:0' is not PARTITION:OFFSET; `lockstream parked list` shows them"
+    )
 
 
 def test_what_the_registry_says_is_found_by_place() -> None:

@@ -13,7 +13,7 @@ WITHOUT_AN_ENDPOINT = """
 import asyncio, sys, threading
 import command_api.role, projector.role, fanout.role
 from runtime.settings import Settings
-from runtime.tracing import tracing_of
+from runtime.tracing_setup import tracing_of
 async def main(settings):
     async with tracing_of(settings, "test") as tracing:
         assert tracing.start("", "server", b"x", {}).traceparent == b"x"

@@ -21,7 +21,8 @@ from eventlog.transactional_writer import TransactionalWriter
 from runtime.errors import StreamViolation
 from runtime.readiness import Readiness
 from runtime.settings import Settings
-from runtime.tracing import Tracing, tracing_of
+from runtime.tracing import Tracing
+from runtime.tracing_setup import tracing_of
 from tests.integration.kafka_tools import (
     end_of,
     eventually,

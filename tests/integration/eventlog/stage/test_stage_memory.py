@@ -22,7 +22,8 @@ from eventlog.stage.stage_partition import Batch, Fail, OutputLog, StagePartitio
 from eventlog.stage.traces import StageTraces
 from runtime.readiness import Readiness
 from runtime.settings import Settings
-from runtime.tracing import Tracing, tracing_of
+from runtime.tracing import Tracing
+from runtime.tracing_setup import tracing_of
 from tests.integration.kafka_tools import eventually
 from tests.integration.roles import install
 

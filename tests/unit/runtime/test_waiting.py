@@ -4,7 +4,8 @@ from contextlib import aclosing
 
 import pytest
 
-from runtime.process import first_of, prefetched, run_beside, within
+from runtime.process import run_beside
+from runtime.waiting import first_of, prefetched, within
 
 
 async def test_a_cancellation_that_comes_with_the_answer_is_not_lost() -> None:

@@ -1,4 +1,4 @@
-"""A PostgreSQL of the tests' own, from the server that is installed here."""
+"""Starts a PostgreSQL of our own, from the server that is installed here."""
 
 import contextlib
 import os
@@ -15,12 +15,12 @@ _STEP_S = 60
 
 
 class NoPostgres(Exception):
-    """Why none can be had."""
+    """Says why there is no PostgreSQL to be had."""
 
 
 @contextlib.contextmanager
 def throw_away_cluster() -> Iterator[str]:
-    """The URL of an empty cluster, which is gone afterwards. Durable it is not, but quick.
+    """Yields the URL of an empty cluster, which is gone afterwards: quick, and not durable.
 
     Raises:
         NoPostgres: no server is installed, or it does not start.
@@ -37,7 +37,7 @@ def throw_away_cluster() -> Iterator[str]:
 
 
 class PostgresCluster:
-    """A cluster in a folder of its own, that can be stopped and started again.
+    """A cluster in a folder of its own that can be stopped and started again.
 
     Raises:
         NoPostgres: no server is installed, or it can't be set up.
@@ -62,12 +62,12 @@ class PostgresCluster:
         self._run("pg_ctl", "-w", "-t", "30", "-l", log, "-o", self._options, "start")
 
     def stop(self) -> None:
-        """At once: what is under way is lost, as in a crash."""
+        """Stops at once: what is under way is lost, as in a crash."""
         self._run("pg_ctl", "-w", "-m", "immediate", "stop")
 
     @property
     def pid(self) -> int:
-        """Of the postmaster."""
+        """The postmaster's process id."""
         return int((self._folder / "data" / "postmaster.pid").read_text().split()[0])
 
     def _run(self, program: str, *arguments: str) -> None:
@@ -92,7 +92,8 @@ class PostgresCluster:
 
 
 def _find_binaries() -> Path:
-    """Debian keeps the server's programs out of PATH, a folder for each major version."""
+    """Finds the server's programs; Debian keeps them out of PATH, a folder for each major
+    version."""
     found = sorted(
         Path("/usr/lib/postgresql").glob("*/bin/initdb"),
         key=lambda initdb: int(initdb.parts[-3]) if initdb.parts[-3].isdecimal() else 0,

@@ -1,4 +1,4 @@
-"""A small OTLP/HTTP collector, to see what is really sent."""
+"""Receives traces: a small OTLP/HTTP collector, to see what is really sent."""
 
 import threading
 from collections.abc import Iterable, Iterator
@@ -12,7 +12,8 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 
 class SeenSpan(msgspec.Struct, frozen=True):
-    """Ids in hexadecimal; ``kind``: ``SERVER`` and so on; times in ns since 1970."""
+    """A span as it was received. Ids in hexadecimal; ``kind``: ``SERVER`` and so on; times in ns.
+    Times count from 1970."""
 
     service: str
     name: str
@@ -22,7 +23,7 @@ class SeenSpan(msgspec.Struct, frozen=True):
     parent_id: str
     attributes: dict[str, str | int]
     failed: bool
-    begun_ns: int
+    started_ns: int
     ended_ns: int
 
 
@@ -40,7 +41,7 @@ class Collector:
                 self.spans.extend(_seen(service, span) for span in scope.spans)
 
     def of_trace(self, trace_id: str) -> dict[str, SeenSpan]:
-        """By name."""
+        """Returns the spans of a trace by name."""
         return {span.name: span for span in self.spans if span.trace_id == trace_id}
 
 
@@ -54,7 +55,7 @@ def _seen(service: str, span: Span) -> SeenSpan:
         parent_id=span.parent_span_id.hex(),
         attributes=_attributes(span.attributes),
         failed=span.status.code == Status.STATUS_CODE_ERROR,
-        begun_ns=span.start_time_unix_nano,
+        started_ns=span.start_time_unix_nano,
         ended_ns=span.end_time_unix_nano,
     )
 

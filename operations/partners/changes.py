@@ -1,0 +1,82 @@
+"""Changes a partner: what types it gets, pause, resume and removal."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import msgspec
+
+from eventlog.groups import delete_group
+from eventlog.registry import Registry
+from eventlog.topic_setup import delete_topic, topic_exists
+from operations.partners.pause import end_fanout, keep_position
+from operations.shared.installation import Installation
+from runtime.errors import ConfigurationError
+from schemas.registry import Partner
+
+
+async def set_status(
+    here: Installation, partner_id: str, status: Literal["active", "paused", "removed"]
+) -> None:
+    """Writes the status into the registry, where the fan-outs see it; waits for none of them.
+
+    Raises:
+        ConfigurationError: there is no such partner; one that is removed stays so.
+    """
+
+    def edit(registry: Registry) -> Sequence[Partner]:
+        entry = registry.partner(partner_id)
+        if entry is None or (entry.status == "removed" and status != "removed"):
+            raise _no_such(partner_id)
+        return [] if entry.status == status else [msgspec.structs.replace(entry, status=status)]
+
+    await here.edit_registry(edit)
+
+
+async def set_types(here: Installation, partner_id: str, types: tuple[str, ...]) -> Partner:
+    """Changes what types of events a partner gets; returns its new entry.
+
+    Raises:
+        ConfigurationError: there is no such partner.
+    """
+
+    def edit(registry: Registry) -> Sequence[Partner]:
+        entry = registry.partner(partner_id)
+        if entry is None or entry.status == "removed":
+            raise _no_such(partner_id)
+        return [msgspec.structs.replace(entry, types=types)]
+
+    (changed,) = await here.edit_registry(edit)
+    return changed
+
+
+async def pause_partner(here: Installation, partner_id: str) -> None:
+    """Pauses a partner, waits until no fan-out serves it, and keeps its position.
+
+    Raises:
+        ConfigurationError: there is no such partner.
+        KafkaUnavailable: a fan-out still serves it, or the broker can't be reached in time.
+    """
+    await set_status(here, partner_id, "paused")
+    await keep_position(here, partner_id)
+
+
+async def remove_partner(here: Installation, partner_id: str, *, with_topic: bool) -> None:
+    """Removes a partner, its fan-out's group and, ``with_topic``, its topic.
+
+    Raises:
+        ConfigurationError: there is no such partner.
+        KafkaUnavailable: a fan-out still serves it, or the broker can't be reached in time.
+    """
+    await set_status(here, partner_id, "removed")
+    await end_fanout(here, partner_id)
+    topics = here.settings.topics
+    topic = topics.partner_events(partner_id)
+    if with_topic and await topic_exists(here.kafka, topic):
+        await delete_topic(here.kafka, topic)
+    await delete_group(here.kafka, topics.fanout_group(partner_id))
+
+
+def _no_such(partner_id: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"there is no partner {partner_id}; `lockstream partner list` shows all"
+    )
