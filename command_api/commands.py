@@ -111,12 +111,12 @@ class UseTempKeyHandler:
         while (under_way := self._under_way.get(event_id)) is not None:
             before, task = under_way
             if _same(before, command):
-                return _judged(await asyncio.shield(task), command, principal, repeated=True)
+                return _answer_for(await asyncio.shield(task), command, principal, repeated=True)
             await asyncio.wait([task])
             if not task.cancelled() and task.exception() is None:
                 answer = task.result()
                 if isinstance(answer, Recorded):
-                    return _judged(answer, command, principal, repeated=True)
+                    return _answer_for(answer, command, principal, repeated=True)
                 raise _undecided()
             # The other command was refused or failed, which decides nothing for this one.
             if asyncio.get_running_loop().time() > deadline:
@@ -125,7 +125,7 @@ class UseTempKeyHandler:
         self._under_way[event_id] = (command, task)
         task.add_done_callback(lambda done: self._finish(event_id, done))
         # The first caller may hang up; the others still want the answer.
-        return _judged(await asyncio.shield(task), command, principal)
+        return _answer_for(await asyncio.shield(task), command, principal)
 
     def _finish(self, event_id: UUID, task: "asyncio.Task[Recorded | Accepted]") -> None:
         del self._under_way[event_id]
@@ -229,7 +229,7 @@ def _is_of(outcome: Outcome, published: Published) -> bool:
     return (outcome.partition, outcome.source_offset) == (published.partition, published.offset)
 
 
-def _judged(
+def _answer_for(
     answer: Recorded | Accepted,
     command: UseTempKey,
     principal: Principal,

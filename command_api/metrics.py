@@ -15,42 +15,40 @@ class ApiMetrics(RoleMetrics):
 
     def __init__(self, readiness: Readiness) -> None:
         super().__init__(readiness)
+        registry = self.registry
         requests = Histogram(
             "http_server_request_duration_seconds",
             "From the request's head to the end of its answer (OpenTelemetry's HTTP convention)",
             ["http_request_method", "http_route", "http_response_status_code"],
             buckets=SECONDS,
-            registry=self.registry,
+            registry=registry,
         )
         commands = Counter(
-            "lockstream_commands",
-            "Commands by what became of them",
-            ["outcome"],
-            registry=self.registry,
+            "lockstream_commands", "Commands by what became of them", ["outcome"], registry=registry
         )
         published = Counter(
             "lockstream_facts_published",
             "Facts that Kafka has taken from this process",
             ["type"],
-            registry=self.registry,
+            registry=registry,
         )
         self.publish_wait = Histogram(
             "lockstream_publish_wait_seconds",
             "How long a command waited for Kafka to take its fact, or to fail to",
             buckets=SECONDS,
-            registry=self.registry,
+            registry=registry,
         )
         self.version_wait = Histogram(
             "lockstream_version_wait_seconds",
-            "How long a command waited for its version after that, or in vain",
+            "How long a command waited for its version after that, whether it came or not",
             buckets=SECONDS,
-            registry=self.registry,
+            registry=registry,
         )
         self._jwks_age = Gauge(
             "lockstream_jwks_age_seconds",
             "Since the issuer's keys were last read; +Inf before the first time",
             ["issuer"],
-            registry=self.registry,
+            registry=registry,
         )
         # Looking a child up takes a lock, and more time than counting.
         self._requests_of = cache(requests.labels)

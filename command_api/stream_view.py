@@ -97,7 +97,7 @@ class StreamView:
         # Another organisation's lock takes the way of none: the same work, the same answers.
         partition = self._topics.partition_of(lock_id)
         row, position = await self._read_model.lock(lock_id, partition)
-        return self._judged(lock_id, org_id, row, position)
+        return self._decide(lock_id, org_id, row, position)
 
     async def lock_at(self, lock_id: int, org_id: str, min_version: int) -> LockRow:
         """Waits until the read model holds the lock at ``min_version`` or a later version.
@@ -131,7 +131,7 @@ class StreamView:
         """
         partition = self._topics.partition_of(lock_id)
         row, position = await self._read_model.lock(lock_id, partition)
-        lock = self._judged(lock_id, org_id, row, position)
+        lock = self._decide(lock_id, org_id, row, position)
         if row is not None and (row.version < lock.version or self._is_behind(partition, position)):
             row = None
         seen = self._caught_up.is_set() and KAFKA_AWAY not in self._readiness.obstacles
@@ -155,7 +155,7 @@ class StreamView:
         events = [decode_event(row.value) for row in rows[:limit]]
         return History(lock.lock_uuid, events, more=len(rows) > limit)
 
-    def _judged(self, lock_id: int, org_id: str, row: LockRow | None, at: Position) -> LockView:
+    def _decide(self, lock_id: int, org_id: str, row: LockRow | None, at: Position) -> LockView:
         """Decides what a row and memory together say of a lock.
 
         Raises:
