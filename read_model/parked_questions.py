@@ -52,6 +52,8 @@ class ParkedPage(msgspec.Struct, frozen=True):
 
 
 class ParkedQuestions:
+    """Answers as ``ReadModel`` does, and raises ``ReadModelUnavailable`` as that."""
+
     def __init__(self, database: Database, topics: LockTopics) -> None:
         self._database = database
         self._topics = topics
@@ -85,11 +87,7 @@ class ParkedQuestions:
 
     async def page(self, partition: int, begin: int, end: int, count: int) -> ParkedPage:
         """Returns the first ``count`` rows from ``begin`` to ``end``, and the positions beside
-        them.
-
-        Raises:
-            ReadModelUnavailable: the database can't be reached or is too slow.
-        """
+        them."""
         asked = {"partition": partition, "begin": begin, "end": end, "count": count}
 
         def ask(connection: Connection) -> ParkedPage:
@@ -106,22 +104,14 @@ class ParkedQuestions:
         return await self._database.read(ask)
 
     async def last_offset(self, partition: int) -> int | None:
-        """Returns the offset of the partition's last row.
-
-        Raises:
-            ReadModelUnavailable: the database can't be reached or is too slow.
-        """
+        """Returns the offset of the partition's last row."""
         last = await self._database.read(
             lambda c: c.scalar(self._last_offset, {"partition": partition})
         )
         return None if last is None else int(last)
 
     async def fates(self, event_ids: Iterable[UUID]) -> dict[UUID, ParkedFate]:
-        """Returns what the model holds of these event ids.
-
-        Raises:
-            ReadModelUnavailable: the database can't be reached or is too slow.
-        """
+        """Returns what the model holds of these event ids."""
         asked = sorted(set(event_ids))
 
         def ask(connection: Connection) -> dict[UUID, ParkedFate]:
@@ -152,11 +142,7 @@ class ParkedQuestions:
     async def event_ids_at(
         self, places: Iterable[PartitionOffset]
     ) -> dict[PartitionOffset, UUID | None]:
-        """Returns the event ids of the facts that are parked at these places.
-
-        Raises:
-            ReadModelUnavailable: the database can't be reached or is too slow.
-        """
+        """Returns the event ids of the facts that are parked at these places."""
         asked = sorted(set(places))
 
         def ask(connection: Connection) -> dict[PartitionOffset, UUID | None]:
@@ -172,11 +158,7 @@ class ParkedQuestions:
 
     async def count_unrecorded(self, begins: Mapping[int, int]) -> int:
         """Counts the facts that are parked from ``begins`` on and have no event: each event id
-        once, however often it was parked, and each fact without one for itself.
-
-        Raises:
-            ReadModelUnavailable: the database can't be reached or is too slow.
-        """
+        once, however often it was parked, and each fact without one for itself."""
         retained = or_(
             false(),
             *(and_(parked.c.partition == p, parked.c.offset >= at) for p, at in begins.items()),
