@@ -16,6 +16,7 @@ from operations.shared.installation import (
     require_place,
     run_verb,
 )
+from operations.shared.offset_ranges import OffsetRanges
 from read_model.fold import Stretch
 from read_model.folding import ReadModelMoved
 from read_model.stretches import read_parked, read_stretch
@@ -25,7 +26,7 @@ from runtime.process import prefetched
 TRANSACTION_EVENTS = 10_000
 """At least as many are folded in at once."""
 
-Ends = Mapping[int, int]
+Ends = dict[int, int]
 
 
 class Rebuilt(msgspec.Struct, frozen=True):
@@ -100,7 +101,9 @@ async def _fold_parked(
     topic = here.settings.topics.parked_facts
     reached = dict(begins)
     folded = 0
-    with progress_bar("folding parked facts", _offsets(begins, ends), "offsets") as advance:
+    with progress_bar(
+        "folding parked facts", OffsetRanges(begins, ends).size, "offsets"
+    ) as advance:
         async for records in reader.read(topic, begins, ends):
             partition, end = records[0].partition, records[-1].offset + 1
             parked = [read_parked(topic, record) for record in records]
@@ -118,7 +121,7 @@ async def _refold_events(here: Installation, ends: Ends, generation: int) -> int
     topic = here.settings.topics.lock_events
     begins = dict.fromkeys(ends, 0)
     folded = 0
-    with progress_bar("folding", _offsets(begins, ends), "offsets") as advance:
+    with progress_bar("folding", OffsetRanges(begins, ends).size, "offsets") as advance:
         async with LogReader.open(here.kafka) as reader:
             batches = _batches(reader.read(topic, begins, ends), topic, begins)
             async with aclosing(prefetched(batches)) as prepared:
@@ -127,11 +130,6 @@ async def _refold_events(here: Installation, ends: Ends, generation: int) -> int
                     folded += sum(len(stretch.events) for stretch in batch)
                     advance(sum(stretch.end - stretch.begin for stretch in batch))
     return folded
-
-
-def _offsets(begins: Ends, ends: Ends) -> int:
-    """Offsets to go over; markers and aborted records are among them."""
-    return sum(max(0, end - begins[p]) for p, end in ends.items())
 
 
 def _of_generation(stretches: Sequence[Stretch], generation: int) -> list[Stretch]:

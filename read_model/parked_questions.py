@@ -88,10 +88,10 @@ class ParkedQuestions:
     async def page(self, partition: int, begin: int, end: int, count: int) -> ParkedPage:
         """Returns the first ``count`` rows from ``begin`` to ``end``, and the positions beside
         them."""
-        asked = {"partition": partition, "begin": begin, "end": end, "count": count}
+        page = {"partition": partition, "begin": begin, "end": end, "count": count}
 
         def ask(connection: Connection) -> ParkedPage:
-            rows = connection.execute(self._page, asked)
+            rows = connection.execute(self._page, page)
             stored = {offset: StoredParked(*row) for offset, *row in rows}
             at = {
                 row.stream: to_position(row)
@@ -112,21 +112,21 @@ class ParkedQuestions:
 
     async def fates(self, event_ids: Iterable[UUID]) -> dict[UUID, ParkedFate]:
         """Returns what the model holds of these event ids."""
-        asked = sorted(set(event_ids))
+        ids = sorted(set(event_ids))
 
         def ask(connection: Connection) -> dict[UUID, ParkedFate]:
             found: dict[UUID, ParkedFate] = {}
-            for chunk in _chunks(asked):
+            for chunk in _chunks(ids):
                 found |= self._fates(connection, chunk)
             return found
 
         return await self._database.read(ask)
 
     def _fates(self, connection: Connection, event_ids: Sequence[UUID]) -> dict[UUID, ParkedFate]:
-        asked = {"event_ids": [event_id.bytes for event_id in event_ids]}
-        versions = {UUID(bytes=i): v for i, v in connection.execute(self._versions, asked)}
+        ids = {"event_ids": [event_id.bytes for event_id in event_ids]}
+        versions = {UUID(bytes=i): v for i, v in connection.execute(self._versions, ids)}
         latest: dict[UUID, tuple[bool, ParkedAt]] = {}
-        for event_id, partition, offset, lock_id, *row in connection.execute(self._rows, asked):
+        for event_id, partition, offset, lock_id, *row in connection.execute(self._rows, ids):
             at_home = lock_id is not None and self._topics.partition_of(lock_id) == partition
             candidate = (at_home, ParkedAt((partition, offset), *row))
             best = latest.get(key := UUID(bytes=event_id))
@@ -143,11 +143,11 @@ class ParkedQuestions:
         self, places: Iterable[PartitionOffset]
     ) -> dict[PartitionOffset, UUID | None]:
         """Returns the event ids of the facts that are parked at these places."""
-        asked = sorted(set(places))
+        wanted = sorted(set(places))
 
         def ask(connection: Connection) -> dict[PartitionOffset, UUID | None]:
             found: dict[PartitionOffset, UUID | None] = {}
-            for chunk in _chunks(asked):
+            for chunk in _chunks(wanted):
                 for partition, offset, event_id in connection.execute(
                     self._ids_at, {"places": chunk}
                 ):

@@ -26,8 +26,8 @@ class OutputLog:
     async def high_watermark(self, topic: str, partition: int | None = None) -> int:
         """Returns the end of the topic's partition. ``partition``: another than its own, of a topic
         that is not the output."""
-        asked = self.partition if partition is None else partition
-        return (await high_watermarks(self._offsets, topic, [asked]))[asked]
+        number = self.partition if partition is None else partition
+        return (await high_watermarks(self._offsets, topic, [number]))[number]
 
     async def beginning(self, topic: str) -> int:
         begins = await beginnings(self._offsets, topic, [self.partition])

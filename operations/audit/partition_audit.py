@@ -9,10 +9,11 @@ from eventlog.kafka import Kafka, Record
 from eventlog.log_reader import FEW_AT_ONCE, LogReader
 from operations.audit.cursor import Cursor
 from operations.audit.event_ids import EventIds
-from operations.audit.plan import Plan, Stretch
+from operations.audit.plan import Plan
 from operations.audit.read_model_audit import ReadModelAudit
 from operations.audit.stream_checks import EventChecks, PartnerChecks, ReadEvent, read_event
 from operations.audit.violations import Violation
+from operations.shared.offset_ranges import OffsetRanges
 from runtime.settings import Settings
 from schemas.lock_facts import Fact, decode_fact
 from schemas.parked_facts import ParkedHeaders
@@ -106,19 +107,19 @@ class PartitionAudit:
                 self.lag[partner.partner_id] = partner.lag
             self.dropped = facts.dropped
 
-    async def _cursor(self, stack: AsyncExitStack, topic: str, stretch: Stretch) -> Cursor:
+    async def _cursor(self, stack: AsyncExitStack, topic: str, ranges: OffsetRanges) -> Cursor:
         reader = await stack.enter_async_context(LogReader.open(self._kafka, FETCH_BYTES))
         p = self._partition
-        begin, end = {p: stretch.begin[p]}, {p: stretch.end[p]}
+        begin, end = {p: ranges.begin[p]}, {p: ranges.end[p]}
         return Cursor(reader.read(topic, begin, end, FEW_AT_ONCE))
 
     async def _partner(self, stack: AsyncExitStack, partner_id: str) -> "_PartnerMerge":
-        entry, stretch = self._plan.entries[partner_id], self._plan.partners[partner_id]
+        entry, ranges = self._plan.entries[partner_id], self._plan.partners[partner_id]
         topic = self._settings.topics.partner_events(partner_id)
-        cursor = await self._cursor(stack, topic, stretch)
+        cursor = await self._cursor(stack, topic, ranges)
         begin, sequence = entry.begins(self._settings.partitions)[self._partition], 0
         first = await cursor.peek()
-        if first is not None and stretch.begin[self._partition] > 0:
+        if first is not None and ranges.begin[self._partition] > 0:
             # Retention has deleted the beginning: it is audited from what is left.
             position = _position(first)
             if position is not None:

@@ -9,26 +9,16 @@ import msgspec
 
 from eventlog.kafka import Kafka, beginnings, connected, stable_ends
 from eventlog.registry import Registry
+from operations.shared.offset_ranges import OffsetRanges
 from runtime.settings import Settings
 from schemas.registry import Partner
 
-Offsets = dict[int, int]
-
-
-class Stretch(msgspec.Struct, frozen=True):
-    begin: Offsets
-    end: Offsets
-
-    @property
-    def size(self) -> int:
-        return sum(max(0, self.end[p] - self.begin[p]) for p in self.begin)
-
 
 class Plan(msgspec.Struct, frozen=True):
-    events: Stretch
-    parked: Stretch
-    facts: Stretch
-    partners: dict[str, Stretch]
+    events: OffsetRanges
+    parked: OffsetRanges
+    facts: OffsetRanges
+    partners: dict[str, OffsetRanges]
     entries: dict[str, Partner]
 
     @property
@@ -44,17 +34,17 @@ async def make_plan(kafka: Kafka, settings: Settings, registry: Registry) -> Pla
     topics = settings.topics
     entries = {p.id: p for p in registry.all(Partner) if p.status != "removed"}
     partners = {
-        partner_id: await _stretch(kafka, settings, topics.partner_events(partner_id))
+        partner_id: await _ranges(kafka, settings, topics.partner_events(partner_id))
         for partner_id in entries
     }
-    events = await _stretch(kafka, settings, topics.lock_events)
-    parked = await _stretch(kafka, settings, topics.parked_facts)
-    facts = await _stretch(kafka, settings, topics.lock_facts)
+    events = await _ranges(kafka, settings, topics.lock_events)
+    parked = await _ranges(kafka, settings, topics.parked_facts)
+    facts = await _ranges(kafka, settings, topics.lock_facts)
     return Plan(events, parked, facts, partners, entries)
 
 
-async def _stretch(kafka: Kafka, settings: Settings, topic: str) -> Stretch:
+async def _ranges(kafka: Kafka, settings: Settings, topic: str) -> OffsetRanges:
     numbers = list(range(settings.partitions))
     end = await stable_ends(kafka, topic, numbers)
     async with connected(kafka.offsets_client()) as client:
-        return Stretch(await beginnings(client, topic, numbers), end)
+        return OffsetRanges(await beginnings(client, topic, numbers), end)

@@ -5,7 +5,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Literal
 
-import msgspec
 import typer
 
 from eventlog.kafka import (
@@ -22,6 +21,7 @@ from operations.shared.installation import (
     open_installation,
     run_verb,
 )
+from operations.shared.offset_ranges import OffsetRanges
 from operations.shared.output_files import STDOUT, whole
 from operations.shared.start_points import (
     EARLIEST,
@@ -33,18 +33,6 @@ from operations.shared.start_points import (
 from runtime.errors import ConfigurationError
 
 FROM = "--from"
-
-
-class Stretches(msgspec.Struct, frozen=True):
-    """What is to be read: per partition, from an offset to the end that was seen."""
-
-    begin: dict[int, int]
-    end: dict[int, int]
-
-    @property
-    def offsets(self) -> int:
-        """Offsets to go over; markers and aborted records are among them."""
-        return sum(max(0, self.end[p] - self.begin[p]) for p in self.begin)
 
 
 def replay(
@@ -93,8 +81,8 @@ async def _export(here: Installation, numbers: Sequence[int], start: Start, sink
     topic = here.settings.topics.lock_events
     async with connected(here.kafka.reader()) as client:
         begins = await start_offsets(client, topic, numbers, start, FROM)
-        stretches = Stretches(begins, await last_stable_offsets(client, topic, numbers))
-        return await _copy(LogReader(client), topic, stretches, sink)
+        ranges = OffsetRanges(begins, await last_stable_offsets(client, topic, numbers))
+        return await _copy(LogReader(client), topic, ranges, sink)
 
 
 def _sink(form: str, out: Path | None) -> Sink:
@@ -116,15 +104,15 @@ def _chosen(partition: int | None, count: int) -> list[int]:
     return [partition]
 
 
-async def _copy(reader: LogReader, topic: str, stretches: Stretches, sink: Sink) -> int:
+async def _copy(reader: LogReader, topic: str, ranges: OffsetRanges, sink: Sink) -> int:
     written = 0
-    reached = dict(stretches.begin)
-    with progress_bar("replaying", stretches.offsets, "offsets") as advance:
-        async for records in reader.fetch(topic, stretches.begin, stretches.end):
+    reached = dict(ranges.begin)
+    with progress_bar("replaying", ranges.size, "offsets") as advance:
+        async for records in reader.fetch(topic, ranges.begin, ranges.end):
             sink.write(records)
             written += len(records)
             advance(_progress(reached, records))
-        advance(sum(max(0, stretches.end[p] - at) for p, at in reached.items()))
+        advance(sum(max(0, ranges.end[p] - at) for p, at in reached.items()))
     return written
 
 
