@@ -26,4 +26,4 @@ class Registrations:
         """
         await self._tail.until(self._topic, 0, end, READ_S)
         if self._registry.partner(partner.id) != partner:
-            raise Unavailable(f"partner {partner.id} is registered otherwise by now")
+            raise Unavailable(f"partner {partner.id} is registered differently by now")

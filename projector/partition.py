@@ -1,6 +1,6 @@
 """One partition of the projector: facts in, events and parked facts out, the read model behind."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import msgspec
@@ -28,10 +28,6 @@ from schemas.trace_context import TraceContext
 from schemas.undecodable import Undecodable
 
 
-def _now() -> datetime:
-    return datetime.now(UTC)
-
-
 class Projector(msgspec.Struct, frozen=True):
     """Holds what the partitions of one process share."""
 
@@ -40,7 +36,6 @@ class Projector(msgspec.Struct, frozen=True):
     fold_queue: FoldQueue
     lock_uuids: LockUuids
     metrics: ProjectorMetrics
-    now: Callable[[], datetime] = _now
 
     def make_partition(self, partition: int, fail: Fail) -> "ProjectorPartition":
         return ProjectorPartition(self, partition, fail)
@@ -149,7 +144,8 @@ class ProjectorPartition:
         """Takes events in that the read model need not hold yet."""
         states = self._model.states
         states.forget()
-        await self._model.learn_before(stretch)
+        unknown = states.unknown_locks(record.event.lock_id for record in stretch.events)
+        await self._model.learn(unknown, before=stretch.begin)
         batch = states.begin_batch()
         for record in stretch.events:
             self._check_version(record)
@@ -177,7 +173,7 @@ class ProjectorPartition:
         read = [self._read(record) for record in records]
         await self._model.learn(states.lookups([f for f in read if not isinstance(f, Parked)]))
         number = states.begin_batch()
-        recorded_at = write_time(self._projector.now())
+        recorded_at = write_time(datetime.now(UTC))
         counts = DecisionCounts()
         outputs: list[Output] = []
         written: list[CommittedEvent | ParkedHeaders] = []

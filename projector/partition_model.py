@@ -9,7 +9,7 @@ from projector.fold_queue import FoldQueue, Unfolded
 from projector.lock_states import FactLookups, LockStates
 from read_model.fold import CommittedEvent, ParkedFact, Stretch
 from read_model.folding import ReadModelMoved
-from read_model.rows import Known, Position, Progress
+from read_model.rows import Position, Progress
 from read_model.store import ReadModel
 from runtime.errors import LockstreamError
 
@@ -49,59 +49,32 @@ class PartitionModel:
         """Makes the partition begin again if the model loses what it holds of it, from now on."""
         self._fold_queue.watch(self.partition, self, self._generation, self._folded_to)
 
-    # -- asking ----------------------------------------------------------------------------------
-
-    async def learn(self, lookups: FactLookups) -> None:
-        """Asks the model for what a batch needs and ``states`` lacks; makes no request if that is
-        nothing.
+    async def learn(self, lookups: FactLookups, before: int | None = None) -> None:
+        """Asks the model for what is needed and ``states`` lacks; makes no request if that is
+        nothing. ``before``: an offset that the model must not have passed; None for any.
 
         Raises:
-            ReadModelMoved: the model was emptied or replaced, or has gone back.
+            ReadModelMoved: the model was emptied or replaced, has gone back, or has passed it.
             ReadModelUnavailable: the read model can't be read.
         """
         if not lookups:
             return
         # What is folded in while we wait need not be in the answer.
         folded_to = self._folded_to
-        known = await self._ask(lookups)
-        if known.position.next_offset < folded_to:
-            raise ReadModelMoved(
-                f"the read model of partition {self.partition} has gone back to "
-                f"{known.position.next_offset}: it is being rebuilt"
-            )
-        self.states.learn(lookups, known)
-
-    async def learn_before(self, stretch: Stretch) -> None:
-        """Asks the model for the locks of a stretch that it need not hold yet, as they were before.
-
-        Raises:
-            ReadModelMoved: the model's position is not between what it held and the stretch.
-            ReadModelUnavailable: the read model can't be read.
-        """
-        lookups = self.states.unknown_locks(record.event.lock_id for record in stretch.events)
-        if not lookups:
-            return
-        folded_to = self._folded_to
-        known = await self._ask(lookups)
-        if not folded_to <= known.position.next_offset <= stretch.begin:
-            raise ReadModelMoved(
-                f"the read model of partition {self.partition} is at "
-                f"{known.position.next_offset}, not between {folded_to} and {stretch.begin}: "
-                "another replica still folds it, or it is being rebuilt"
-            )
-        self.states.learn(lookups, known)
-
-    async def _ask(self, lookups: FactLookups) -> Known:
         known = await self._read_model.known(
             self.partition, lookups.locks, lookups.temp_keys, lookups.event_ids, lookups.lock_uuids
         )
+        where, at = f"the read model of partition {self.partition}", known.position.next_offset
         if known.generation != self._generation:
+            raise ReadModelMoved(f"{where} was emptied or replaced")
+        if at < folded_to:
+            raise ReadModelMoved(f"{where} has gone back to {at}: it is being rebuilt")
+        if before is not None and at > before:
             raise ReadModelMoved(
-                f"the read model of partition {self.partition} was emptied or replaced"
+                f"{where} is at {at}, beyond {before}: another replica still folds it, or it is "
+                "being rebuilt"
             )
-        return known
-
-    # -- handing over ----------------------------------------------------------------------------
+        self.states.learn(lookups, known)
 
     async def submit(
         self, batch: int, events: Sequence[CommittedEvent], parked: Sequence[ParkedFact]

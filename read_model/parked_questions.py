@@ -52,6 +52,8 @@ class ParkedPage(msgspec.Struct, frozen=True):
 
 
 class ParkedQuestions:
+    """Answers as ``ReadModel`` does, and raises ``ReadModelUnavailable`` as that."""
+
     def __init__(self, database: Database, topics: LockTopics) -> None:
         self._database = database
         self._topics = topics
@@ -85,15 +87,11 @@ class ParkedQuestions:
 
     async def page(self, partition: int, begin: int, end: int, count: int) -> ParkedPage:
         """Returns the first ``count`` rows from ``begin`` to ``end``, and the positions beside
-        them.
-
-        Raises:
-            ReadModelUnavailable: the database can't be reached or is too slow.
-        """
-        asked = {"partition": partition, "begin": begin, "end": end, "count": count}
+        them."""
+        page = {"partition": partition, "begin": begin, "end": end, "count": count}
 
         def ask(connection: Connection) -> ParkedPage:
-            rows = connection.execute(self._page, asked)
+            rows = connection.execute(self._page, page)
             stored = {offset: StoredParked(*row) for offset, *row in rows}
             at = {
                 row.stream: to_position(row)
@@ -106,37 +104,29 @@ class ParkedQuestions:
         return await self._database.read(ask)
 
     async def last_offset(self, partition: int) -> int | None:
-        """Returns the offset of the partition's last row.
-
-        Raises:
-            ReadModelUnavailable: the database can't be reached or is too slow.
-        """
+        """Returns the offset of the partition's last row."""
         last = await self._database.read(
             lambda c: c.scalar(self._last_offset, {"partition": partition})
         )
         return None if last is None else int(last)
 
     async def fates(self, event_ids: Iterable[UUID]) -> dict[UUID, ParkedFate]:
-        """Returns what the model holds of these event ids.
-
-        Raises:
-            ReadModelUnavailable: the database can't be reached or is too slow.
-        """
-        asked = sorted(set(event_ids))
+        """Returns what the model holds of these event ids."""
+        ids = sorted(set(event_ids))
 
         def ask(connection: Connection) -> dict[UUID, ParkedFate]:
             found: dict[UUID, ParkedFate] = {}
-            for chunk in _chunks(asked):
+            for chunk in _chunks(ids):
                 found |= self._fates(connection, chunk)
             return found
 
         return await self._database.read(ask)
 
     def _fates(self, connection: Connection, event_ids: Sequence[UUID]) -> dict[UUID, ParkedFate]:
-        asked = {"event_ids": [event_id.bytes for event_id in event_ids]}
-        versions = {UUID(bytes=i): v for i, v in connection.execute(self._versions, asked)}
+        ids = {"event_ids": [event_id.bytes for event_id in event_ids]}
+        versions = {UUID(bytes=i): v for i, v in connection.execute(self._versions, ids)}
         latest: dict[UUID, tuple[bool, ParkedAt]] = {}
-        for event_id, partition, offset, lock_id, *row in connection.execute(self._rows, asked):
+        for event_id, partition, offset, lock_id, *row in connection.execute(self._rows, ids):
             at_home = lock_id is not None and self._topics.partition_of(lock_id) == partition
             candidate = (at_home, ParkedAt((partition, offset), *row))
             best = latest.get(key := UUID(bytes=event_id))
@@ -152,16 +142,12 @@ class ParkedQuestions:
     async def event_ids_at(
         self, places: Iterable[PartitionOffset]
     ) -> dict[PartitionOffset, UUID | None]:
-        """Returns the event ids of the facts that are parked at these places.
-
-        Raises:
-            ReadModelUnavailable: the database can't be reached or is too slow.
-        """
-        asked = sorted(set(places))
+        """Returns the event ids of the facts that are parked at these places."""
+        wanted = sorted(set(places))
 
         def ask(connection: Connection) -> dict[PartitionOffset, UUID | None]:
             found: dict[PartitionOffset, UUID | None] = {}
-            for chunk in _chunks(asked):
+            for chunk in _chunks(wanted):
                 for partition, offset, event_id in connection.execute(
                     self._ids_at, {"places": chunk}
                 ):
@@ -172,11 +158,7 @@ class ParkedQuestions:
 
     async def count_unrecorded(self, begins: Mapping[int, int]) -> int:
         """Counts the facts that are parked from ``begins`` on and have no event: each event id
-        once, however often it was parked, and each fact without one for itself.
-
-        Raises:
-            ReadModelUnavailable: the database can't be reached or is too slow.
-        """
+        once, however often it was parked, and each fact without one for itself."""
         retained = or_(
             false(),
             *(and_(parked.c.partition == p, parked.c.offset >= at) for p, at in begins.items()),

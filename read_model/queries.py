@@ -109,10 +109,10 @@ class Queries:
     def locks_after(
         self, connection: Connection, after: int, org_id: str | None, count: int
     ) -> list[LockRow]:
-        asked: dict[str, object] = {"after": after, "count": count}
+        page: dict[str, object] = {"after": after, "count": count}
         if org_id is None:
-            return [_to_lock(row) for row in connection.execute(self._locks_after, asked)]
-        rows = connection.execute(self._locks_of_after, {**asked, "org_id": org_id})
+            return [_to_lock(row) for row in connection.execute(self._locks_after, page)]
+        rows = connection.execute(self._locks_of_after, {**page, "org_id": org_id})
         return [_to_lock(row) for row in rows]
 
     def versions(self, connection: Connection, lock_ids: Sequence[int]) -> dict[int, int]:
@@ -164,8 +164,8 @@ class Queries:
     def history(
         self, connection: Connection, lock_id: int, org_id: str, after_version: int, limit: int
     ) -> list[EventRow]:
-        asked = {"lock_id": lock_id, "org_id": org_id, "after_version": after_version}
-        rows = connection.execute(self._history, {**asked, "count": limit})
+        page = {"lock_id": lock_id, "org_id": org_id, "after_version": after_version}
+        rows = connection.execute(self._history, {**page, "count": limit})
         return [EventRow(*row) for row in rows]
 
     def event_values(

@@ -149,8 +149,8 @@ class ReadModel:
 
     async def locks(self, lock_ids: Iterable[int]) -> dict[int, LockRow]:
         """Returns those of ``lock_ids`` that exist."""
-        asked = list(lock_ids)
-        return await self._database.read(lambda c: self._queries.locks(c, asked))
+        ids = list(lock_ids)
+        return await self._database.read(lambda c: self._queries.locks(c, ids))
 
     async def locks_after(self, lock_id: int, org_id: str | None, limit: int) -> list[LockRow]:
         """Returns the next ``limit`` locks by id, of one organisation or of all."""
@@ -168,8 +168,8 @@ class ReadModel:
 
     async def known_lock_ids(self, lock_ids: Iterable[int]) -> set[int]:
         """Returns those of ``lock_ids`` that exist."""
-        asked = list(lock_ids)
-        return set(await self._database.read(lambda c: self._queries.versions(c, asked)))
+        ids = list(lock_ids)
+        return set(await self._database.read(lambda c: self._queries.versions(c, ids)))
 
     async def events_of(
         self, lock_id: int, partition: int, org_id: str, after_version: int, limit: int

@@ -72,8 +72,11 @@ async def run_beside(work: Callable[[], Awaitable[object]], *companions: Compani
     ended = asyncio.Event()
 
     async def run_work() -> None:
-        await work()
-        ended.set()
+        try:
+            await work()
+        finally:
+            # After an error too: a client that loses the cancellation would run for ever.
+            ended.set()
 
     async with asyncio.TaskGroup() as tasks:
         for companion in companions:

@@ -131,7 +131,9 @@ class PartitionOwner:
     def lose_position(self) -> None:
         """Fails: the broker has nothing at the offset that was to be fetched."""
         if self._feed.is_open:
-            self._feed.fail(PositionLost(f"{self._place}: retention passed our position"))
+            self._feed.fail(
+                PositionLost(f"{self._place}: retention has deleted the next record to read")
+            )
 
     # -- how it stands ---------------------------------------------------------------------------
 

@@ -31,8 +31,8 @@ class OutputLog:
     async def high_watermark(self, topic: str, partition: int | None = None) -> int:
         """Returns the end of the topic's partition. ``partition``: another than its own, of a topic
         that is not the output."""
-        asked = self.partition if partition is None else partition
-        return (await self._offsets.high_watermarks(topic, [asked]))[asked]
+        number = self.partition if partition is None else partition
+        return (await self._offsets.high_watermarks(topic, [number]))[number]
 
     async def beginning(self, topic: str) -> int:
         begins = await self._offsets.beginnings(topic, [self.partition])
@@ -75,71 +75,63 @@ def _still_there(topic: str) -> Iterator[None]:
 
 
 class Batch(msgspec.Struct, frozen=True):
-    """What follows from the first ``taken`` of the records that were to be processed, at least one.
+    """Holds what follows from the first ``taken`` of the records to be processed, one at least.
 
-    What a partition has to know of its outputs when they are committed is a field of its own kind
-    of batch, and nowhere else: of a batch that is not committed, nothing is left to be met."""
+    A partition that has to know more once its outputs are committed makes a kind of batch with the
+    fields for that. No attribute of the partition is for one batch."""
 
     outputs: Sequence[Output]
     taken: int
 
     async def committed(self, offsets: Sequence[int]) -> None:
-        """Called once the outputs are committed: they stand at ``offsets``, in their order.
+        """Learns that the outputs are committed and stand at ``offsets``, in their order.
 
-        It is called once for each batch, also for one without outputs, whose offsets are none; and
-        never for one whose commit failed or is in doubt: the next ``restore`` tells what became of
-        it. Nor is it called if the process dies meanwhile, so that all that matters must follow
-        from the output alone. The partition's next ``process`` comes after it has returned: it may
-        wait, to hold the partition back. It may raise what ``restore`` may, with the same effect;
-        the batch stays committed.
-        """
+        The owner calls it once, also without outputs, before it moves the checkpoint behind the
+        records that were taken and asks for the next batch: to wait here holds the partition back.
+        It is not called if the commit failed or is in doubt, or the process dies: then the next
+        ``restore`` finds out. So it may add nothing that does not follow from the output. It may
+        raise what ``restore`` may; the batch stays committed."""
 
 
 class StagePartition(Protocol):
-    """The decisions of one partition and what they rest on, in the hands of its one owner.
+    """Decides for one partition. ``PartitionOwner`` makes it, calls it, and throws it away.
 
-    The owner (``PartitionOwner``) makes one for each attempt, right after the fence, and calls, one
-    at a time: ``restore`` once; then, as long as records come, ``process`` and its batch's
-    ``committed`` in turn. After an error it throws the partition away with whatever it remembers,
-    fences again, and makes another. Any call may be cancelled where it awaits: a partition that is
-    revoked has some seconds to end its batch (``stage.DRAIN_S``).
+    The owner makes one for each attempt, right after the fence. It calls ``restore`` once and then,
+    as records come, ``process`` and its batch's ``committed`` in turn: never two calls at once. Any
+    may be cancelled where it awaits, ``stage.DRAIN_S`` seconds after the partition was revoked.
 
-    An error's type tells what follows. ``Unavailable``: another attempt, after a pause.
-    ``StageStopped`` or ``KafkaRefused``: this partition stops, and the others go on, until it is
-    assigned anew. Any other stops the partition likewise if ``process`` raises it, and else ends
-    the process.
-    """
+    After any error nothing more is called, and a batch that was not committed is forgotten. What
+    follows depends on the error's type. ``Unavailable``: another attempt, after a pause.
+    ``StageStopped`` and ``KafkaRefused``: the partition stops until it is assigned anew, and the
+    others go on. Any other error stops it likewise if ``process`` raises it, and else ends the
+    role."""
 
     async def restore(self, output: OutputLog) -> int:
-        """Rebuilds the state from the output; returns the input offset to go on at.
+        """Rebuilds the state from the output, and returns the input offset to go on at.
 
-        The predecessor can write no more, and what it has written is committed or aborted. May read
-        Kafka and databases for as long as that takes; some other partitions wait for their turn
-        meanwhile. It must wait for nothing that a paused process may hold.
-        """
+        The predecessor writes no more; what it wrote is committed or aborted. Reading Kafka and
+        databases may take as long as it takes, while some other partitions wait for their turn.
+        It must not wait for what a paused process may hold, a lock of a database for instance."""
 
     async def process(self, records: Sequence[Record]) -> Batch:
         """Decides what follows from these input records, or from the first of them.
 
-        They are one or more, in order, and follow on those that were taken before; between them may
-        be markers' offsets. It sees a record again only if it did not take it: then the record
-        comes first in the next call. The partition of a later attempt sees all again from where its
-        ``restore`` says. No transaction is open yet, so no time-out of Kafka's runs, but partitions
-        that began with this one wait for it: it may ask a database, and not linger.
-        """
+        They are one or more, in order, and follow on those taken before; offsets between them are
+        markers'. A record comes again, first of the next call, only if it was not taken; and in a
+        later attempt, from where its ``restore`` goes on. No transaction is open yet, so none of
+        Kafka's time-outs runs, but partitions that began together wait for each other: it may ask
+        a database, and should need no more than milliseconds."""
 
     @property
     def note(self) -> str:
-        """What tells, beside a checkpoint, that the output has not moved on since.
+        """What the checkpoint says beside its offset, for a later ``restore`` to check.
 
-        Read after ``restore`` and after each ``committed``; handed to a later ``restore`` with the
-        checkpoint, as advice.
-        """
+        The owner reads it after ``restore`` and after each ``committed``."""
 
 
 Fail = Callable[[Exception], None]
-"""Makes the owner stop with this error, when it next waits for records: a batch under way is
-finished first. An error's type means what it does in ``StagePartition``. Of an attempt that has
-ended, it does nothing."""
+"""Ends the attempt with this error when the owner next waits for records: a batch under way is
+finished first. The error's type means what it does in ``StagePartition``. After the attempt's end
+it does nothing."""
 MakePartition = Callable[[int, Fail], StagePartition]
 """Makes what decides for a partition, by its number, for one attempt."""

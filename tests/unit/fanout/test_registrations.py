@@ -41,5 +41,5 @@ async def test_a_partner_that_is_registered_as_it_is_served_is_confirmed() -> No
 )
 async def test_a_partner_that_is_registered_otherwise_is_not(changed: dict[str, Any]) -> None:
     now = msgspec.structs.replace(SERVED, **changed)
-    with pytest.raises(Unavailable, match="partner a is registered otherwise by now"):
+    with pytest.raises(Unavailable, match="partner a is registered differently by now"):
         await registrations(now).confirm(SERVED, END)

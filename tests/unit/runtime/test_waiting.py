@@ -1,6 +1,6 @@
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 
 import pytest
 
@@ -98,3 +98,20 @@ async def test_companions_end_once_the_work_has_and_the_error_of_one_ends_all() 
 
     with pytest.raises(ExceptionGroup):
         await run_beside(asyncio.Event().wait, companion, broken)
+
+
+async def test_a_companion_that_loses_its_cancellation_ends_with_the_work_that_failed() -> None:
+    """As a Kafka client does where it comes together with an answer."""
+
+    async def deaf(stop: asyncio.Event) -> None:
+        while not stop.is_set():
+            with suppress(asyncio.CancelledError):
+                await asyncio.sleep(0.001)
+
+    async def work() -> None:
+        await asyncio.sleep(0.01)
+        raise ZeroDivisionError
+
+    async with asyncio.timeout(5):
+        with pytest.raises(ExceptionGroup):
+            await run_beside(work, deaf)
