@@ -1,4 +1,4 @@
-"""Writes facts in bulk, as any trusted service may, and tells how far a topic has come."""
+"""Writes facts in bulk, as any trusted service may."""
 
 import asyncio
 from collections.abc import Iterable, Sequence
@@ -7,7 +7,7 @@ from uuid import UUID
 
 import uuid_utils
 
-from eventlog.kafka import Kafka, connected, high_watermarks
+from eventlog.kafka import Kafka, connected
 from runtime.settings import Settings
 from schemas.lock_facts import (
     Actor,
@@ -72,14 +72,3 @@ async def _publish(settings: Settings, facts: Iterable[Fact]) -> None:
                 for fact in window
             ]
             await asyncio.gather(*futures)
-
-
-def offsets_of(settings: Settings, topic: str) -> int:
-    """The sum of a topic's high watermarks; transaction markers count."""
-
-    async def ask() -> int:
-        async with connected(Kafka(settings, "bench").offsets_client()) as client:
-            ends = await high_watermarks(client, topic, list(range(settings.partitions)))
-        return sum(ends.values())
-
-    return asyncio.run(ask())
