@@ -1,4 +1,4 @@
-"""Writes facts in bulk, as any trusted service may, and tells how far a topic has come."""
+"""Writes facts in bulk, as any trusted service may."""
 
 import asyncio
 from collections.abc import Iterable, Sequence
@@ -71,14 +71,3 @@ async def _publish(settings: Settings, facts: Iterable[Fact]) -> None:
                 for fact in window
             ]
             await asyncio.gather(*futures)
-
-
-def offsets_of(settings: Settings, topic: str) -> int:
-    """The sum of a topic's high watermarks; transaction markers count."""
-
-    async def ask() -> int:
-        async with Kafka(settings, "bench").offsets_client() as client:
-            ends = await client.high_watermarks(topic, list(range(settings.partitions)))
-        return sum(ends.values())
-
-    return asyncio.run(ask())

@@ -166,10 +166,6 @@ def peak_mib(pid: int) -> float:
     return _status_mib(pid, "VmHWM")
 
 
-def resident_mib(pid: int) -> float:
-    return _status_mib(pid, "VmRSS")
-
-
 def _status_mib(pid: int, field: str) -> float:
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     line = next(line for line in lines if line.startswith(field))

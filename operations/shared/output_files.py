@@ -19,7 +19,7 @@ STDOUT = Path("-")
 _DESCRIPTOR = re.compile(r"/(?:dev/fd/|proc/self/fd/|dev/(?=std))(stdout|stderr|[0-9]+)\Z")
 
 
-class Output(Protocol):
+class Replacement(Protocol):
     def close(self) -> None:
         """Puts what was written in its place."""
 
@@ -27,11 +27,11 @@ class Output(Protocol):
         """Leaves everything as it was."""
 
 
-O = TypeVar("O", bound=Output)  # noqa: E741
+R = TypeVar("R", bound=Replacement)
 
 
 @contextmanager
-def whole(output: O) -> Iterator[O]:
+def whole(output: R) -> Iterator[R]:
     """Closes the output, or discards it if the block does not come to its end."""
     try:
         yield output
