@@ -11,7 +11,6 @@ from read_model.store import ReadModel
 from runtime.settings import Settings
 from schemas.lock_events import Event
 from schemas.parked_facts import ParkedHeaders
-from schemas.topics import partition_of
 from tests.examples_of import TIME, created_event, temp_key_used, used_event
 from tests.integration.command_api.stepped_api import SteppedApi, stepped_api
 from tests.integration.kafka_tools import write_facts
@@ -54,7 +53,7 @@ async def test_the_events_of_before_a_lock_moved(api: SteppedApi) -> None:
 
 async def test_a_parked_fact(api: SteppedApi) -> None:
     fact = temp_key_used()
-    partition = partition_of(7, api.settings.partitions)
+    partition = api.settings.topics.partition_of(7)
     headers = ParkedHeaders(
         "unknown-lock", "", "lock-facts", 0, TIME, str(fact.event_id), 7, "acme"
     )

@@ -22,7 +22,7 @@ from schemas.lock_events import Event, EventHeaders, encode_event, event_type
 from schemas.lock_facts import decode_fact
 from schemas.parked_facts import ParkedHeaders
 from schemas.registry import ApiKey
-from schemas.topics import lock_key, partition_of
+from schemas.topics import lock_key
 from tests.examples_of import TIME, created_event, used_event
 from tests.integration.kafka_tools import eventually, read_all, write_raw
 from tests.integration.roles import Role, install, running
@@ -38,7 +38,7 @@ class Served:
         self, settings: Settings, kafka: Kafka, client: httpx.AsyncClient, role: Role
     ) -> None:
         self.settings, self.kafka, self.client, self._role = settings, kafka, client, role
-        self._partition = partition_of(7, settings.partitions)
+        self._partition = settings.topics.partition_of(7)
 
     async def first(self) -> httpx.Response:
         async with asyncio.timeout(30):

@@ -20,6 +20,7 @@ from command_api.credentials import Authenticator
 from command_api.issuer_keys import open_issuer_keys
 from command_api.metrics import ApiMetrics
 from command_api.observation import Observation
+from command_api.request_state import request_state
 from command_api.tokens import Caller, TokenChecker
 from eventlog.kafka import Kafka
 from runtime.issuers import Issuer
@@ -66,12 +67,14 @@ async def client(tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
         Issuer(issuer=OTHER_ISSUER, audience="theirs", jwks=str(theirs), scope=""),
     ]
     async with open_issuer_keys(issuers, Settings()) as keys:
-        registry = registry_of(api_key(not_after="2126-11-23T10:00:00.000Z"))
+        entry = api_key(not_after="2126-11-23T10:00:00.000Z")
+        registry = registry_of(entry)
         uses = ApiKeyUses(Kafka(Settings(), "test"), "registry", registry)
         authenticator = Authenticator(TokenChecker(keys, 86400.0), registry, uses)
 
         async def admit(request: Request) -> Response:
             principal = await authenticator.authenticate(request)
+            assert request_state(request.scope).api_key == entry
             return JSONResponse(msgspec.to_builtins(principal))
 
         routes = [Route("/", admit)]
