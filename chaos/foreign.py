@@ -12,6 +12,7 @@ from chaos.system import PARTITIONS, PARTNERS, System
 from eventlog.kafka import stable_ends
 from eventlog.records import Output
 from operations.running.probes import ask
+from schemas.records import Place
 from schemas.topics import lock_key
 
 DETECTED_S = 60.0
@@ -51,7 +52,7 @@ def judge_foreign(
         broken.append(Broken("a foreign record is not spread", "a partner got something"))
     for topic, offset in places:
         if not _names(output, topic, offset):
-            place = f"{topic}[0] offset {offset}"
+            place = Place(topic, 0, offset)
             broken.append(Broken("verify names a foreign record", f"{place}: {output[-500:]}"))
     return broken
 

@@ -9,6 +9,7 @@ from operations.audit.violations import Violation
 from operations.shared.console import print_json, progress_bar, say, show
 from operations.shared.installation import Installation, run_on_installation
 from operations.shared.options import AsJson
+from schemas.records import Place
 
 if TYPE_CHECKING:
     from operations.audit.auditor import Counted
@@ -45,7 +46,7 @@ def verify(
         )
     else:
         for v in report.shown:
-            show(f"{v.kind}: {v.topic}[{v.partition}] offset {v.offset}: {v.detail}")
+            show(f"{v.kind}: {Place(v.topic, v.partition, v.offset)}: {v.detail}")
         lag = ", ".join(f"{name} {count}" for name, count in report.counted.lag.items() if count)
         say(
             f"{report.counted.events:,} events, {report.counted.duplicates:,} duplicates dropped, "

@@ -35,6 +35,17 @@ from tests.integration.roles import install
 HEADER = "source-offset"
 
 
+class CopiedBatch(Batch, frozen=True):
+    """Notes the offsets of its records once they are committed."""
+
+    sources: list[int]
+    noted: list[int]
+
+    async def committed(self, offsets: Sequence[int]) -> None:
+        assert len(offsets) == len(self.sources)
+        self.noted.extend(self.sources)
+
+
 class Copying:
     """A ``StagePartition`` that copies its input, and notes what it was given. It is asked for
     ``fault`` before it decides, and decides once its ``gate`` is open, on ``most`` at once."""
@@ -64,7 +75,8 @@ class Copying:
             Output(self._topic, record.key, record.value, ((HEADER, b"%d" % record.offset),))
             for record in records
         ]
-        return Batch(outputs, len(records))
+        sources = [record.offset for record in records]
+        return CopiedBatch(outputs, len(records), sources, self._copies.committed)
 
 
 class AskedCheckpoints(Checkpoints):
@@ -84,6 +96,7 @@ class Copies(Stage):
     def __init__(self, kafka: Kafka, settings: Settings, tracing: Tracing) -> None:
         self.restored = 0
         self.given: list[int] = []
+        self.committed: list[int] = []
         self.leads: list[int] = []
         self.fails: list[Fail] = []
         self.fault: Exception | None = None
@@ -194,6 +207,24 @@ async def test_after_an_error_the_position_comes_from_the_output_again(
         await stage.put(b"b", b"c")
         await stage.until_copied(b"a", b"b", b"c")
         assert stage.restored >= 2
+        await thief.discard()
+
+
+async def test_a_batch_learns_of_its_commit_once_and_of_a_failed_one_never(
+    kafka: Kafka, settings: Settings
+) -> None:
+    async with copies(kafka, settings) as stage:
+        await stage.put(b"a")
+        await stage.until_copied(b"a")
+        thief = await stage.thief()
+        await thief.write([Output(stage.topics.lock_events, b"7", b"b", ((HEADER, b"1"),))])
+        await stage.put(b"b", b"c")
+        await stage.until_copied(b"a", b"b", b"c")
+
+        async def it_has() -> bool:
+            return stage.committed == [0, 2]
+
+        await eventually(it_has)
         await thief.discard()
 
 
