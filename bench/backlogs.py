@@ -13,7 +13,7 @@ STALL_S = 90.0
 
 
 class StallWatch:
-    """Lets a wait go on for as long as something is being done."""
+    """Lets a wait go on for as long as records are being done."""
 
     def __init__(self, who: str) -> None:
         self._who = who
@@ -21,7 +21,7 @@ class StallWatch:
         self._since = time.monotonic()
 
     def see(self, done: float | None) -> None:
-        """``done``: more is better; None: it did not say.
+        """Notes progress. ``done``: more is better; None: the role did not say.
 
         Raises:
             TimeoutError: it has not become more for a minute and a half.

@@ -31,7 +31,7 @@ def median(values: Sequence[float]) -> float:
 
 
 def latency_numbers(seconds: Sequence[float]) -> dict[str, float]:
-    """``p50_ms``, ``p99_ms``, ``p99.9_ms`` and ``max_ms`` of latencies in seconds."""
+    """Returns ``p50_ms``, ``p99_ms``, ``p99.9_ms`` and ``max_ms`` of latencies in seconds."""
     ordered = sorted(seconds)
     return {
         "p50_ms": percentile(ordered, 0.50) * 1000,
@@ -42,7 +42,7 @@ def latency_numbers(seconds: Sequence[float]) -> dict[str, float]:
 
 
 def zipf_choices(count: int, among: int, seed: int, exponent: float = 1.0) -> list[int]:
-    """``count`` indexes below ``among``: the k-th is drawn with a weight of 1/k^exponent."""
+    """Draws ``count`` indexes below ``among``: the k-th with a weight of 1/k^exponent."""
     weights = itertools.accumulate(1.0 / (k**exponent) for k in range(1, among + 1))
     cumulated = list(weights)
     chance = random.Random(seed)
@@ -53,13 +53,13 @@ def zipf_choices(count: int, among: int, seed: int, exponent: float = 1.0) -> li
 
 
 def uniform_choices(count: int, among: int, seed: int) -> list[int]:
-    """``count`` indexes below ``among``, all equally likely."""
+    """Draws ``count`` indexes below ``among``, all equally likely."""
     chance = random.Random(seed)
     return [chance.randrange(among) for _ in range(count)]
 
 
 def arrivals(rate: float, seconds: float, seed: int) -> list[float]:
-    """The moments of a Poisson process: seconds from 0 on, ``rate`` a second on average."""
+    """Draws the moments of a Poisson process: seconds from 0 on, ``rate`` a second on average."""
     chance = random.Random(seed)
     moments: list[float] = []
     moment = chance.expovariate(rate)

@@ -39,7 +39,7 @@ def _creations(org_id: str, locks: Sequence[int]) -> Iterable[Fact]:
 
 
 def _uses(org_id: str, count: int, locks: Sequence[int]) -> Iterable[Fact]:
-    """``count`` uses, spread over the locks in turn."""
+    """Yields ``count`` uses, spread over the locks in turn."""
     actor = Actor(kind="service", subject="bench", org_id=org_id)
     for n in range(count):
         yield TempKeyUsed(
@@ -52,7 +52,7 @@ def _uses(org_id: str, count: int, locks: Sequence[int]) -> Iterable[Fact]:
 
 
 def publish(settings: Settings, org_id: str, locks: Sequence[int], uses: int = 0) -> int:
-    """The creations of the locks, and then so many uses of them. Returns how many facts that is."""
+    """Writes the creations of the locks, and then uses of them; returns how many facts."""
     facts = chain(_creations(org_id, locks), _uses(org_id, uses, locks))
     asyncio.run(_publish(settings, facts))
     return len(locks) + uses

@@ -24,7 +24,7 @@ HOPS = (
 
 
 class Span(Protocol):
-    """Times in ns since 1970."""
+    """What a span has to say. Times in ns since 1970."""
 
     @property
     def name(self) -> str: ...
@@ -40,7 +40,8 @@ class Span(Protocol):
 
 
 def budget(spans: Iterable[Span]) -> dict[str, list[float]]:
-    """Seconds by hop, one for each complete trace. Those up to the answer add up to the whole."""
+    """Returns seconds by hop, one for each complete trace. Those up to the answer add up to the
+    whole."""
     found: dict[str, list[float]] = {hop: [] for hop in HOPS}
     for trace in _by_trace(spans).values():
         for hop, nanoseconds in _hops(trace).items():
@@ -56,7 +57,7 @@ def _by_trace(spans: Iterable[Span]) -> dict[str, dict[str, Span]]:
 
 
 def unprefixed(name: str) -> str:
-    """The topic without the installation's prefix: ``send bench1.lock-facts``."""
+    """Takes the installation's prefix from a topic: ``send bench1.lock-facts``."""
     verb, _, topic = name.partition(" ")
     for known in ("partner.{partnerId}.lock-events", "lock-facts", "lock-events"):
         if verb in ("send", "process") and topic.endswith(known):
@@ -65,7 +66,7 @@ def unprefixed(name: str) -> str:
 
 
 def _hops(trace: Mapping[str, Span]) -> dict[str, int]:
-    """Nothing of a trace that is not complete."""
+    """Returns the hops of a trace; nothing if the trace is not complete."""
     wanted = (REQUEST, FACT_SENT, FACT_TAKEN, EVENT_SENT, EVENT_TAKEN, DELIVERED)
     if any(name not in trace for name in wanted):
         return {}

@@ -90,7 +90,7 @@ class _Load:
 
 
 class _Connection(asyncio.Protocol):
-    """``free`` is called whenever the connection can take a request."""
+    """Sends requests one at a time; calls ``free`` whenever it can take one."""
 
     def __init__(self, load: _Load, loop: "_Closed | _Open") -> None:
         self._load = load
@@ -157,7 +157,7 @@ class _Closed:
             self.lost_answer()
 
     def lost_idle(self, connection: _Connection) -> None:
-        """It has done its part."""
+        """Does nothing: the connection has done its part."""
 
     def lost_answer(self) -> None:
         self._under_way -= 1
@@ -166,7 +166,7 @@ class _Closed:
 
 
 class _Open:
-    """A thread of its own tells when requests are due: an event loop's timers have milliseconds."""
+    """Sends requests when they are due, by a thread: an event loop's timers have milliseconds."""
 
     def __init__(self, load: _Load) -> None:
         plan = load.plan

@@ -97,7 +97,7 @@ class Roles:
         return asyncio.run(run())
 
     def add_partners(self, count: int, org_id: str = ORG, begin: str = "now") -> list[str]:
-        """More partners of one organisation, whose events are theirs from ``begin`` on."""
+        """Adds partners of one organisation, which get its events from ``begin`` on."""
         names = [f"p{len(self.partners) + n}" for n in range(count)]
 
         async def add(here: Installation) -> None:
@@ -114,7 +114,8 @@ class Roles:
     # -- roles ---------------------------------------------------------------------------------
 
     def start(self, role: str, cpus: Sequence[int] = ()) -> Replica:
-        """One more replica of ``api``, ``projector`` or ``fanout``; see ``wait_until_ready``."""
+        """Starts one more replica of ``api``, ``projector`` or ``fanout``; see
+        ``wait_until_ready``."""
         port = free_port(0)
         number = sum(1 for replica in self._running if replica.role == role)
         variable = "api_port" if role == "api" else f"{role}_health_port"
@@ -139,7 +140,7 @@ class Roles:
             replica.process.wait_until(lambda page=replica.page: ask(page).ready, READY_S)  # type: ignore[misc]
 
     def start_all(self, measured: Sequence[int] = (), beside: Sequence[int] = ()) -> None:
-        """One of each, once all are ready.
+        """Starts one replica of each role; returns once all are ready.
 
         Raises:
             TimeoutError: a role is not ready in time.
@@ -157,14 +158,14 @@ class Roles:
         return [replica.process.pid for replica in self._running]
 
     def stop(self, *roles: str) -> None:
-        """Those roles; all without a name."""
+        """Stops the roles of this name; all without a name."""
         for replica in reversed(list(self._running)):
             if not roles or replica.role in roles:
                 self._running.remove(replica)
                 replica.process.stop()
 
     def command(self, *arguments: str, seconds: float) -> Finished:
-        """One verb of the ``lockstream`` command, to its end.
+        """Runs one verb of the ``lockstream`` command to its end.
 
         Raises:
             TimeoutError: it has not ended in time, or has failed.
@@ -176,17 +177,17 @@ class Roles:
 
     @property
     def credentials(self) -> tuple[str, str]:
-        """A token and an API key that are good for all of the bench's locks."""
+        """Returns a token and an API key that are good for all of the bench's locks."""
         return self._token, self._key
 
     def plan(self, locks: Sequence[int], seconds: float) -> Plan:
-        """A closed loop with one request in flight, to the first API replica."""
+        """Plans a closed loop with one request in flight, to the first API replica."""
         host, _, port = self.running("api")[0].page.removeprefix("http://").partition(":")
         return Plan(host, int(port), *self.credentials, tuple(locks), seconds)
 
 
 def metric(page: str, name: str, **labels: str) -> float:
-    """The sum of a metric's samples that have these labels; 0.0 if there is none."""
+    """Returns the sum of a metric's samples that have these labels; 0.0 if there is none."""
     with urllib.request.urlopen(f"{page}/metrics", timeout=10) as answer:
         text = answer.read().decode()
     total = 0.0

@@ -22,7 +22,7 @@ ECHO_S = 20.0
 
 
 class Machine(msgspec.Struct, frozen=True):
-    """``load_average``: of one and five minutes, before anything was measured."""
+    """Describes the machine. ``load_average``: of one and five minutes, before the measurements."""
 
     processor: str
     cores: int
@@ -52,8 +52,8 @@ def describe_machine() -> Machine:
 
 
 def additions_per_microsecond() -> float:
-    """How fast it is just now, for one process that runs Python: a shared machine may be three
-    times slower an hour later."""
+    """Measures how fast one process runs Python now: a shared machine may be three times slower
+    later."""
 
     def add() -> float:
         total, started_at = 0, time.perf_counter()
@@ -104,7 +104,7 @@ def _echo(address: tuple[str, int]) -> None:
 
 
 def _commit() -> str:
-    """Empty outside a repository."""
+    """Returns the commit; empty outside a repository."""
     try:
         said = subprocess.run(
             ["git", "describe", "--always", "--dirty"],

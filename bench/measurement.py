@@ -27,7 +27,7 @@ class Measurement(msgspec.Struct, frozen=True):
         return median(self._values(number))
 
     def spread(self, number: str) -> tuple[float, float]:
-        """The least and the greatest of all rounds.
+        """Returns the least and the greatest of all rounds.
 
         Raises:
             KeyError: no round has it.
@@ -43,7 +43,7 @@ class Measurement(msgspec.Struct, frozen=True):
 
 
 class Case(msgspec.Struct, frozen=True):
-    """What is to be measured. ``setup`` comes before each run and is not part of it."""
+    """What is to be measured. ``setup`` comes before each run and is not measured."""
 
     name: str
     parameters: dict[str, Parameter]
@@ -55,7 +55,7 @@ Finished = Callable[[Case, Numbers], None]
 
 
 def interleave(cases: Sequence[Case], rounds: int, finished: Finished) -> list[Measurement]:
-    """A B C, A B C, …: what changes on the machine meanwhile happens to all of them."""
+    """Runs A B C, A B C, …: what changes on the machine meanwhile happens to all of them."""
     found: list[list[dict[str, float]]] = [[] for _ in cases]
     for _ in range(rounds):
         for case, so_far in zip(cases, found, strict=True):
@@ -72,7 +72,7 @@ def interleave(cases: Sequence[Case], rounds: int, finished: Finished) -> list[M
 def select(
     measurements: Sequence[Measurement], name: str, **parameters: Parameter
 ) -> list[Measurement]:
-    """Those of this name that have these parameters, in their order."""
+    """Returns the measurements of this name that have these parameters, in their order."""
     return [
         m
         for m in measurements

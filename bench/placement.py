@@ -9,7 +9,7 @@ Arrangement = Literal["split", "free"]
 
 
 class Placement(msgspec.Struct, frozen=True):
-    """CPUs of each; none: wherever the kernel puts it."""
+    """The CPUs of each process; none: wherever the kernel puts it."""
 
     described: str
     load: tuple[int, ...] = ()
@@ -19,10 +19,8 @@ class Placement(msgspec.Struct, frozen=True):
 
 
 def place(arrangement: Arrangement) -> Placement:
-    """
-    ``split``: load generator, broker and database on the first half of the cores, the HTTP process
-    that is measured on the second, Lockstream's projector and fan-out anywhere.
-    """
+    """Chooses the cores. ``split``: load generator, broker and database on the first half. The HTTP
+    process that is measured gets the second half; projector and fan-out run anywhere."""
     cpus = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
     if arrangement == "free" or len(cpus) < 2:
         return Placement("nothing is pinned: the kernel places all processes")

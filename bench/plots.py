@@ -11,7 +11,7 @@ LATENCY, GROWTH = "latency-against-load.svg", "cost-against-growth.svg"
 
 
 def draw(measurements: Sequence[Measurement], folder: Path) -> list[Path]:
-    """The files written: none of a picture for which nothing was measured."""
+    """Returns the files written: none of a picture for which nothing was measured."""
     # It takes a second and a font cache: only whoever draws waits for it.
     import matplotlib as mpl
 
@@ -29,7 +29,7 @@ def draw(measurements: Sequence[Measurement], folder: Path) -> list[Path]:
 
 
 def _latency(measurements: Sequence[Measurement]) -> Any:
-    """For each server a line from few in flight to many: p50 solid, p99 dashed."""
+    """Draws for each server a line from few in flight to many: p50 solid, p99 dashed."""
     servers = list(dict.fromkeys(m.parameters["server"] for m in select(measurements, CLOSED)))
     if not servers:
         return None
@@ -50,7 +50,7 @@ def _latency(measurements: Sequence[Measurement]) -> Any:
 
 
 def _growth(measurements: Sequence[Measurement]) -> Any:
-    """CPU of one command, as a ratio to the smallest step of each kind of growth."""
+    """Draws the CPU of one command, as a ratio to the smallest step of each kind of growth."""
     grown = [name for name in GROWTHS if len(select(measurements, name)) > 1]
     if not grown:
         return None
@@ -79,5 +79,5 @@ def _axes() -> Any:
 
 
 def _explain(axes: Any) -> None:
-    """Beside the picture: nothing of it may be hidden."""
+    """Puts the legend beside the picture, where it hides nothing."""
     axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0))

@@ -130,7 +130,7 @@ def _watch(pid: int, deadline: float) -> float:
 
 
 def pin(pid: int, cpus: Iterable[int]) -> None:
-    """All threads of a process, and those they will start. No CPUs: anywhere."""
+    """Pins all threads of a process, and those they will start. No CPUs: anywhere."""
     wanted = set(cpus)
     if not wanted or not hasattr(os, "sched_setaffinity"):
         return
@@ -139,12 +139,12 @@ def pin(pid: int, cpus: Iterable[int]) -> None:
 
 
 def cpu_seconds(pids: Iterable[int]) -> float:
-    """User and system time so far, of all threads."""
+    """Returns user and system time so far, of all threads."""
     return sum(_ticks(Path(f"/proc/{pid}/stat").read_text()) for pid in pids) / _TICKS
 
 
 def compiler_seconds(pid: int) -> float:
-    """What the threads of a JVM that compile (``C1 CompilerThread0``, …) have used of that."""
+    """Returns how much of that the compiling threads of a JVM (``C1 CompilerThread0``, …) used."""
     ticks = 0
     for task in Path(f"/proc/{pid}/task").iterdir():
         # A thread may end while we look.
@@ -162,7 +162,7 @@ def _ticks(stat: str) -> int:
 
 
 def peak_mib(pid: int) -> float:
-    """The greatest resident memory so far, MiB."""
+    """Returns the greatest resident memory so far, MiB."""
     return _status_mib(pid, "VmHWM")
 
 

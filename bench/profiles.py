@@ -12,7 +12,7 @@ _STANDARD = ("asyncio", "json", "logging", "email", "http", "concurrent")
 
 
 def shares(stacks: Iterable[str], shown: int = 12) -> dict[str, float]:
-    """Per cent of the samples by the package that was on top: where the CPU was, not on whose
+    """Returns per cent of the samples by the package on top: where the CPU was, not on whose
     behalf. What is beyond the first ``shown`` is left out."""
     counts: Counter[str] = Counter()
     for line in stacks:
@@ -24,7 +24,7 @@ def shares(stacks: Iterable[str], shown: int = 12) -> dict[str, float]:
 
 
 def _owner(frame: str) -> str:
-    """``send (aiokafka/producer/producer.py:12)`` → ``aiokafka/producer``."""
+    """Turns ``send (aiokafka/producer/producer.py:12)`` into ``aiokafka/producer``."""
     found = _FRAME.match(frame)
     if found is None:
         return frame

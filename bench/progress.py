@@ -40,7 +40,7 @@ class Progress:
         self._bars.stop()
 
     def part(self, name: str) -> None:
-        """A part begins."""
+        """Begins a part."""
         self._bars.update(self._task, description=name)
         self._console.print(f"{time.monotonic() - self._started_at:6.0f} s  {name}")
 

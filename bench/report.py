@@ -31,7 +31,7 @@ All = Sequence[Measurement]
 
 
 def put_between_markers(document: str, name: str, text: str) -> str:
-    """The document with what stands between two markers replaced.
+    """Returns the document with what stands between two markers replaced.
 
     Raises:
         ValueError: it has no such markers.
@@ -45,7 +45,7 @@ def put_between_markers(document: str, name: str, text: str) -> str:
 
 
 def report(results: Results) -> str:
-    """All tables, in Markdown."""
+    """Returns all tables, in Markdown."""
     found = results.measurements
     sections = [
         ("Targets", _targets(found)),
@@ -62,7 +62,7 @@ def report(results: Results) -> str:
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Markdown; empty without rows. All columns but the first are numbers."""
+    """Returns a Markdown table; empty without rows. All columns but the first are numbers."""
     lines = [f"| {' | '.join(row)} |" for row in rows]
     if not lines:
         return ""
@@ -71,7 +71,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def figure(value: float) -> str:
-    """Three digits, more only before the point."""
+    """Writes a number with three digits, more only before the point."""
     if abs(value) >= 100:
         return f"{value:,.0f}"
     if abs(value) >= 10:
@@ -80,7 +80,7 @@ def figure(value: float) -> str:
 
 
 def _spread(measurement: Measurement, number: str) -> str:
-    """The median, and the range in which all rounds lie."""
+    """Writes the median, and the range in which all rounds lie."""
     if len(measurement.rounds) < 2:
         return figure(measurement.median(number))
     least, greatest = measurement.spread(number)
@@ -195,7 +195,7 @@ def _budget(found: All) -> str:
 
 
 def _any(found: All, name: str, numbers: Sequence[str] = ()) -> str:
-    """One kind of measurement: its parameters, then these numbers, or all that it has."""
+    """Shows one kind of measurement: its parameters, then these numbers, or all that it has."""
     measured = select(found, name)
     if not measured:
         return ""
@@ -213,7 +213,7 @@ def _any(found: All, name: str, numbers: Sequence[str] = ()) -> str:
 
 
 def title(name: str) -> str:
-    """``facts_per_cpu_second`` → ``facts per cpu second``; units behind a comma."""
+    """Turns ``facts_per_cpu_second`` into ``facts per cpu second``; units behind a comma."""
     for unit in ("_ms", "_mib", "_percent"):
         if name.endswith(unit):
             shown = {"_ms": "ms", "_mib": "MiB", "_percent": "%"}[unit]
@@ -222,7 +222,7 @@ def title(name: str) -> str:
 
 
 def _measured_on(parts: Mapping[str, Part]) -> str:
-    """One line for each run: parts of one run were measured on one machine and broker."""
+    """Writes one line for each run: its parts were measured on one machine and broker."""
     described: dict[str, list[str]] = {}
     for name, part in parts.items():
         described.setdefault(_machine(part), []).append(

@@ -27,7 +27,7 @@ class Part(msgspec.Struct, frozen=True):
 
 
 class Results(msgspec.Struct, frozen=True):
-    """``parts``: by name, in the order of the report."""
+    """Holds the parts of a day by name, in the order of the report."""
 
     quick: bool
     parts: dict[str, Part]
@@ -51,7 +51,7 @@ def read_results(file: Path) -> Results:
 
 
 def newest_parts(folder: Path) -> Results:
-    """Each part as it was last measured in full, whatever day that was.
+    """Returns each part as it was last measured in full, whatever day that was.
 
     Raises:
         msgspec.DecodeError: a file is not a result.
@@ -65,8 +65,8 @@ def newest_parts(folder: Path) -> Results:
 
 
 def keep_part(file: Path, quick: bool, name: str, part: Part) -> None:
-    """Puts one part into the file, whose other parts stay. Written after each, so that a run that
-    breaks off keeps what it has found."""
+    """Puts one part into the file, whose other parts stay: a run that breaks off keeps what it
+    has."""
     before = read_results(file).parts if file.exists() else {}
     results = Results(quick, {**before, name: part})
     file.parent.mkdir(exist_ok=True)
@@ -74,7 +74,7 @@ def keep_part(file: Path, quick: bool, name: str, part: Part) -> None:
 
 
 def _rounded(results: Results) -> Results:
-    """Six digits are more than any machine repeats."""
+    """Rounds to six digits: more than any machine repeats."""
     parts = {
         name: msgspec.structs.replace(
             part,

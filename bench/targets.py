@@ -30,7 +30,8 @@ Found = float | None
 
 
 class Target(msgspec.Struct, frozen=True):
-    """``limit``: the worst value that meets it; ``at_least``: greater is better."""
+    """Describes a target. ``limit``: the worst value that meets it; ``at_least``: greater is
+    better."""
 
     what: str
     limit: float
@@ -40,7 +41,7 @@ class Target(msgspec.Struct, frozen=True):
 
 
 class Judged(msgspec.Struct, frozen=True):
-    """``met``: None when it was not measured."""
+    """What a run says of a target. ``met``: None when it was not measured."""
 
     target: Target
     measured: Found
@@ -59,19 +60,19 @@ def judge(measurements: All) -> list[Judged]:
 
 
 def ratios(one: Measurement, other: Measurement, number: str) -> list[float]:
-    """Round by round: both were measured within seconds of each other."""
+    """Returns ratios round by round: both were measured within seconds of each other."""
     pairs = zip(one.rounds, other.rounds, strict=False)
     return [a[number] / b[number] for a, b in pairs if b.get(number) and number in a]
 
 
 def _one(measurements: All, name: str, **parameters: Parameter) -> Measurement | None:
-    """What is measured at ten million events too is judged at one."""
+    """Chooses one measurement: what is measured at ten million events too is judged at one."""
     found = select(measurements, name, **parameters)
     return min(found, key=_size) if found else None
 
 
 def _size(measurement: Measurement) -> float:
-    """How many records it was about, if that is one of its parameters."""
+    """Returns how many records it was about, if that is one of its parameters."""
     sizes = (measurement.parameters.get(name) for name in ("facts", "events"))
     return next((float(size) for size in sizes if isinstance(size, int | float)), 0.0)
 
@@ -90,7 +91,7 @@ def _most_in_flight(measurements: All, server: str) -> Measurement | None:
 
 
 def _beside(server: str) -> Callable[[All], Found]:
-    """Commands a second, as a ratio to this server's answers."""
+    """Returns commands a second, as a ratio to this server's answers."""
 
     def find(measurements: All) -> Found:
         ours = _most_in_flight(measurements, LOCKSTREAM)
@@ -123,8 +124,8 @@ def _replay_beside_aiokafka(measurements: All) -> Found:
 
 
 def growth_of_cost(*names: str) -> Callable[[All], Found]:
-    """CPU for one command at the last step, as a ratio to the first, of the first of these
-    measurements that was made."""
+    """Finds the CPU for one command at the last step, as a ratio to the first. Takes the first of
+    these measurements that was made."""
 
     def find(measurements: All) -> Found:
         for name in names:

@@ -63,7 +63,7 @@ class Workbench:
         read_model: str = "",
         environment: Mapping[str, str] | None = None,
     ) -> Roles:
-        """A new installation; no role runs yet. The caller stops it."""
+        """Makes a new installation; no role runs yet. The caller stops it."""
         self._count += 1
         return Roles(
             self.folder / f"installation-{self._count}",
@@ -76,7 +76,8 @@ class Workbench:
 
     @property
     def postgres_url(self) -> str:
-        """An empty database of a cluster of our own, as durable as PostgreSQL is by default.
+        """Returns an empty database of a cluster of our own, as durable as PostgreSQL is by
+        default.
 
         Raises:
             NoPostgres: no server is installed.
@@ -92,7 +93,7 @@ class Workbench:
         return self._postgres.url
 
     def new_database(self) -> str:
-        """The URL of one more empty database.
+        """Returns the URL of one more empty database.
 
         Raises:
             NoPostgres: no server is installed.
@@ -112,7 +113,7 @@ class Workbench:
         return f"{url.rpartition('/')[0]}/{name}"
 
     def load(self, plan: Plan, cpus: Sequence[int] = ()) -> Outcome:
-        """One run of the load generator, on these CPUs or where it is placed.
+        """Runs the load generator once, on these CPUs or where it is placed.
 
         Raises:
             TimeoutError: it has not ended long after it should have.
@@ -127,13 +128,13 @@ class Workbench:
         return msgspec.json.decode(done.output, type=Outcome)
 
     def measure(self, cases: list[Case], rounds: int = 0) -> list[Measurement]:
-        """All cases in turn, ``rounds`` times (as often as the sizes say, if 0)."""
+        """Runs all cases in turn, ``rounds`` times (as often as the sizes say, if 0)."""
         found = interleave(cases, rounds or self.sizes.rounds, self._say)
         self._found += found
         return found
 
     def keep(self, name: str, parameters: dict[str, str | int | float], numbers: Numbers) -> None:
-        """What was measured once, on the way."""
+        """Keeps what was measured once, on the way."""
         self._say(Case(name, parameters, lambda: numbers), numbers)
         self._found.append(Measurement(name, parameters, [dict(numbers)]))
 
@@ -148,7 +149,7 @@ class Workbench:
                 return
 
     def take(self) -> list[Measurement]:
-        """What was found since it was last taken."""
+        """Returns what was found since the last call."""
         found, self._found = self._found, []
         return found
 
@@ -173,8 +174,8 @@ class Workbench:
 def loaded(
     bench: Workbench, plan: Plan, pids: Sequence[int], cpus: Sequence[int] = ()
 ) -> dict[str, float]:
-    """The outcome of one run, and what an answer cost: CPU of these processes and of the broker.
-    ``cpus``: see ``Workbench.load``.
+    """Returns the outcome of one run, and what an answer cost: CPU of these processes and the
+    broker. ``cpus``: see ``Workbench.load``.
 
     Raises:
         TimeoutError: there was no answer at all, or the generator hangs.

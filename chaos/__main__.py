@@ -62,7 +62,7 @@ def run(
 
 
 async def _stoppable(campaign: Campaign) -> Report:
-    """SIGTERM ends everything that was started, as Ctrl-C does."""
+    """Lets SIGTERM end everything that was started, as Ctrl-C does."""
     task = asyncio.ensure_future(campaign.run())
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     return await task

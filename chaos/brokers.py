@@ -28,8 +28,9 @@ class _Node(msgspec.Struct, frozen=True):
 
 
 class Brokers:
-    """``count`` brokers that are controllers too. With links, each role has a listener of its own
-    whose advertised address is a link: all that it sends and gets passes through there."""
+    """Runs ``count`` brokers that are controllers too. With links, each role has its own listener.
+    The advertised address of such a listener is a link: all that the role sends and gets passes
+    through."""
 
     def __init__(
         self, folder: Path, ports: PortRange, count: int, linked_roles: Sequence[str] = ()
@@ -50,7 +51,7 @@ class Brokers:
 
     @property
     def bootstrap_servers(self) -> str:
-        """Directly, for those who watch and judge."""
+        """The direct addresses, for those who watch and judge."""
         return ",".join(f"127.0.0.1:{node.client_port}" for node in self._nodes)
 
     def servers_for(self, role: str) -> str:
@@ -70,7 +71,7 @@ class Brokers:
         await asyncio.gather(*stopping)
 
     async def start_node(self, number: int) -> None:
-        """Returns when it answers."""
+        """Starts a node; returns when it answers."""
         node = self._nodes[number]
         self._running[number] = await asyncio.to_thread(
             LocalBroker.start,
@@ -81,7 +82,7 @@ class Brokers:
         )
 
     async def kill_node(self, number: int) -> None:
-        """SIGKILL; returns when it has gone."""
+        """Sends SIGKILL; returns when the node has gone."""
         self._signal(number, signal.SIGKILL)
         await asyncio.to_thread(self._running[number].wait, 10.0)
 

@@ -59,8 +59,8 @@ class Plan(msgspec.Struct, frozen=True):
 def shared_out(
     on_one: Sequence[Fault], on_three: Sequence[Fault], only: str, seconds: float
 ) -> tuple[Part, Part]:
-    """The faults and the time of both parts. With ``only``, a fault that both have is injected on
-    the single broker, and faults that only the cluster has get half of the time."""
+    """Shares out the faults and the time over both parts. With ``only``, a fault that both have is
+    injected on the single broker, and faults that only the cluster has get half of the time."""
     share = CLUSTER_SHARE
     if only:
         names = {fault.name for fault in on_one}
@@ -160,7 +160,8 @@ class Campaign:
     # -- the schedule ------------------------------------------------------------------------------
 
     async def _play(self, part: Part, system: System, seed: str) -> None:
-        """Each fault alone, in a seeded order, as far as the time goes; then several at once."""
+        """Injects each fault alone, in a seeded order, as far as the time goes; then several at
+        once."""
         with progress_bar(part.name, int(part.seconds), "s") as advance:
             ticking = asyncio.create_task(_tick(advance, int(part.seconds)))
             try:
@@ -201,7 +202,7 @@ class Campaign:
     async def _mixed(
         self, faults: Sequence[Fault], system: System, rng: Random, until: float
     ) -> None:
-        """Faults that touch the same thing wait for each other."""
+        """Injects several at once; faults that touch the same thing wait for each other."""
         touched: set[str] = set()
 
         async def keep_going(own: Random) -> None:
@@ -218,7 +219,7 @@ class Campaign:
         await asyncio.gather(*(keep_going(Random(rng.random())) for _ in range(AT_ONCE)))
 
     async def _settle(self, system: System) -> None:
-        """All faults are over: the last one too is recovered from in time."""
+        """Waits until all faults are over and recovered from, the last one in time too."""
         system.fleet.withdraw_orders()
         last = Injection("several at once", True, time.monotonic(), 0)
         await Scene(system, Random(0), last, self._patience).recovers("all over", SESSION_S)

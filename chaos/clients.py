@@ -27,9 +27,9 @@ be made slower by more of them, and asking would measure itself."""
 
 
 class Callers:
-    """One on each lock. ``urls``: of the API replicas that are there now; ``credentials``: headers
-    per lock. ``operations`` holds what has ended; ``broken`` what is wrong whatever the log says.
-    """
+    """Runs one caller on each lock. ``urls``: those of the API replicas that are there now.
+    ``credentials``: headers per lock. ``operations`` holds what has ended; ``broken`` what is wrong
+    whatever the log says."""
 
     def __init__(
         self,
@@ -67,7 +67,8 @@ class Callers:
             await asyncio.sleep(self._rng.uniform(*THINK_S))
 
     async def _operate(self, lock_id: int, key: str | None) -> None:
-        """One command. With a key it is repeated until it is answered, without it is not."""
+        """Sends one command. With a key it is repeated until it is answered, without one it is
+        not."""
         temp_key = uuid.uuid4().hex
         attempts: list[Attempt] = []
         deadline = time.monotonic() + PERSISTENCE_S
@@ -83,7 +84,7 @@ class Callers:
         self.operations.append(Operation(lock_id, temp_key, key, attempts))
 
     async def probe(self, lock_id: int) -> Attempt:
-        """One command without a key, now."""
+        """Sends one command without a key, now."""
         temp_key = uuid.uuid4().hex
         attempt = await self._attempt(lock_id, temp_key, None)
         self.operations.append(Operation(lock_id, temp_key, None, [attempt]))

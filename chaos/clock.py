@@ -25,7 +25,7 @@ def set_offset(file: Path, seconds: int) -> None:
 
 
 class SteppedClock:
-    """Seconds since 1970, as a clock would say that is ``file``'s seconds ahead."""
+    """Tells seconds since 1970, as a clock would that is ``file``'s seconds ahead."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
@@ -44,7 +44,7 @@ class SteppedClock:
         return self._true_time() + self.offset_s()
 
     def install(self) -> None:
-        """From now on this process's services live by this clock."""
+        """Lets this process's services live by this clock from now on."""
         # Modules are found by what they have imported; the module of `time` is everybody's.
         setattr(time, "time", self.time)  # noqa: B010 - mypy knows it as a function of the module
         stepped = _stepped_datetime(self.offset_s)

@@ -51,7 +51,8 @@ def postgres_faults() -> list[Fault]:
 
 
 async def _rebuild(scene: Scene) -> None:
-    """Several times, one right after the other, beside projectors that decide from it and fold."""
+    """Rebuilds several times in a row, beside projectors that decide from the read model and
+    fold."""
     for _ in range(scene.rng.randint(*REBUILDS)):
         code, output = await scene.system.lockstream("rebuild", timeout_s=REBUILT_WITHIN_S)
         if code and scene.alone:
@@ -166,7 +167,7 @@ def _fact(lock_id: int, temp_key: str = "poison", event_id: str | None = None) -
 
 
 def _large(lock_id: int) -> bytes:
-    """As large as Kafka takes it, and its event would be larger: if its key id were taken."""
+    """Makes a fact as large as Kafka takes it, whose event would be larger still."""
     bare = _fact(lock_id)
     fill = MAX_RECORD_BYTES - BATCH_OVERHEAD - len(bare)
     return bare.replace(b'"kind"', b'"keyId":"%b","kind"' % (b"k" * fill))
@@ -198,8 +199,8 @@ def _check_parked(scene: Scene, poison: Poison, place: str, parked: Record | Non
 
 
 async def _reuse_id(scene: Scene) -> None:
-    """Another payload under an id that is taken: it must neither be an event nor change one. If it
-    became one, its temp key would be an event from nowhere."""
+    """Sends another payload under an id that is taken: it must become no event and change none. If
+    it became one, its temp key would be an event from nowhere."""
     assert scene.system.callers is not None
     answered = [o for o in scene.system.callers.operations[-200:] if o.answers]
     if not answered:
@@ -213,7 +214,7 @@ async def _reuse_id(scene: Scene) -> None:
 
 
 async def _bare_fact(scene: Scene) -> None:
-    """Headers are optional on a fact: it becomes an event as any other."""
+    """Sends a fact without headers, which are optional: it becomes an event as any other."""
     assert scene.system.callers is not None
     lock = scene.rng.choice(list(scene.system.locks))
     started_at, temp_key = time.monotonic(), f"bare-{uuid4().hex}"
@@ -241,7 +242,7 @@ async def _parked_end(system: System, partition: int) -> int:
 
 
 async def _parked(system: System, partition: int, begin: int, offset: int) -> Record | None:
-    """The parked record of the fact at this offset, once there is one."""
+    """Returns the parked record of the fact at this offset, once there is one."""
     topic = system.settings.topics.parked_facts
     deadline = time.monotonic() + PARKED_WITHIN_S
     while time.monotonic() < deadline:

@@ -22,7 +22,7 @@ class ReadModelUnderTest:
     url: str
 
     async def close(self) -> None:
-        """Nothing is left behind."""
+        """Leaves nothing behind."""
 
 
 class SqliteUnderTest(ReadModelUnderTest):
@@ -41,7 +41,7 @@ class SqliteUnderTest(ReadModelUnderTest):
             Path(f"{self.file}{suffix}").unlink(missing_ok=True)
 
     async def hold_locked(self, seconds: float) -> None:
-        """Another writer keeps it for itself."""
+        """Plays another writer that keeps the file to itself."""
         lock = sqlite3.connect(
             self.file, timeout=5.0, isolation_level=None, check_same_thread=False
         )
@@ -53,7 +53,7 @@ class SqliteUnderTest(ReadModelUnderTest):
             lock.close()
 
     def fill(self) -> None:
-        """Not a byte more can be written."""
+        """Fills the file system: not a byte more can be written."""
         with (self._folder / "ballast").open("wb", buffering=0) as ballast:
             for size in (CHUNK, 4096, 1):
                 with contextlib.suppress(OSError):
@@ -106,7 +106,7 @@ class PostgresUnderTest(ReadModelUnderTest):
         self._signal_all(signal.SIGCONT)
 
     def _signal_all(self, kind: signal.Signals) -> None:
-        """The postmaster and all its backends."""
+        """Signals the postmaster and all its backends."""
         postmaster = self._cluster.pid
         children = Path(f"/proc/{postmaster}/task/{postmaster}/children").read_text().split()
         for pid in (*map(int, children), postmaster):

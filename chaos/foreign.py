@@ -20,7 +20,7 @@ VALUE = b'{"type":"TempKeyUsed","forged":true}'
 
 
 async def check_foreign_records(system: System) -> list[Broken]:
-    """The load has ended and everything is delivered."""
+    """Writes foreign records, when the load has ended and everything is delivered."""
     topics = system.settings.topics
     partner_topics = [topics.partner_events(partner) for partner in PARTNERS]
     before = [await _ends(system, topic) for topic in partner_topics]

@@ -100,7 +100,7 @@ class Broken(msgspec.Struct, frozen=True):
 
 
 def check_history(operations: Sequence[Operation], log: Sequence[Logged]) -> list[Broken]:
-    """Every promise that the answers made, against the whole log."""
+    """Checks every promise that the answers made against the whole log."""
     events: dict[str, list[Logged]] = {}
     for event in log:
         if event.temp_key is not None:
@@ -143,7 +143,7 @@ def _check_operation(operation: Operation, found: Sequence[Logged]) -> Iterable[
 
 
 def _check_real_time(operations: Sequence[Operation]) -> Iterable[Broken]:
-    """An answer that ended before another command on that lock began has the lower version."""
+    """Checks that an answer has a lower version than commands on that lock that began after it."""
     by_lock: dict[int, list[Operation]] = {}
     for operation in operations:
         if operation.answers:
@@ -166,12 +166,12 @@ def _check_real_time(operations: Sequence[Operation]) -> Iterable[Broken]:
 
 
 def check_order(out_of_order: Iterable[Seen]) -> list[Broken]:
-    """``out_of_order``: what a live reader was given again, or too late."""
+    """Checks the order of live reading. ``out_of_order``: records that came again, or too late."""
     return [Broken("a reader is given each record once, in order", f"{s}") for s in out_of_order]
 
 
 def check_seen(seen: Iterable[Seen], log: Mapping[tuple[str, int, int], int]) -> list[Broken]:
-    """What a live reader was given must still stand there. ``log``: place → hash of content."""
+    """Checks that what a live reader got still stands there. ``log``: place → hash of content."""
     broken: list[Broken] = []
     for record in seen:
         standing = log.get((record.topic, record.partition, record.offset))

@@ -23,7 +23,7 @@ it finds in the log can't become right: it is broken, even if it were not seen a
 
 
 class Verdict(msgspec.Struct, frozen=True):
-    """``events``: in the log at the end."""
+    """Says which promises were broken. ``events``: in the log at the end."""
 
     events: int
     operations: int
@@ -38,7 +38,7 @@ class _Audit(msgspec.Struct, frozen=True, rename="camel"):
 
 
 async def judge(system: System) -> Verdict:
-    """The load has ended, nothing is broken any more, and the services run."""
+    """Judges once the load has ended, nothing is broken any more, and the services run."""
     assert system.callers is not None
     broken = [*system.callers.broken, *_too_large(system), *await _audited(system)]
     log: dict[tuple[str, int, int], int] = {}
@@ -67,7 +67,7 @@ def _too_large(system: System) -> list[Broken]:
 
 
 async def _audited(system: System) -> list[Broken]:
-    """What `lockstream verify` finds once everything is delivered and folded."""
+    """Returns what `lockstream verify` finds once everything is delivered and folded."""
     deadline = time.monotonic() + SETTLED_S
     lasting: dict[str, Broken] = {}
     while True:
@@ -90,7 +90,7 @@ async def _audited(system: System) -> list[Broken]:
 
 
 def lasts(violation: Mapping[str, object]) -> bool:
-    """Whether it stays broken though it were not found again."""
+    """Whether a broken promise stays broken even if it is not found again."""
     return violation["kind"] not in MAY_BE_LAG
 
 

@@ -123,7 +123,7 @@ async def _pause_broker(scene: Scene) -> None:
 
 
 async def _lose_broker(scene: Scene) -> None:
-    """Two of three go on alone, before the third comes back."""
+    """Kills one of three brokers: two go on alone, before the third comes back."""
     brokers = scene.system.brokers
     number = scene.rng.randrange(brokers.count)
     await brokers.kill_node(number)
@@ -134,8 +134,8 @@ async def _lose_broker(scene: Scene) -> None:
 
 
 async def _roll(scene: Scene) -> None:
-    """As Kafka's operators do it: the next broker goes when no partition lacks a replica, else the
-    two that it takes to write would not be there."""
+    """Restarts the brokers in turn as Kafka's operators do. The next one goes when no partition
+    lacks a replica, else the two that it takes to write would not be there."""
     brokers = scene.system.brokers
     for number in range(brokers.count):
         await brokers.stop_node(number)

@@ -35,7 +35,7 @@ class Link:
         self.reset()
 
     def cut(self) -> None:
-        """Nothing gets through any more, and nobody is told."""
+        """Lets nothing through any more, and tells nobody."""
         self._flowing.clear()
 
     def mend(self) -> None:
@@ -50,7 +50,7 @@ class Link:
             connection.abort()
 
     def half_close(self) -> None:
-        """The client still sends, and nothing comes back: the broker's side says it has ended."""
+        """Lets the client still send, and nothing come back: the broker's side has ended."""
         for connection in list(self._connections):
             connection.half_close()
 
@@ -130,7 +130,7 @@ class _Connection:
 
 
 async def _read_message(reader: asyncio.StreamReader) -> bytes | None:
-    """One length-prefixed message, prefix included; None when the sender has gone."""
+    """Returns one length-prefixed message, prefix included; None when the sender has gone."""
     try:
         prefix = await reader.readexactly(4)
         return prefix + await reader.readexactly(int.from_bytes(prefix, "big"))

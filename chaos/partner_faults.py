@@ -44,7 +44,7 @@ def partner_faults() -> list[Fault]:
 
 
 async def _let_go(scene: Scene) -> None:
-    """One replica of the fan-out has them all. What they get is audited at the end of the run."""
+    """Lets one fan-out replica serve them all. What they get is audited at the end of the run."""
     system = scene.system
     replica = scene.pick("fanout")
     await replica.stop()
@@ -80,13 +80,13 @@ def _check_caught_up(scene: Scene, late: Sequence[str], took_s: float) -> None:
 
 
 def _check_memory(scene: Scene, replica: Replica) -> None:
-    """Now: a process that another fault ends takes its peak with it."""
+    """Checks memory now: a process that another fault ends takes its peak with it."""
     if said := replica.memory_exceeded():
         scene.broke("memory stays bounded", said)
 
 
 async def _record_events(system: System, count: int) -> None:
-    """As fast as Kafka takes them, on all locks of the partners' organisation."""
+    """Records events as fast as Kafka takes them, on all locks of the partners' organisation."""
     assert system.callers is not None
     locks = [lock for lock, org in system.locks.items() if org == PROBE_ORG]
     uses = [(locks[n % len(locks)], f"behind-{uuid4().hex}") for n in range(count)]
@@ -123,7 +123,7 @@ async def _send(
 
 
 async def _hold_back(system: System, status: Literal["active", "paused"]) -> list[Partner]:
-    """All of them at once. They are registered the first time, from the beginning on."""
+    """Holds all of them back at once. They are registered the first time, from the beginning on."""
     topics = system.settings.topics
 
     def edit(registry: Registry) -> Sequence[Partner]:
@@ -154,7 +154,7 @@ def _new(name: str) -> Partner:
 async def _until_caught_up(
     system: System, entries: Sequence[Partner], ends: Mapping[int, int], deadline: float
 ) -> list[str]:
-    """Who is not, by the checkpoints."""
+    """Waits; returns who has not caught up, by the checkpoints."""
     groups = [fanout_group(system.settings, entry) for entry in entries]
     while True:
         states = await read_groups(system.kafka, groups)

@@ -18,7 +18,7 @@ class PortRange:
 
 
 def _candidates(seed: int) -> Iterator[int]:
-    """Begins elsewhere in every process: two runs at a time keep out of each other's way."""
+    """Yields ports from another start in every process: two runs at a time keep apart."""
     width = LAST - FIRST
     begin = seed * 101 % width
     for step in range(width):

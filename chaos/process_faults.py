@@ -89,7 +89,7 @@ async def _stop(role: str, scene: Scene) -> None:
 
 
 async def _wake(role: str, pid: int, scene: Scene) -> None:
-    """Another replica takes over; then the zombie wakes, and must do no harm."""
+    """Lets another replica take over, then wakes the zombie, which must do no harm."""
     await scene.recovers("stopped", SESSION_S)
     if not scene.alone:
         await asyncio.sleep(scene.rng.uniform(*PAST_SESSION_S))
@@ -98,7 +98,7 @@ async def _wake(role: str, pid: int, scene: Scene) -> None:
 
 
 def _signal_if(scene: Scene, role: str, pid: int, kind: signal.Signals) -> None:
-    """Only if it is still this replica's process."""
+    """Signals the process, if it is still this replica's."""
     for replica in scene.system.fleet.running(role):
         if replica.pid == pid:
             replica.signal(kind)
@@ -116,7 +116,7 @@ async def _stop_at(role: str, place: str, scene: Scene) -> None:
 
 
 async def _obeyed(role: str, act: steps.Act, place: str, scene: Scene) -> int | None:
-    """The pid of the replica that came to the place, if one did."""
+    """Returns the pid of the replica that came to the place, if one did."""
     replica = scene.pick(role)
     pid = replica.pid
     steps.order(replica.orders, act, place)

@@ -34,7 +34,7 @@ def _text(value: bytes | None) -> bytes:
 
 
 def raw_batch(records: Sequence[RawRecord]) -> bytes:
-    """Record batch, version 2, by no producer in particular."""
+    """Returns a record batch, version 2, of no producer in particular."""
     body = bytearray()
     for delta, record in enumerate(records):
         inner = b"\x00" + _varint(0) + _varint(delta) + _text(record.key) + _text(record.value)
@@ -54,7 +54,7 @@ def raw_batch(records: Sequence[RawRecord]) -> bytes:
 async def write_batch(
     kafka: Kafka, topic: str, partition: int, records: Sequence[RawRecord]
 ) -> int:
-    """Returns the offset of the first record.
+    """Writes a batch; returns the offset of its first record.
 
     Raises:
         KafkaError: the broker refuses the batch, or has no leader for it in time.

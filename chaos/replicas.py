@@ -58,7 +58,7 @@ class Replica:
         self._running = asyncio.create_task(self._supervised.run())
 
     async def stop(self) -> None:
-        """SIGTERM, and it stays down."""
+        """Sends SIGTERM; the process stays down."""
         if self._supervised is not None and self._running is not None:
             supervised, running = self._supervised, self._running
             self._supervised = self._running = None
@@ -66,7 +66,7 @@ class Replica:
             await running
 
     async def kill_for_good(self) -> None:
-        """SIGKILL, and it stays down."""
+        """Sends SIGKILL; the process stays down."""
         if self._supervised is not None and self._running is not None:
             supervised, running = self._supervised, self._running
             self._supervised = self._running = None
@@ -74,7 +74,7 @@ class Replica:
             await running
 
     def signal(self, kind: signal.Signals) -> int:
-        """Returns the pid that it went to."""
+        """Sends a signal; returns the pid that it went to."""
         assert self._supervised is not None
         pid = self._supervised.pid
         assert pid is not None
@@ -86,7 +86,7 @@ class Replica:
         return self._supervised.pid if self._supervised is not None else None
 
     def memory_exceeded(self) -> str | None:
-        """What it has taken beyond what any may take, in a sentence; None if nothing."""
+        """Says what the process has taken beyond what any may take; None if nothing."""
         peak = self.peak_memory_mib() or 0
         return f"{self.name} has taken {peak} MiB" if peak > MOST_MEMORY_MIB else None
 
@@ -111,7 +111,7 @@ class Fleet:
         self.replicas: dict[str, list[Replica]] = {role: [] for role in ROLES}
 
     def add(self, role: str) -> Replica:
-        """A further replica, not started yet."""
+        """Adds a further replica, not started yet."""
         members = self.replicas[role]
         replica = Replica(role, len(members) + 1, self._ports.take(), self._folder)
         members.append(replica)
@@ -121,7 +121,7 @@ class Fleet:
         return [replica for replica in self.replicas[role] if replica.runs]
 
     def spare(self, role: str) -> Replica:
-        """One that does not run."""
+        """Returns a replica that does not run."""
         for replica in self.replicas[role]:
             if not replica.runs:
                 return replica

@@ -34,7 +34,8 @@ class Measured(msgspec.Struct, frozen=True):
     usual: Recovery
 
     def in_time(self, patience: float) -> bool:
-        """Commands within the bound, delivery a little later: beyond what is usual."""
+        """Whether commands took at most the bound, and delivery a little more, beyond what is
+        usual."""
         bounds = (self.bound_s, self.bound_s + DELIVERY_LATER_S)
         times = (self.recovery.commands_s, self.recovery.delivery_s)
         usual = (self.usual.commands_s or 0.0, self.usual.delivery_s or 0.0)
@@ -77,7 +78,7 @@ class Scene:
         return self.rng.choice(self.system.fleet.running(role))
 
     async def recovers(self, after: str, bound_s: float) -> None:
-        """From now on everything should work again within the bound."""
+        """Checks that from now on everything works again within the bound."""
         if not self.alone:
             return
         recovery = await self.system.recovery(time.monotonic(), GIVE_UP_S)

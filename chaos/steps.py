@@ -25,13 +25,13 @@ APPLY = "apply"
 
 
 def places(role: str) -> list[str]:
-    """Where this role can be hit: before and after each of its steps."""
+    """Returns where this role can be hit: before and after each of its steps."""
     steps = (*WRITER_STEPS, APPLY) if role == "projector" else WRITER_STEPS
     return [f"{when}-{step}" for step in steps for when in ("before", "after")]
 
 
 def order(folder: Path, act: Act, place: str) -> None:
-    """The next process that reads this folder and comes to ``place`` gets the signal."""
+    """Orders a signal for the next process that reads this folder and comes to ``place``."""
     folder.mkdir(parents=True, exist_ok=True)
     new = folder / "order.new"
     new.write_text(f"{act} {place}")

@@ -92,7 +92,7 @@ class System:
         )
 
     async def start(self) -> None:
-        """Returns when commands are answered on every partition."""
+        """Starts everything; returns when commands are answered on every partition."""
         ensure_signing_key(self.folder)
         for role in ROLES:
             for _ in range(REPLICAS):
@@ -113,7 +113,7 @@ class System:
             )
 
     async def stop_load(self) -> None:
-        """Every command comes to its end; everything then is delivered."""
+        """Lets every command come to its end; everything then is delivered."""
         assert self.callers is not None
         await self.callers.stop()
 
@@ -142,7 +142,7 @@ class System:
     # -- recovery --------------------------------------------------------------------------------
 
     async def recovery(self, since: float, within_s: float) -> Recovery:
-        """How long after ``since`` everything works again."""
+        """Measures how long after ``since`` everything works again."""
         assert self.callers is not None
         deadline = since + within_s
         probed = {
@@ -193,7 +193,7 @@ class System:
     # -- what is there from the start --------------------------------------------------------------
 
     async def _set_up(self) -> dict[str, str]:
-        """Returns an API key per organisation."""
+        """Makes the installation; returns an API key per organisation."""
         read_model = open_read_model(self.settings)
         try:
             await read_model.prepare()
@@ -212,7 +212,7 @@ class System:
         return keys
 
     def _credentials(self, api_key: str) -> Mapping[str, str]:
-        """A token that stays good when a service's clock is an hour off, either way."""
+        """Makes tokens that stay good when a service's clock is an hour off, either way."""
         pem = (self.folder / "signing-key.pem").read_bytes()
         now = datetime.now(UTC)
         claims = {
@@ -227,7 +227,7 @@ class System:
         return {"Authorization": f"Bearer {token}", "X-API-Key": api_key}
 
     async def lockstream(self, *arguments: str, timeout_s: float) -> tuple[int, str]:
-        """Runs a verb of the command directly at the brokers; its exit code and output."""
+        """Runs a verb of the command directly at the brokers; returns its exit code and output."""
         environment = {
             "KAFKA_BOOTSTRAP_SERVERS": self.brokers.bootstrap_servers,
             "READ_MODEL_URL": self.database.url,
@@ -251,7 +251,7 @@ class System:
 
 
 def _locks() -> dict[int, str]:
-    """Some locks on every partition of one organisation, and a few of another."""
+    """Chooses some locks on every partition of one organisation, and a few of another."""
     chosen: dict[int, str] = {}
     count = dict.fromkeys(range(PARTITIONS), 0)
     lock = 0

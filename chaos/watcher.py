@@ -34,7 +34,7 @@ class Watcher:
             await self._task
 
     def latest(self, topic: str) -> Mapping[int, float]:
-        """Per partition, when its last record came: seconds of the monotonic clock."""
+        """Returns per partition when its last record came: seconds of the monotonic clock."""
         return {p: at for (name, p), at in self._latest.items() if name == topic}
 
     async def _follow(self) -> None:

@@ -1,4 +1,4 @@
-"""The outermost ASGI layer: gives each request its state, and logs and counts its outcome."""
+"""Wraps all other ASGI layers: gives each request its state, and logs and counts its outcome."""
 
 import re
 import time

@@ -1,4 +1,4 @@
-"""This module holds what we use of aiokafka that is not its public API, one function for each.
+"""Holds what we use of aiokafka beyond its public API, one function each.
 
 ``test_aiokafka_internals`` has a test for each that fails when aiokafka changes it. Two other
 modules build on aiokafka's insides: ``kafka_requests`` on its protocol classes, ``any_headers`` on

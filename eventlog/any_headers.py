@@ -1,4 +1,4 @@
-"""This module lets consumers take records whose header keys are not UTF-8, which any other writer
+"""Lets consumers take records whose header keys are not UTF-8, which any other writer
 may produce.
 
 aiokafka reads header keys as UTF-8. Where one is not, its consumer raises UnicodeDecodeError and

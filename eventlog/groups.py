@@ -1,4 +1,4 @@
-"""This module asks Kafka who is in a consumer group, and how far its checkpoints are."""
+"""Asks Kafka who is in a consumer group, and how far its checkpoints are."""
 
 import asyncio
 import re

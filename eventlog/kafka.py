@@ -1,4 +1,4 @@
-"""This module makes all clients, with settings that were chosen on purpose."""
+"""Makes all clients, with settings that were chosen on purpose."""
 
 import ssl
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""This module holds requests of Kafka's protocol that aiokafka does not have.
+"""Holds requests of Kafka's protocol that aiokafka does not have.
 
 They are those of a transaction by version 2 of the transaction protocol (KIP-890), the question
 whether the cluster speaks it, and a change of one setting. Bodies are written and read by hand, as

@@ -1,4 +1,4 @@
-"""These are the shapes of what is read from Kafka and written to it."""
+"""Defines the shapes of what is read from Kafka and written to it."""
 
 from collections.abc import Mapping, Sequence
 from typing import Protocol

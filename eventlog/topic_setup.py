@@ -1,4 +1,4 @@
-"""This module makes the topics of an installation, and checks them at every start."""
+"""Makes the topics of an installation, and checks them at every start."""
 
 import asyncio
 import logging

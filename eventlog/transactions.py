@@ -1,4 +1,4 @@
-"""This module makes the transactions of a fenced producer, one after the other: by version 2 of
+"""Makes the transactions of a fenced producer, one after the other: by version 2 of
 Kafka's protocol where the cluster speaks it (KIP-890; new clusters of Kafka 4 do), else as aiokafka
 does.
 

@@ -1,1 +1,1 @@
-"""``lock-events`` → partner topics: one consumer group and one topic for each partner."""
+"""Delivers ``lock-events`` to partners: one consumer group and one topic for each partner."""

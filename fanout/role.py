@@ -1,4 +1,4 @@
-"""The fan-out's composition root: a stage for each active partner, as the registry has them."""
+"""Puts the fan-out together: a stage for each active partner, as the registry has them."""
 
 import asyncio
 import logging

@@ -1,1 +1,2 @@
-"""The ``lockstream`` command: a room for each group of verbs, put together in ``command.py``."""
+"""Makes up the ``lockstream`` command: a room for each group of verbs, put together in
+``command.py``."""

@@ -1,4 +1,5 @@
-"""One partition of the projector: facts in, events and parked facts out, the read model behind."""
+"""Decides for one partition of the projector: facts in, events and parked facts out, the read model
+behind."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime

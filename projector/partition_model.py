@@ -1,4 +1,4 @@
-"""One partition beside the read model: asks the model, and hands the fold what it lacks."""
+"""Asks the read model for one partition, and hands the fold what the model lacks."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""The projector's composition root."""
+"""Puts the projector together."""
 
 import asyncio
 import logging

@@ -1,1 +1,2 @@
-"""The disposable read model: tables, the fold of ``lock-events`` into them, and the queries."""
+"""Holds the disposable read model: tables, the fold of ``lock-events`` into them, and the
+queries."""

@@ -1,4 +1,4 @@
-"""The read model's database: SQLite or PostgreSQL, the same to everybody above."""
+"""Opens the read model's database: SQLite or PostgreSQL, the same to everybody above."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""What the read model answers with."""
+"""Defines what the read model answers with."""
 
 from uuid import UUID
 

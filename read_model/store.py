@@ -1,4 +1,4 @@
-"""The read model as others use it: the one way to write, and the questions."""
+"""Offers the read model to others: the one way to write, and the questions."""
 
 import secrets
 from collections.abc import Iterable, Sequence

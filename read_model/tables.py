@@ -1,4 +1,5 @@
-"""The tables. Everything in them can be rebuilt from ``lock-events`` and ``lock-facts.parked``."""
+"""Defines the tables. Everything in them can be rebuilt from ``lock-events`` and
+``lock-facts.parked``."""
 
 from sqlalchemy import (
     BigInteger,

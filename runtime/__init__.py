@@ -1,1 +1,2 @@
-"""What every role needs to be a process: settings, errors, logs, a health page, an orderly stop."""
+"""Holds what every role needs to be a process: settings, errors, logs, a health page, an orderly
+stop."""

@@ -1,4 +1,4 @@
-"""Growing pauses between attempts."""
+"""Makes the pauses between attempts, each longer than the one before."""
 
 
 class Backoff:

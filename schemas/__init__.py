@@ -1,1 +1,1 @@
-"""The public contract: one file per topic. Imports msgspec and the standard library only."""
+"""Holds the public contract: one file per topic. Imports msgspec and the standard library only."""

@@ -1,4 +1,5 @@
-"""Topic ``lock-events``: the lock event stream, every accepted fact once, with its version.
+"""Defines the topic ``lock-events``: the lock event stream, every accepted fact once, with its
+version.
 
 Key: the lock id in ASCII decimal. Value: one of ``Event``, UTF-8 JSON. Headers (``EventHeaders``)
 carry all that routing needs, so that fan-out never decodes a value that it won't deliver.

@@ -1,4 +1,4 @@
-"""Topic ``lock-facts``: what happened, as recorded, before it has a version.
+"""Defines the topic ``lock-facts``: what happened, as recorded, before it has a version.
 
 Key: the lock id in ASCII decimal. Value: one of ``Fact``, UTF-8 JSON. Headers:
 ``FactHeaders``. Reading is strict: a field that nobody knows is not dropped from an

@@ -1,4 +1,4 @@
-"""Topic ``lock-facts.parked``: facts that can't become events.
+"""Defines the topic ``lock-facts.parked``: facts that can't become events.
 
 Key and value: the original record's, byte for byte. Headers: the original's, then those of
 ``ParkedHeaders``, which say why and where from.

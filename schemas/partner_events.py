@@ -1,4 +1,4 @@
-"""Topics ``partner.<partnerId>.lock-events``: one partner's events.
+"""Defines the topics ``partner.<partnerId>.lock-events``: one partner's events.
 
 Key: the lock id in ASCII decimal. Value: the envelope that SmartphoneKey's partners know. Headers
 make the record a binary-mode CloudEvent (CloudEvents 1.0, Kafka protocol binding, section 3.2) and

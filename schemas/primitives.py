@@ -1,4 +1,4 @@
-"""The value types that several records share, and how times are written."""
+"""Defines the value types that several records share, and how times are written."""
 
 from datetime import UTC, datetime
 from typing import Annotated

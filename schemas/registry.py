@@ -1,5 +1,5 @@
-"""Topic ``registry``: organisations, API keys, partners, and what operators have decided about
-parked facts. Compacted, one partition.
+"""Defines the topic ``registry``: organisations, API keys, partners, and what operators have
+decided about parked facts. Compacted, one partition.
 
 Key: ``org/<id>``, ``key/<keyId>``, ``key-use/<keyId>``, ``partner/<id>``, ``parked-discard/<id>``
 or ``parked-repair/<partition>:<offset>``. Value: one of

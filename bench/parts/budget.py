@@ -30,7 +30,7 @@ def measure_budget(bench: Workbench) -> None:
 
 
 def _trace(bench: Workbench) -> None:
-    """One at a time, nearly: 50 a second, all of them sampled."""
+    """Traces nearly one command at a time: 50 a second, all of them sampled."""
     with collecting() as collector:
         roles = bench.roles(
             environment={
@@ -83,8 +83,8 @@ def _profile(bench: Workbench) -> None:
 
 
 def _sample(py_spy: str, replica: Replica, seconds: int, folder: Path) -> dict[str, float]:
-    """Per cent of the samples that ran Python, by package; empty where py-spy may not look (it
-    says why)."""
+    """Returns per cent of the samples that ran Python, by package; empty where py-spy may not
+    look."""
     file = folder / f"{replica.role}.stacks"
     command = [
         py_spy,

@@ -83,7 +83,7 @@ def compare_commands(bench: Workbench) -> None:
 
 
 def start_lockstream(bench: Workbench, roles: Roles) -> Server:
-    """All roles of an installation with one partner and the bench's locks."""
+    """Starts all roles of an installation with one partner and the bench's locks."""
     publish(roles.settings, ORG, LOCKS)
     roles.add_partners(1)
     roles.start_all(bench.placement.measured, bench.placement.beside)
@@ -105,7 +105,7 @@ def start_endpoint_alone(bench: Workbench, started: ExitStack) -> Server:
 
 
 def _start_alternatives(bench: Workbench, roles: Roles, started: ExitStack) -> list[Server]:
-    """They publish to a topic of their own: no projector reads what they write."""
+    """Starts the alternatives, which publish to a topic that no projector reads."""
     other = bench.roles()
     found: list[Server] = []
     starting: list[tuple[Process, int]] = []
@@ -147,7 +147,7 @@ def closed_loop(
     parameters: Mapping[str, Parameter],
     cpus: Sequence[int] = (),
 ) -> Case:
-    """On locks that are equally likely. ``cpus``: of the load generator, see ``Workbench.load``."""
+    """Plans load on locks that are equally likely. ``cpus``: see ``Workbench.load``."""
     plan = msgspec.structs.replace(server.plan, in_flight=in_flight)
     return Case(
         name,

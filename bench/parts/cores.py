@@ -39,7 +39,7 @@ def compare_cores(bench: Workbench) -> None:
 
 
 def doubling(most: int) -> list[int]:
-    """1, 2, 4 … up to ``most``."""
+    """Returns 1, 2, 4 … up to ``most``."""
     return [1 << n for n in range(most.bit_length())]
 
 

@@ -68,7 +68,7 @@ def _case(bench: Workbench, name: str, size: int, roles: Roles, locks: Sequence[
 
 
 def _undelivered(roles: Roles) -> float:
-    """What the fan-out has still to look at, for each partner.
+    """Returns how many events the fan-out has still to look at, for each partner.
 
     Raises:
         TimeoutError: it is too busy to say for a minute and a half.
@@ -92,7 +92,7 @@ def _catch_up(roles: Roles) -> None:
 
 
 def _behind(roles: Roles) -> float | None:
-    """None: too busy to say."""
+    """Returns how far the fan-out is behind; None if it is too busy to say."""
     try:
         return sum(metric(each.page, "lockstream_lag_records") for each in roles.running("fanout"))
     except OSError:
@@ -124,7 +124,7 @@ def _started(
     partners: int = 1,
     more_projectors: int = 0,
 ) -> Grown:
-    """With a projector that runs already."""
+    """Starts the rest of an installation, whose projector runs already."""
     try:
         roles.add_partners(partners)
         for _ in range(more_projectors):
@@ -140,7 +140,7 @@ def _started(
 
 
 def restarted(bench: Workbench, roles: Roles) -> Grown:
-    """One whose stream is there, and of which nothing runs."""
+    """Starts an installation whose stream is there, and of which nothing runs."""
     roles.start("projector", bench.placement.beside)
     return _started(bench, roles, LOCKS)
 

@@ -48,7 +48,7 @@ def measure_stages(bench: Workbench) -> None:
 
 
 def drain(bench: Workbench, roles: Roles, read_model: str, facts: int) -> int:
-    """The facts are there before the projector is. Returns how many there were."""
+    """Measures a projector that starts behind the facts; returns how many there were."""
     total = publish(roles.settings, ORG, LOCKS, facts)
     try:
         worked = project(roles, total, bench.placement.measured)
@@ -59,7 +59,7 @@ def drain(bench: Workbench, roles: Roles, read_model: str, facts: int) -> int:
 
 
 def _bare_transactions(bench: Workbench, producers: int) -> Case:
-    """What a transaction costs when there is nothing to put together: the floor of both stages."""
+    """Measures what a transaction costs with nothing to put together: the floor of both stages."""
     roles = bench.roles()
     servers, topic = roles.settings.kafka_bootstrap_servers, roles.settings.topics.parked_facts
     seconds = bench.sizes.seconds
@@ -84,7 +84,8 @@ def _bare_transactions(bench: Workbench, producers: int) -> Case:
 
 
 def read(bench: Workbench, roles: Roles, events: int, rounds: int) -> None:
-    """What a process needs to start is measured on an empty installation, and taken off."""
+    """Measures readers. What a process needs to start is measured without events, and
+    subtracted."""
     empty = bench.roles()
     out = roles.folder / "replayed"
 

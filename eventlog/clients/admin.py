@@ -1,4 +1,4 @@
-"""This module asks about topics and consumer groups, and changes them."""
+"""Asks about topics and consumer groups, and changes them."""
 
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from typing import Any

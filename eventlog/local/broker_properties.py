@@ -1,4 +1,4 @@
-"""This module makes the properties of a broker that stands alone."""
+"""Makes the properties of a broker that stands alone."""
 
 from collections.abc import Mapping
 

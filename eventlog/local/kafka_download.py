@@ -1,4 +1,4 @@
-"""This module fetches Apache Kafka's jars from Maven, once for each user."""
+"""Fetches Apache Kafka's jars from Maven, once for each user."""
 
 import contextlib
 import os

@@ -1,4 +1,4 @@
-"""This module finds and stops a broker that an earlier run left behind in a folder. Two brokers on
+"""Finds and stops a broker that an earlier run left behind in a folder. Two brokers on
 one folder would spoil it."""
 
 import contextlib

@@ -1,0 +1,1 @@
+"""Runs the exactly-once stage that projector and fan-out share: fence, restore, consume."""

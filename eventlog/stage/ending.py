@@ -1,4 +1,4 @@
-"""This module ends a stage from outside, before its output is deleted or its position is kept."""
+"""Ends a stage from outside, before its output is deleted or its position is kept."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""This module counts and times the exactly-once stages, the projector's and every partner's."""
+"""Counts and times the exactly-once stages, the projector's and every partner's."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 

@@ -1,4 +1,4 @@
-"""This module says what makes a stage the one that it is, and what its partitions share."""
+"""Says what makes a stage the one that it is, and what its partitions share."""
 
 import asyncio
 

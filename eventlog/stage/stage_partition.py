@@ -1,4 +1,4 @@
-"""The interface between a stage and the code that decides for one of its partitions."""
+"""Defines the interface between a stage and the code that decides for one of its partitions."""
 
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import aclosing, contextmanager

@@ -1,4 +1,4 @@
-"""This module makes the spans of the stages, by OpenTelemetry's messaging conventions.
+"""Makes the spans of the stages, by OpenTelemetry's messaging conventions.
 
 Each record that goes out and is part of a sampled trace has one for its processing and one for its
 sending.

@@ -1,4 +1,4 @@
-"""``lockstream lock …``: the locks themselves."""
+"""``lockstream lock …``: adds, lists, shows, imports and moves locks."""
 
 from typing import Annotated
 from uuid import UUID

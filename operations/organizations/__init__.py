@@ -1,1 +1,1 @@
-"""``lockstream org …``, ``key …`` and ``token …``: who may send commands."""
+"""``lockstream org …``, ``key …`` and ``token …``: says who may send commands."""

@@ -1,4 +1,4 @@
-"""``lockstream key …``: API keys."""
+"""``lockstream key …``: issues, lists, rotates and revokes API keys."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""``lockstream token …``: tokens of the local signing key."""
+"""``lockstream token …``: mints tokens with the local signing key."""
 
 from typing import Annotated
 

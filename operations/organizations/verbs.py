@@ -1,4 +1,4 @@
-"""``lockstream org …``: organisations."""
+"""``lockstream org …``: registers, lists and removes organisations."""
 
 from typing import Annotated
 

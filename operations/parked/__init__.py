@@ -1,1 +1,1 @@
-"""``lockstream parked …``: facts that could not become events, and what operators do with them."""
+"""``lockstream parked …``: shows, retries and discards facts that could not become events."""

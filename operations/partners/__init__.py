@@ -1,1 +1,1 @@
-"""``lockstream partner …``: who gets events, and how far each partner has come."""
+"""``lockstream partner …``: says who gets events, and how far each partner has come."""

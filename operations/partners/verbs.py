@@ -1,4 +1,4 @@
-"""``lockstream partner …``: who gets events, of what types, from when on."""
+"""``lockstream partner …``: says who gets events, of what types, from when on."""
 
 from typing import Annotated
 

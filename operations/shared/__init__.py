@@ -1,1 +1,1 @@
-"""What the rooms of the command have in common: settings, clients, options, output."""
+"""Holds what the rooms of the command have in common: settings, clients, options, output."""

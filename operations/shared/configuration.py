@@ -1,4 +1,4 @@
-"""Where a verb's settings come from, and how an error ends it. Imports little, since the roles
+"""Finds a verb's settings, and ends the verb on an error of ours. Imports little, since the roles
 start with this module, and start again after a crash."""
 
 import os

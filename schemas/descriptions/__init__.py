@@ -1,1 +1,1 @@
-"""The topics, described for others: AsyncAPI and JSON Schemas, made from the records' types."""
+"""Describes the topics for others: AsyncAPI and JSON Schemas, made from the records' types."""

@@ -1,4 +1,5 @@
-"""``/asyncapi.json``: AsyncAPI 3.0 with the Kafka bindings (0.5.0), from the records' own types."""
+"""Makes ``/asyncapi.json``: AsyncAPI 3.0 with the Kafka bindings (0.5.0), from the records' own
+types."""
 
 import re
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""One record of each type, as examples for those who read or write them."""
+"""Gives one record of each type, as examples for those who read or write them."""
 
 from uuid import UUID
 

@@ -1,4 +1,4 @@
-"""The messages of the topics: each record type, its headers, its key and examples of it."""
+"""Lists the messages of the topics: each record type, its headers, its key and examples of it."""
 
 from collections.abc import Mapping
 

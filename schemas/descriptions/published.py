@@ -1,4 +1,4 @@
-"""The schemas that others rely on, by the names that they are exported and compared under."""
+"""Lists the schemas that others rely on, by the names that they are exported and compared under."""
 
 import msgspec
 
