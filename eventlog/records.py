@@ -21,7 +21,7 @@ class Record(msgspec.Struct, frozen=True, gc=False):
 
 
 class FetchedRecord(Protocol):
-    """Is a record as aiokafka hands it over, for whoever needs no copy of it."""
+    """Describes a record as aiokafka hands it over, for whoever needs no copy of it."""
 
     @property
     def partition(self) -> int: ...

@@ -26,7 +26,7 @@ PENDING_BYTES = 32 * 1024 * 1024
 TRANSACTION_EVENTS = 4_000
 COLLECT_S = 0.02
 """Seconds that more may pile up before it is folded in: a database transaction costs nearly as much
-for one event as for twenty, and what it takes is missing to the answers that are under way."""
+for one event as for twenty, and CPU that it takes is CPU that the answers under way don't get."""
 RETRY_S = 0.25
 WATCH_EVERY_S = 2.0
 OBSTACLE = "read model"

@@ -12,7 +12,7 @@ Row = dict[str, object]
 
 
 class CommittedEvent(msgspec.Struct, frozen=True, gc=False):
-    """Is one record of ``lock-events``. ``source_offset``: its fact's; ``value``: its bytes."""
+    """Holds one record of ``lock-events``. ``source_offset``: its fact's; ``value``: its bytes."""
 
     offset: int
     source_offset: int
@@ -21,7 +21,7 @@ class CommittedEvent(msgspec.Struct, frozen=True, gc=False):
 
 
 class ParkedFact(msgspec.Struct, frozen=True, gc=False):
-    """Is one record of ``lock-facts.parked``, without the fact itself."""
+    """Holds one record of ``lock-facts.parked``, without the fact itself."""
 
     offset: int
     headers: ParkedHeaders

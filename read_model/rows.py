@@ -27,7 +27,7 @@ class LockRow(msgspec.Struct, frozen=True):
 
 
 class EventRow(msgspec.Struct, frozen=True):
-    """Is an event as stored. ``value``: the ``lock-events`` value, bytes."""
+    """Holds an event as stored. ``value``: the ``lock-events`` value, bytes."""
 
     version: int
     org_id: str

@@ -8,7 +8,7 @@ from schemas.primitives import Headers
 
 
 class LogRecord(Protocol):
-    """Is a record as a reader hands it over, whatever client has read it."""
+    """Describes a record as a reader hands it over, whatever client has read it."""
 
     @property
     def partition(self) -> int: ...

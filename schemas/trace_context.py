@@ -31,7 +31,7 @@ _MEMBER = re.compile(
 
 
 class TraceContext(msgspec.Struct, frozen=True):
-    """Is well-formed. Without a ``traceparent`` there is no ``tracestate`` either."""
+    """Holds what is well-formed. Without a ``traceparent`` there is no ``tracestate`` either."""
 
     traceparent: bytes | None = None
     tracestate: bytes | None = None
