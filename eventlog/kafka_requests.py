@@ -62,7 +62,7 @@ Answer = TypeVar("Answer")
 
 
 class Request(RequestStruct, Generic[Answer]):  # type: ignore[misc]
-    """Encodes a request of one version, with a body that is bytes already; ``client.send`` takes it."""
+    """Encodes a request of one version, with a body that is bytes already."""
 
     FLEXIBLE_VERSION = True
     API_KEY = -1

@@ -143,7 +143,7 @@ class EventHeaders(msgspec.Struct, frozen=True, omit_defaults=True, rename="keba
 
 
 class EventRecord(msgspec.Struct, frozen=True, gc=False):
-    """Holds one record of ``lock-events``; its value is decoded on demand, as routing needs none."""
+    """Holds one record of ``lock-events``; its value is decoded on demand."""
 
     place: Place
     headers: EventHeaders
