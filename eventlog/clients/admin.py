@@ -1,7 +1,9 @@
 """Asks about topics and consumer groups, and changes them."""
 
-from collections.abc import Awaitable, Iterable, Mapping, Sequence
-from typing import Any
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any, TypeVar
 
 import msgspec
 from aiokafka.admin import NewTopic
@@ -21,6 +23,14 @@ from eventlog.kafka_errors import (
 from eventlog.kafka_requests import AlterTopicSetting
 from eventlog.records import TopicPartition
 from runtime.waiting import within
+
+T = TypeVar("T")
+COORDINATOR_PAUSE_S = 0.1
+NO_COORDINATOR_YET = (
+    errors.GroupCoordinatorNotAvailableError,
+    errors.GroupLoadInProgressError,
+    errors.NotCoordinatorForGroupError,
+)
 
 
 class TopicSpec(msgspec.Struct, frozen=True):
@@ -112,31 +122,52 @@ class Admin(Client):
     # -- groups ------------------------------------------------------------------------------------
 
     async def group_members(self, group: str) -> list[GroupMember]:
-        with kafka_errors(f"describing group {group}"):
-            question = self._client.describe_consumer_groups([group])
-            answers = await within(question, REQUEST_TIMEOUT_S)
+        async def ask() -> list[GroupMember]:
+            answers = await self._client.describe_consumer_groups([group])
             described = [one for answer in answers for one in internals.described_members(answer)]
             for code, _ in described:
                 if code:
                     raise error_of(code)
-        return [member for _, members in described for member in members]
+            return [member for _, members in described for member in members]
+
+        with kafka_errors(f"describing group {group}"):
+            return await _once_coordinated(ask)
 
     async def group_offsets(self, group: str) -> dict[TopicPartition, tuple[int, str]]:
         """Returns what the group has committed: the next offset, and its note."""
         with kafka_errors(f"reading the offsets of {group}"):
-            question = self._client.list_consumer_group_offsets(group)
-            found = await within(question, REQUEST_TIMEOUT_S)
+            found: Mapping[TopicPartition, Any] = await _once_coordinated(
+                lambda: self._client.list_consumer_group_offsets(group)
+            )
         return {tp: (at.offset, at.metadata) for tp, at in found.items() if at.offset >= 0}
 
     async def delete_group(self, group: str) -> None:
         """Deletes an empty group with its offsets; one that does not exist is no error."""
-        with kafka_errors(f"deleting group {group}"):
-            coordinator = await within(self._client.find_coordinator(group), REQUEST_TIMEOUT_S)
+
+        async def ask() -> None:
+            coordinator = await self._client.find_coordinator(group)
             # aiokafka's admin has the request, and no method for it.
-            question = self.connections.ask(coordinator, DeleteGroupsRequest([group]))
-            for _, code in (await within(question, REQUEST_TIMEOUT_S)).results:
+            answer = await self.connections.ask(coordinator, DeleteGroupsRequest([group]))
+            for _, code in answer.results:
                 if code and not isinstance(error := error_of(code), errors.GroupIdNotFound):
                     raise error
+
+        with kafka_errors(f"deleting group {group}"):
+            await _once_coordinated(ask)
+
+
+async def _once_coordinated(question: Callable[[], Awaitable[T]]) -> T:
+    """Asks about a group until its coordinator is ready: a new cluster makes the first one when
+    somebody asks.
+
+    Raises:
+        TimeoutError: none is ready in time.
+    """
+    async with asyncio.timeout(REQUEST_TIMEOUT_S):
+        while True:
+            with suppress(*NO_COORDINATOR_YET):
+                return await question()
+            await asyncio.sleep(COORDINATOR_PAUSE_S)
 
 
 def _topic_state(found: Mapping[str, Any]) -> TopicState:
