@@ -76,11 +76,14 @@ class Fanout:
         async with asyncio.TaskGroup() as stages:
             watching = stages.create_task(self._watch())
             following = stages.create_task(self._follow(stages))
-            await stop.wait()
-            watching.cancel()
-            following.cancel()
-            for running in self._running.values():
-                running.stop.set()
+            try:
+                await stop.wait()
+            finally:
+                watching.cancel()
+                following.cancel()
+                # After one's error too: a stage whose client loses the cancellation would go on.
+                for running in self._running.values():
+                    running.stop.set()
 
     async def _watch(self) -> None:
         while True:
