@@ -10,6 +10,7 @@ from eventlog.kafka import Kafka
 from eventlog.kafka_errors import errors, kafka_errors
 from eventlog.records import Record, TopicPartition, to_record
 from runtime.errors import KafkaUnavailable, PositionLost
+from runtime.waiting import is_cancelled
 
 LOOK_AGAIN_S = 0.01
 IDLE_POLL_MS = 100
@@ -48,7 +49,7 @@ class Tail:
             async with self._kafka.offsets_client() as client:
                 ends, offsets = await self._ends(client), await self._offsets(client)
             reader.assign(offsets)
-            while not stop.is_set():
+            while not stop.is_set() and not is_cancelled():
                 if not self.caught_up.is_set():
                     await self._check_caught_up(reader, ends)
                 await self._poll(reader)

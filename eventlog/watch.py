@@ -8,7 +8,7 @@ from eventlog.kafka import Kafka
 from eventlog.kafka_errors import kafka_errors
 from runtime.errors import KafkaRefused, KafkaUnavailable
 from runtime.readiness import Readiness
-from runtime.waiting import first_of
+from runtime.waiting import first_of, is_cancelled
 
 EVERY_S = 1.0
 ANSWER_S = 3.0
@@ -21,7 +21,7 @@ async def watch_kafka(
 ) -> None:
     """Runs until ``stop`` is set. A refusal is an obstacle of its own: it does not pass."""
     async with kafka.offsets_client() as client:
-        while not stop.is_set():
+        while not stop.is_set() and not is_cancelled():
             try:
                 async with asyncio.timeout(ANSWER_S):
                     await _ask(client, topics)

@@ -20,6 +20,14 @@ async def within(answer: Awaitable[T], timeout_s: float) -> T:
         return await answer
 
 
+def is_cancelled() -> bool:
+    """Returns whether the current task was asked to end, even if that was lost on its way: before
+    Python 3.12 a library's ``asyncio.wait_for`` swallows a cancellation that comes with its answer.
+    A loop over such calls looks here."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
 async def first_of(*events: asyncio.Event, timeout_s: float | None = None) -> None:
     """Returns when one of the events is set or the time is over."""
     waits = [asyncio.create_task(event.wait()) for event in events]

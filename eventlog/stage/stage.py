@@ -24,7 +24,7 @@ from eventlog.stage.partition_owner import PartitionOwner
 from eventlog.stage.setup import StageClients, StageSetup
 from runtime.errors import KafkaRefused
 from runtime.process import first_leaf
-from runtime.waiting import within
+from runtime.waiting import is_cancelled, within
 
 log = logging.getLogger(__name__)
 
@@ -149,7 +149,7 @@ class Stage:
     # -- the fetch loop ------------------------------------------------------------------------
 
     async def _pump(self, stop: asyncio.Event) -> None:
-        while not stop.is_set():
+        while not stop.is_set() and not is_cancelled():
             self._clients.consumer.check()
             await self._wait_for_room()
             for tp, messages in (await self._fetch()).items():
@@ -229,7 +229,7 @@ class Stage:
     # -- checkpoints ---------------------------------------------------------------------------
 
     async def _write_checkpoints(self) -> None:
-        while True:
+        while not is_cancelled():
             await asyncio.sleep(CHECKPOINT_EVERY_S)
             owners = self._owners()
             for owner in owners:

@@ -5,7 +5,7 @@ from contextlib import aclosing, suppress
 import pytest
 
 from runtime.process import run_beside
-from runtime.waiting import first_of, prefetched, within
+from runtime.waiting import first_of, is_cancelled, prefetched, within
 
 
 async def test_a_cancellation_that_comes_with_the_answer_is_not_lost() -> None:
@@ -115,3 +115,19 @@ async def test_a_companion_that_loses_its_cancellation_ends_with_the_work_that_f
     async with asyncio.timeout(5):
         with pytest.raises(ExceptionGroup):
             await run_beside(work, deaf)
+
+
+async def test_a_task_that_was_cancelled_knows_it_even_if_a_library_lost_the_cancellation() -> None:
+    waiting = asyncio.Event()
+
+    async def losing() -> bool:
+        assert not is_cancelled()
+        with suppress(asyncio.CancelledError):
+            waiting.set()
+            await asyncio.Event().wait()
+        return is_cancelled()
+
+    task = asyncio.create_task(losing())
+    await waiting.wait()
+    task.cancel()
+    assert await task
