@@ -141,7 +141,7 @@ def read_trace(traceparents: Sequence[str], tracestates: Sequence[str]) -> Trace
 def _read_body(bad: list[BadField], body: bytes) -> TempKeyUse | None:
     try:
         use = _strict_body.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:
         found = list(_bad_fields(body))
         # What msgspec refuses is never let through, even if the search finds no culprit.
         bad.extend(found or [BadField("body", str(error))])
@@ -172,7 +172,7 @@ def _bad_fields(body: bytes) -> list[BadField]:
     """Names all bad fields, where msgspec stops at the first."""
     try:
         document = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except (ValueError, RecursionError):
         return [BadField("body", "must be valid JSON in UTF-8")]
     if not isinstance(document, dict):
         return [BadField("body", "must be a JSON object")]
