@@ -17,7 +17,7 @@ help:
 	@echo 'make mutants  put known bugs into the code, one at a time: tests must notice (SAMPLE=10)'
 	@echo 'make mutate   change the pure modules in small ways: a unit test must notice each (ARGS="module …")'
 	@echo 'make chaos    break whole systems on a schedule, then audit them (SEED=1 MINUTES=20)'
-	@echo 'make bench    measure speed and memory (QUICK=1: two minutes, BIG=1: ten million events)'
+	@echo 'make bench    measure speed and memory (QUICK=1: two to four minutes, BIG=1: ten million events)'
 	@echo 'make lock     pin the newest versions that pyproject.toml allows'
 	@echo 'make clean    remove the environment and caches (not .lockstream/)'
 

@@ -26,9 +26,9 @@ _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """``rate``: requests a second of an open loop; 0: a closed loop of ``in_flight`` connections.
-    ``distribution`` of the locks; ``status``: of the answers that count; ``stamped``: ``userId`` is
-    the moment that the request was due, nanoseconds since 1970.
+    """Describes the load to make. ``rate``: requests a second of an open loop; 0: a closed loop of
+    ``in_flight`` connections. ``distribution`` of the locks; ``status``: of the answers that count;
+    ``stamped``: ``userId`` is the moment that the request was due, nanoseconds since 1970.
     """
 
     host: str

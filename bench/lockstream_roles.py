@@ -42,7 +42,8 @@ class Replica(msgspec.Struct, frozen=True):
 
 
 class Roles:
-    """``prefix`` names its topics: several installations share one broker."""
+    """Runs the roles of one installation. ``prefix`` names its topics: several installations share
+    one broker."""
 
     def __init__(
         self,

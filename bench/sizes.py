@@ -1,15 +1,15 @@
-"""Says how much is measured: in two minutes or in forty."""
+"""Says how much is measured: in a few minutes or in an hour."""
 
 import msgspec
 
 
 class Sizes(msgspec.Struct, frozen=True):
-    """``seconds``: of one run under load, and ``longest_warm_up_seconds`` of those before, see
-    ``Workbench.warm_up``; ``rounds``: how often alternatives take their turns; ``rates``: of
-    the open loops, a second; ``backlog``: facts that wait for the projector, and events that
-    readers read; ``far_behind``: events behind each of ten partners at once; ``events``,
-    ``locks``, ``partners``, ``partitions``, ``replicas``: the steps that the system grows
-    through."""
+    """Says how much one run measures. ``seconds``: of one run under load, and
+    ``longest_warm_up_seconds`` of those before, see ``Workbench.warm_up``; ``rounds``: how often
+    alternatives take their turns; ``rates``: of the open loops, a second; ``backlog``: facts that
+    wait for the projector, and events that readers read; ``far_behind``: events behind each of ten
+    partners at once; ``events``, ``locks``, ``partners``, ``partitions``, ``replicas``: the steps
+    that the system grows through."""
 
     seconds: float
     rounds: int

@@ -1,4 +1,4 @@
-"""Holds the design's targets, and judges a run by each. Pure."""
+"""Holds the targets, and judges a run by each. Pure."""
 
 from collections.abc import Callable, Sequence
 

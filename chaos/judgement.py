@@ -90,7 +90,7 @@ async def _audited(system: System) -> list[Broken]:
 
 
 def lasts(violation: Mapping[str, object]) -> bool:
-    """Whether a broken promise stays broken even if it is not found again."""
+    """Tells whether a broken promise stays broken even if it is not found again."""
     return violation["kind"] not in MAY_BE_LAG
 
 

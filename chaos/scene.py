@@ -34,7 +34,7 @@ class Measured(msgspec.Struct, frozen=True):
     usual: Recovery
 
     def in_time(self, patience: float) -> bool:
-        """Whether commands took at most the bound, and delivery a little more, beyond what is
+        """Tells whether commands took at most the bound, and delivery a little more, beyond what is
         usual."""
         bounds = (self.bound_s, self.bound_s + DELIVERY_LATER_S)
         times = (self.recovery.commands_s, self.recovery.delivery_s)

@@ -169,7 +169,7 @@ class System:
         return Recovery(commands_s, time.monotonic() - since)
 
     async def _delivered(self, partner: str, after: float, deadline: float) -> bool:
-        """Whether the partner gets something new on every partition in time."""
+        """Tells whether the partner gets something new on every partition in time."""
         topic = self.settings.topics.partner_events(partner)
         while time.monotonic() < deadline:
             latest = self.watcher.latest(topic)

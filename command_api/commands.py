@@ -57,7 +57,7 @@ class Accepted(msgspec.Struct, frozen=True):
 
 
 class PendingFact(msgspec.Struct, frozen=True):
-    """This replica published the fact and has not seen its event in time."""
+    """Names a fact that this replica published and whose event did not come in time."""
 
     org_id: str
     lock_id: int

@@ -37,12 +37,12 @@ API_KEY_WANTED = f'ApiKey realm="{REALM}"'
 """Values of ``WWW-Authenticate`` (RFC 9110, section 11.6.1; RFC 6750, section 3)."""
 RETRY_AFTER_S = 1
 MENDED_AFTER_S = 30
-"""What Kafka refuses, only an operator can mend."""
+"""Seconds in ``Retry-After`` where Kafka refuses for good: only an operator can mend that."""
 _WEIGHT = re.compile(r"^(0(\.\d{0,3})?|1(\.0{0,3})?)\Z", re.ASCII)
 
 
 class BadField(msgspec.Struct, frozen=True):
-    """This names one bad part of the request and says what is wrong with it."""
+    """Names one bad part of the request and says what is wrong with it."""
 
     field: str
     message: str
@@ -52,7 +52,7 @@ HttpStatus = Annotated[int, msgspec.Meta(ge=100, le=599)]
 
 
 class ErrorBody(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Every error has this shape. ``code`` is the HTTP status."""
+    """Gives every error its shape. ``code`` is the HTTP status."""
 
     error: str
     message: str
@@ -61,7 +61,7 @@ class ErrorBody(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
-    """This is the same error in the form of RFC 9457, for callers that ask for it."""
+    """Gives an error the form of RFC 9457, for callers that ask for it."""
 
     title: str
     status: HttpStatus
@@ -165,7 +165,7 @@ STATUS_OF: Mapping[type[Exception], int] = {
 _PHRASES = {413: "Content Too Large", 422: "Unprocessable Content"}
 """The names of RFC 9110, which Python has from 3.13 on."""
 _CLOSING = (408, 413, 431)
-"""Where one request ends and the next begins can't be told: the connection is closed."""
+"""After these the connection is closed: nobody can tell where the next request begins."""
 
 
 def status_of(error: Exception) -> int:

@@ -176,12 +176,14 @@ async def _serve(shared: _Shared, stop: asyncio.Event) -> None:
     ended = asyncio.Event()
 
     async def serve() -> None:
-        # Before the registry is read, every key would be refused as unknown.
-        await first_of(log.registry_records.caught_up, stop)
-        await listen(app, settings, stop)
-        if access_log is not None:
-            access_log.flush()
-        ended.set()
+        try:
+            # Before the registry is read, every key would be refused as unknown.
+            await first_of(log.registry_records.caught_up, stop)
+            await listen(app, settings, stop)
+        finally:
+            if access_log is not None:
+                access_log.flush()
+            ended.set()
 
     async with asyncio.TaskGroup() as tasks:
         for work in _background(shared, log, details, ended):

@@ -14,7 +14,7 @@ class Quota(msgspec.Struct, frozen=True):
 
 
 class TokenBucket(msgspec.Struct, frozen=True, gc=False):
-    """Had ``tokens`` left at ``at``, in seconds of a monotonic clock. Is filled evenly."""
+    """Holds the ``tokens`` left at ``at``, in seconds of a monotonic clock. It fills evenly."""
 
     quota: Quota
     tokens: float

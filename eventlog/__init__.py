@@ -1,1 +1,1 @@
-"""Holds how we use Kafka, and is the only package that imports aiokafka."""
+"""Holds how we use Kafka, and is the only package of the product that imports aiokafka."""

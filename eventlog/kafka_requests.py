@@ -13,6 +13,7 @@ from io import BytesIO
 from typing import Any, Generic, Self, TypeVar
 
 from aiokafka.admin.config_resource import ConfigResourceType
+from aiokafka.errors import IncompatibleBrokerVersion
 from aiokafka.protocol.api import RequestStruct, Response, ResponseHeader_v0
 from aiokafka.protocol.types import (
     Array,
@@ -83,10 +84,10 @@ class Request(RequestStruct, Generic[Answer]):  # type: ignore[misc]
         """Returns the request itself.
 
         Raises:
-            NotImplementedError: the broker does not speak it.
+            IncompatibleBrokerVersion: the broker does not speak it.
         """
         if not self.is_spoken(versions):
-            raise NotImplementedError(f"{type(self).__name__} version {self.API_VERSION}")
+            raise IncompatibleBrokerVersion(f"{type(self).__name__} version {self.API_VERSION}")
         return self
 
     def encode(self) -> bytes:

@@ -62,7 +62,7 @@ class LogReader:
     async def fetch(
         self, topic: str, begin: Mapping[int, int], end: Mapping[int, int]
     ) -> AsyncIterator[Sequence[FetchedRecord]]:
-        """Yields what ``read`` does for less, to a caller that keeps no record beyond its batch.
+        """Yields what ``read`` does, uncopied: the caller keeps no record beyond its batch.
 
         Raises:
             KafkaUnavailable: as ``read``.

@@ -1,2 +1,2 @@
-"""Makes up the ``lockstream`` command: a room for each group of verbs, put together in
+"""Makes up the ``lockstream`` command: a folder for each group of verbs, put together in
 ``command.py``."""

@@ -43,7 +43,8 @@ class Submitter(Protocol):
 
 
 class Unfolded(msgspec.Struct, frozen=True):
-    """Was committed and waits to be folded in. ``batch``: its submitter's number for it."""
+    """Holds a committed stretch that waits to be folded in. ``batch``: its submitter's number for
+    it."""
 
     submitter: Submitter
     batch: int

@@ -1,5 +1,4 @@
-"""Decides for one partition of the projector: facts in, events and parked facts out, the read model
-behind."""
+"""Turns the facts of one partition into events and parked facts, and hands those to the fold."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime

@@ -85,8 +85,8 @@ class Progress(msgspec.Struct, frozen=True):
 
 
 class Known(msgspec.Struct, frozen=True):
-    """Holds what the model knows of the locks, temp keys, event ids and lock UUIDs asked for. How
-    far the partition was folded in then, and of which generation the model was, stands beside."""
+    """Holds what the model knows of the locks, temp keys, event ids and lock UUIDs asked for.
+    Adds how far the partition was folded in then, and the model's generation."""
 
     generation: int
     position: Position

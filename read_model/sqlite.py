@@ -67,7 +67,7 @@ class SqliteConnections:
 
 
 class _Lane:
-    """Has threads, and as many connections: none is shared, none is waited for."""
+    """Has as many connections as threads, so no thread waits for a connection."""
 
     def __init__(self, engine: Engine, threads: int, name: str) -> None:
         self._engine = engine

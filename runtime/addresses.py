@@ -80,7 +80,7 @@ def unmapped(host: str) -> str:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether the host is an address of this machine's own, or its name for itself."""
+    """Tells whether the host is an address of this machine's own, or its name for itself."""
     if host == "localhost":
         return True
     try:

@@ -21,7 +21,7 @@ _LINK_VALUE = re.compile(r"(tcp|udp|sctp)://", re.IGNORECASE)
 
 
 def is_service_link(name: str, value: str) -> bool:
-    """Whether Kubernetes made the variable of a Service's name. For a Service called
+    """Tells whether Kubernetes made the variable of a Service's name. For a Service called
     ``lockstream-api`` every pod beside it gets ``LOCKSTREAM_API_PORT=tcp://10.0.0.1:8080``, which
     nobody asked for."""
     if _SERVICE_LINK.match(name):

@@ -32,8 +32,8 @@ PRIVATE_UMASK = 0o077
 
 
 def keep_private() -> None:
-    """Makes what this process and its children write readable by this user only. It holds who
-    opened which lock, and keys."""
+    """Makes what this process and its children write readable by this user only. These files
+    say who opened which lock, and hold keys."""
     os.umask(PRIVATE_UMASK)
 
 

@@ -46,7 +46,8 @@ def everybody(request: Request) -> bool:
 
 
 def this_machine(request: Request) -> bool:
-    """Whether the request came from a process here, and not through a proxy for somebody else."""
+    """Tells whether the request came from a process here, and not through a proxy for somebody
+    else."""
     direct = not any(name in request.headers for name in FORWARDED)
     return direct and request.client is not None and is_loopback(request.client.host)
 

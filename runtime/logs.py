@@ -91,12 +91,17 @@ class AccessLog:
             self._write(bundle)
 
 
+def _public_name(logger: str) -> str:
+    """Returns the name that lines have: ours are told from libraries' by ``lockstream.``."""
+    return f"lockstream.{logger}" if logger.split(".")[0] in PACKAGES else logger
+
+
 class _JsonLines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, object] = {
             "time": write_time(datetime.fromtimestamp(record.created, UTC)),
             "level": record.levelname,
-            "logger": record.name,
+            "logger": _public_name(record.name),
             "message": record.getMessage(),
         }
         ids = request_ids.get(None)

@@ -64,7 +64,7 @@ def free_port(wish: int, *, host: str = "127.0.0.1", but_not: int = 0) -> int:
 
 
 def is_free(port: int, host: str = "127.0.0.1") -> bool:
-    """Whether a server could listen there now."""
+    """Tells whether a server could listen there now."""
     for family, address in addresses_of(host, port, "the host"):
         with socket.socket(family) as probe:
             # As servers do it: a port in TIME_WAIT is free.

@@ -162,7 +162,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=variable_of):
     ] = 5.0
     max_in_flight: Annotated[
         int,
-        msgspec.Meta(ge=1, description="commands that may be in progress at once; more get 503"),
+        msgspec.Meta(
+            ge=1,
+            description="requests that may be in progress at once, without probes; more get 503",
+        ),
     ] = 2048
     receipt_timeout: Annotated[
         Seconds,

@@ -42,7 +42,7 @@ class Tracing(Protocol):
 
     @property
     def on(self) -> bool:
-        """Whether spans are made at all."""
+        """Tells whether spans are made at all."""
 
     def start(
         self,

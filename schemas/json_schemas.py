@@ -42,9 +42,9 @@ def schema_components(types: Sequence[Any]) -> dict[str, Json]:
 
 
 def _portable(schema: Any) -> Any:
-    """As JSON would give it back, and with patterns in ECMA-262's dialect, as JSON Schema asks
-    (2020-12, section 6.4): there ``\\Z`` is the letter Z, and ``$`` is what Python calls ``\\Z``.
-    Integers get the format that they need: without one, generated clients take 32 bits.
+    """Returns the schema in a form that other languages read alike. Patterns become ECMA-262's, as
+    JSON Schema asks (2020-12, section 6.4): ``$`` for ``\\Z``. Integers get the format that they
+    need: without one, generated clients take 32 bits.
     """
     if isinstance(schema, list | tuple):
         return [_portable(part) for part in schema]

@@ -7,7 +7,7 @@ from uuid import UUID, uuid5
 import msgspec
 
 Headers = tuple[tuple[str, bytes], ...]
-"""Of a record, in order. A name may occur more than once."""
+"""A record's headers, in order. A name may occur more than once."""
 
 MAX_LOCK_ID = 2**63 - 1
 """Lock ids are signed 64-bit so that every database and partner language can hold them."""

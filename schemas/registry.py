@@ -106,7 +106,7 @@ ParkedPlaceText = Annotated[
 ]
 
 MAX_PLACES = 1000
-"""In one entry, so that no record grows too large."""
+"""The most places that one entry holds, so that no record grows too large."""
 
 
 class ParkedDiscard(_Entry, frozen=True, kw_only=True, tag="parkedDiscard"):

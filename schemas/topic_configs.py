@@ -24,7 +24,7 @@ class Topic(msgspec.Struct, frozen=True):
 
 
 def lock_topics(topics: LockTopics) -> list[Topic]:
-    """Returns the four that an installation has from its first start."""
+    """Returns the four topics that an installation has from its first start."""
     week, month = {"retention.ms": str(7 * DAY_MS)}, {"retention.ms": str(30 * DAY_MS)}
     return [
         Topic(topics.lock_facts, topics.partitions, week),

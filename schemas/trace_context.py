@@ -64,8 +64,8 @@ NO_TRACE = TraceContext()
 
 
 def read_traceparent(value: bytes) -> bytes | None:
-    """Reads it as version 00 writes it. Of a later version the first four fields are taken,
-    whatever follows (section 3.2.4); None if it is malformed."""
+    """Returns the ``traceparent`` in the form of version 00; None if it is malformed. Of a later
+    version only the first four fields are taken (section 3.2.4)."""
     match = _TRACEPARENT.match(value)
     if match is None:
         return None
@@ -76,8 +76,9 @@ def read_traceparent(value: bytes) -> bytes | None:
 
 
 def read_tracestate(value: bytes) -> bytes | None:
-    """Returns its members, at most 512 characters of them: large ones are left out first, then the
-    last ones (section 3.3.1.5). None if a member is malformed or comes twice, or there is none."""
+    """Returns the list's members, at most 512 characters of them: large ones are left out first,
+    then the last ones (section 3.3.1.5). None if a member is malformed or comes twice, or there is
+    none."""
     members = [part.strip(b" \t") for part in value.split(b",")]
     members = [member for member in members if member]
     keys = {member.partition(b"=")[0] for member in members}

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from typing import Any, TypeVar
 
 import msgspec
@@ -161,12 +160,17 @@ async def _once_coordinated(question: Callable[[], Awaitable[T]]) -> T:
     somebody asks.
 
     Raises:
-        TimeoutError: none is ready in time.
+        KafkaError: none is ready in time.
+        TimeoutError: there is no answer in time.
     """
-    async with asyncio.timeout(REQUEST_TIMEOUT_S):
+    deadline = asyncio.get_running_loop().time() + REQUEST_TIMEOUT_S
+    async with asyncio.timeout_at(deadline):
         while True:
-            with suppress(*NO_COORDINATOR_YET):
+            try:
                 return await question()
+            except NO_COORDINATOR_YET:
+                if asyncio.get_running_loop().time() + COORDINATOR_PAUSE_S > deadline:
+                    raise
             await asyncio.sleep(COORDINATOR_PAUSE_S)
 
 

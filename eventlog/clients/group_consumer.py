@@ -15,7 +15,7 @@ OnPartitions = Callable[[Collection[TopicPartition]], Awaitable[None]]
 
 
 class GroupConsumer(Client):
-    """Reads committed records of whatever partitions its group gives it. Whatever is said of
+    """Reads committed records of whatever partitions its group gives it. A call about
     another partition raises ``KafkaError``."""
 
     def __init__(self, client: Any) -> None:
@@ -33,7 +33,7 @@ class GroupConsumer(Client):
             raise self._listener.failure
 
     def leave_when_stopped(self) -> None:
-        """Lets a static member leave its group when it stops, which it does not by itself."""
+        """Makes a static member leave its group when it stops, and not when its session ends."""
         internals.forget_instance_id(self._client)
 
     async def fetch(self, timeout_ms: int) -> Fetched:

@@ -9,8 +9,8 @@ from eventlog.records import Output
 
 
 class Written(Protocol):
-    """Says where something stands. ``offset``: of the first record, negative if the broker does not
-    know it."""
+    """Says where a batch or a record stands. ``offset``: of the first record, negative if the
+    broker does not know it."""
 
     @property
     def offset(self) -> int: ...

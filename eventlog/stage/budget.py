@@ -29,7 +29,7 @@ class Budget:
         return share
 
     def change(self, amount: int) -> None:
-        """Notes that somebody holds so much more; if less, whoever waits looks again."""
+        """Adds to what is held; a negative amount makes those that wait look again."""
         self.used += amount
         if amount < 0:
             for share in self._shares:
@@ -71,9 +71,9 @@ class Share:
         self._changed.set()
 
     async def wait_unless(self, given_up: Callable[[], bool]) -> bool:
-        """Returns True as soon as there is room, False once it is given up, which is looked at at
-        each ``look_again``. A thousand partitions that take their turns wait here: looking several
-        times a second would cost more than their turns."""
+        """Returns True as soon as there is room, False once ``given_up`` says so. Both are checked
+        at each ``look_again``. A thousand partitions that take their turns wait here: looking
+        several times a second would cost more than their turns."""
         while not given_up():
             if self.has_room:
                 return True

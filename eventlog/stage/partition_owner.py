@@ -1,7 +1,8 @@
 """Writes one partition, as its only writer, from its assignment to its revocation.
 
 Fence, restore, consume. On taking the partition its transactional id is taken over, then its state
-and position are restored from its output, then it consumes. Whatever goes wrong, it begins again.
+and position are restored from its output, then it consumes. What may pass by itself makes it begin
+again; what breaks a promise, or is refused for good, stops it.
 """
 
 import asyncio

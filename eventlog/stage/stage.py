@@ -31,11 +31,11 @@ log = logging.getLogger(__name__)
 POLL_MS = 200
 POLL_DEADLINE_S = 1.0
 NO_ROOM_S = 0.08
-"""Seconds without room, after which fetching is paused. So long the client makes no other fetch for
-what it has fetched and nobody takes; when there is room again soon, it is there already."""
+"""Seconds without room after which fetching is paused. Until then the client keeps what it has
+fetched, and fetches no more: if room comes in that time, the records are there already."""
 NO_POLL_S = 0.5
-"""Seconds without room, after which it polls all the same: the group takes one that doesn't for
-dead. With all its partitions paused, nothing comes."""
+"""Seconds without room after which the stage polls all the same: its group takes a member that does
+not poll for dead. With all partitions paused, nothing comes."""
 DRAIN_S = 6.0
 """Seconds that a revoked partition may take to finish its transaction."""
 CLOSE_S = 3.0

@@ -128,6 +128,6 @@ def differences(
 
 
 def _is_due(offset: int, headers: ParkedHeaders, page: ParkedPage) -> bool:
-    """Whether the model has to hold this parked fact already. Parked facts are folded before the
-    events beside them, so lag explains no gap before the last event that is folded in."""
+    """Tells whether the model has to hold this parked fact already. Parked facts are folded before
+    the events beside them, so lag explains no gap before the last event that is folded in."""
     return offset < page.parked.next_offset or headers.source_offset < page.events.source_offset

@@ -131,7 +131,7 @@ class PartitionAudit:
 
 
 class _PartnerMerge:
-    """Holds a partner's records against the events that it is entitled to."""
+    """Compares a partner's records with the events that it is entitled to."""
 
     def __init__(self, partner_id: str, cursor: Cursor, checks: PartnerChecks) -> None:
         self.partner_id = partner_id
@@ -171,7 +171,7 @@ class _PartnerMerge:
 
 
 class _FactMerge:
-    """Holds facts against what became of them."""
+    """Compares facts with what became of them."""
 
     def __init__(
         self, topic: str, partition: int, facts: Cursor, parked: Cursor, retained_from: int

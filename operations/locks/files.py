@@ -29,7 +29,7 @@ class LockLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class BadLine(msgspec.Struct, frozen=True):
-    """A line that can not be read. ``number``: its number in the file, from 1."""
+    """Describes a line that can't be read. ``number``: its number in the file, from 1."""
 
     number: int
     problem: str

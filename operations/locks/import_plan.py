@@ -62,7 +62,7 @@ class ImportPlan:
         except sqlite3.OperationalError as error:
             raise ConfigurationError(
                 f"the lines can't be kept in a temporary file: {error}; TMPDIR may name a folder "
-                "with more room"
+                "with more space"
             ) from error
         finally:
             database.close()

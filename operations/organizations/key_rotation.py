@@ -14,7 +14,7 @@ MAX_OVERLAP = timedelta(days=365)
 
 
 class Rotation(msgspec.Struct, frozen=True):
-    """What is asked for: ``org_id``: all its live keys end; ``key_id``: only this one does.
+    """Says what to rotate. ``org_id``: all its live keys end; ``key_id``: only this one does.
     ``overlap``: how long they stay valid. ``lifetime``: the new key's; None: for ever."""
 
     org_id: str | None

@@ -32,7 +32,7 @@ def mint(
     ] = False,
 ) -> None:
     """Print a token signed with the local key. An API that `lockstream up` has started accepts
-    it."""
+    it, unless LOCKSTREAM_JWT_ISSUERS is set and --demo was not given."""
     if org_id is not None and not force:
         run_on_installation(lambda here: _check(here, org_id))
     try:

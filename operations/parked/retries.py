@@ -25,7 +25,7 @@ from schemas.trace_context import TraceContext
 from schemas.undecodable import Undecodable
 
 OUTCOME_S = 15.0
-"""Without progress for as long, the projector isn't running."""
+"""Seconds without progress after which the projector counts as not running."""
 
 PUBLISH_S = 10.0
 POLL_S = 0.05

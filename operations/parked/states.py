@@ -217,7 +217,7 @@ async def count_waiting(here: Installation, registry: Registry) -> int:
 
 
 def _is_counted(place: ParkedPlace, fate: ParkedFate | None) -> bool:
-    """Whether ``count_unrecorded`` has counted the fact, at this place."""
+    """Tells whether ``count_unrecorded`` has counted the fact, at this place."""
     if fate is None:
         return True
     at = fate.latest

@@ -104,7 +104,8 @@ def _nested(one: str, other: str) -> bool:
 
 
 async def _has_held_records(kafka: Kafka, topic: str, partitions: int) -> bool:
-    """An empty topic, left by a `partner add` that was interrupted, may be used again."""
+    """Tells whether the topic has ever held records. An empty one, left by an interrupted `partner
+    add`, may be used again."""
     async with kafka.offsets_client() as client:
         ends = await client.high_watermarks(topic, list(range(partitions)))
     return any(ends.values())

@@ -51,7 +51,7 @@ def ask(page: str) -> PageStatus:
 
 
 def shows(page: str, headers: Mapping[str, str]) -> bool:
-    """Whether ``page`` is shown to a client with ``headers``, and both are known."""
+    """Tells whether ``page`` is shown to a client with ``headers``, and both are known."""
     request = urllib.request.Request(page, headers=dict(headers))
     try:
         with _open(request):

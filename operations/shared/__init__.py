@@ -1,1 +1,1 @@
-"""Holds what the rooms of the command have in common: settings, clients, options, output."""
+"""Holds what the folders of the command have in common: settings, clients, options, output."""

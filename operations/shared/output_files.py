@@ -220,7 +220,7 @@ class OutputFolder:
 
 
 def _exists(path: Path) -> bool:
-    """Whether the path exists; unlike ``Path.exists``, raises where that can't be known."""
+    """Tells whether the path exists; unlike ``Path.exists``, raises where that can't be known."""
     try:
         path.stat()
     except FileNotFoundError:
@@ -233,7 +233,8 @@ def _number(descriptor: str) -> int:
 
 
 def _is_special(path: Path) -> bool:
-    """Whether the path is written in place: neither a regular file nor a name for a new one."""
+    """Tells whether the path is written in place: neither a regular file nor a name for a new
+    one."""
     try:
         return not stat.S_ISREG(path.stat().st_mode)
     except FileNotFoundError:

@@ -22,7 +22,8 @@ _SEND, _RECEIVE = "send", "receive"
 
 
 class _Channel(msgspec.Struct, frozen=True):
-    """``name``: in the document; ``messages``: those of ``MESSAGES`` that it holds."""
+    """Describes a topic. ``name``: in the document; ``messages``: those of ``MESSAGES`` that it
+    holds."""
 
     name: str
     title: str
@@ -200,8 +201,8 @@ def _headers_as_json(headers: msgspec.Struct | None) -> Any:
 
 
 def _schemas() -> Json:
-    """As AsyncAPI's schemas are of JSON Schema draft 7, a ``discriminator`` would be a name only;
-    the fields ``type`` and ``kind`` are told apart by their values anyway."""
+    """Returns all schemas by name, without ``discriminator``: AsyncAPI uses JSON Schema draft 7,
+    which has no such keyword. Readers tell the types apart by ``type`` and ``kind``."""
     values = schema_components([s.type for s in PUBLISHED if not s.is_headers])
     headers = {s.type.__name__: header_schema(s.type) for s in PUBLISHED if s.is_headers}
     for schema in headers.values():

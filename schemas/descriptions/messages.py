@@ -15,7 +15,7 @@ class Example(msgspec.Struct, frozen=True):
 
 
 class Message(msgspec.Struct, frozen=True):
-    """``key``: the schema of the record's key. The examples' types are the message's."""
+    """Describes one record type of a topic, by its examples. ``key``: the schema of its key."""
 
     summary: str
     key: Json
@@ -28,7 +28,7 @@ class Message(msgspec.Struct, frozen=True):
 
     @property
     def payload(self) -> type[msgspec.Struct] | None:
-        """None: any bytes."""
+        """Returns the type of the value; None: any bytes."""
         example = self.examples[0].payload
         return None if example is None else type(example)
 

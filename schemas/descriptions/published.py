@@ -23,8 +23,8 @@ from schemas.registry import (
 
 
 class PublishedSchema(msgspec.Struct, frozen=True):
-    """``written``: we write such records, and others, or an older Lockstream, read them. ``read``:
-    we read such records, and others, or an older Lockstream, have written them."""
+    """Names a schema that others rely on. ``written``: this version writes such records, and others
+    read them; ``read``: the reverse. An older Lockstream counts among the others."""
 
     name: str
     type: type[msgspec.Struct]

@@ -2,7 +2,11 @@
 
 from io import BytesIO
 
-from eventlog.kafka_requests import AskFeatures, Commit, Produce
+import pytest
+
+from eventlog.kafka_errors import kafka_errors
+from eventlog.kafka_requests import AlterTopicSetting, AskFeatures, Commit, Produce
+from runtime.errors import KafkaRefused
 
 VERSIONS = {0: (0, 13), 26: (0, 5), 18: (0, 4)}
 
@@ -86,3 +90,8 @@ def test_a_cluster_that_has_agreed_on_nothing_has_no_levels() -> None:
 def test_a_broker_that_does_not_know_the_question_has_no_levels() -> None:
     refused = AskFeatures().prepare(VERSIONS).RESPONSE_TYPE.decode(BytesIO(b"\x00\x23\x00\x00"))
     assert (refused.error_code, refused.levels) == (35, {})
+
+
+def test_a_request_that_a_broker_does_not_speak_is_a_refusal() -> None:
+    with pytest.raises(KafkaRefused), kafka_errors("changing the topics' settings"):
+        AlterTopicSetting("max.message.bytes", {"events": "1"}).prepare({})

@@ -155,7 +155,7 @@ def test_a_plan_that_finds_no_room_says_where_more_may_be() -> None:
         plan._database.execute("no SQL")
     assert str(refused.value) == (
         'the lines can\'t be kept in a temporary file: near "no": syntax error; TMPDIR may name a '
-        "folder with more room"
+        "folder with more space"
     )
     with pytest.raises(sqlite3.ProgrammingError):
         plan.lock_count  # noqa: B018 - it is closed

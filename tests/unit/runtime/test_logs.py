@@ -77,7 +77,7 @@ def test_a_line_is_one_object_that_says_for_which_request_it_was_logged() -> Non
     (line,) = logged("INFO")
     assert (line["level"], line["logger"], line["message"]) == (
         "ERROR",
-        "projector.test",
+        "lockstream.projector.test",
         "failed",
     )
     assert (line["request_id"], line["partition"]) == ("r-1", 3)
