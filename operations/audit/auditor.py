@@ -63,7 +63,7 @@ class Auditor:
         ids, lock_uuids = EventIds(), EventIds()
         dropped: dict[int, list[Dropped]] = {}
         positions = await self._read_model.positions(LOCK_EVENTS)
-        for partition in range(self._settings.partitions):
+        for partition in self._settings.topics.numbers:
             audit = PartitionAudit(self._kafka, self._settings, plan, partition, ids, lock_uuids)
             folded_to = positions.get(partition, Position()).next_offset
             model = ReadModelAudit(

@@ -44,7 +44,7 @@ async def make_plan(kafka: Kafka, settings: Settings, registry: Registry) -> Pla
 
 
 async def _ranges(kafka: Kafka, settings: Settings, topic: str) -> OffsetRanges:
-    numbers = list(range(settings.partitions))
+    numbers = settings.topics.numbers
     end = await stable_ends(kafka, topic, numbers)
     async with kafka.offsets_client() as client:
         return OffsetRanges(await client.beginnings(topic, numbers), end)

@@ -63,7 +63,7 @@ async def _count_locks(here: Installation, org_id: str) -> int:
         ReadModelUnavailable: it has not.
     """
     topic = here.settings.topics.lock_events
-    ends = await stable_ends(here.kafka, topic, here.partition_numbers)
+    ends = await stable_ends(here.kafka, topic, here.settings.topics.numbers)
     positions = await here.read_model.positions(LOCK_EVENTS)
     for partition, end in ends.items():
         at = positions.get(partition, Position()).next_offset

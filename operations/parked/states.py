@@ -131,7 +131,7 @@ async def read_parked(here: Installation, notes: Notes) -> AsyncIterator[list[Pa
         ReadModelUnavailable: the database can't be reached or is too slow.
     """
     topic = here.settings.topics.parked_facts
-    ends = await stable_ends(here.kafka, topic, here.partition_numbers)
+    ends = await stable_ends(here.kafka, topic, here.settings.topics.numbers)
     begins = await parked_begins(here)
     async with LogReader.open(here.kafka) as reader:
         async for records in reader.read(topic, begins, ends, FEW_AT_ONCE):
@@ -145,7 +145,9 @@ async def parked_begins(here: Installation) -> dict[int, int]:
         KafkaUnavailable: the broker can't be reached in time.
     """
     async with here.kafka.offsets_client() as client:
-        return await client.beginnings(here.settings.topics.parked_facts, here.partition_numbers)
+        return await client.beginnings(
+            here.settings.topics.parked_facts, here.settings.topics.numbers
+        )
 
 
 async def with_states(

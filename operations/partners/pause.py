@@ -77,4 +77,4 @@ async def _positions(here: Installation, entry: Partner) -> tuple[PausedAt, ...]
         here.kafka.offsets_client() as client,
         LogReader.open(here.kafka, fetch_wait_ms=20) as reader,
     ):
-        return tuple([await position(reader, client, p) for p in here.partition_numbers])
+        return tuple([await position(reader, client, p) for p in here.settings.topics.numbers])

@@ -88,7 +88,8 @@ def page_addresses(settings: Settings) -> list[str]:
 
 async def _stages(here: Installation, registered: Sequence[Partner]) -> list[StageStatus]:
     """Describes the projector's stage and that of every partner."""
-    topics, numbers = here.settings.topics, here.partition_numbers
+    topics = here.settings.topics
+    numbers = topics.numbers
     partners = [entry for entry in registered if entry.status != "removed"]
     async with here.kafka.offsets_client() as client:
         begin = await client.beginnings(topics.lock_facts, numbers)

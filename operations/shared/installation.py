@@ -34,11 +34,6 @@ class Installation(msgspec.Struct, frozen=True):
     kafka: Kafka
     read_model: ReadModel
 
-    @property
-    def partition_numbers(self) -> list[int]:
-        """The numbers of all partitions that each lock topic has."""
-        return list(range(self.settings.partitions))
-
     async def read_registry(self) -> Registry:
         """Reads the registry as it stands now.
 
