@@ -3,9 +3,10 @@
 import asyncio
 import logging
 import sys
-from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
@@ -45,6 +46,7 @@ from runtime.health import (
 )
 from runtime.issuers import read_issuers
 from runtime.logs import AccessLog
+from runtime.process import Companion, run_beside
 from runtime.readiness import Readiness
 from runtime.settings import Settings
 from runtime.tracing import Tracing
@@ -173,7 +175,6 @@ async def _serve(shared: _Shared, stop: asyncio.Event) -> None:
     access_log = AccessLog(_write_to_stderr) if settings.access_log else None
     app = _layers(shared, routes, in_flight, access_log)
     shared.metrics.watch(in_flight=lambda: in_flight.count, waiting=lambda: log.recent.waiting)
-    ended = asyncio.Event()
 
     async def serve() -> None:
         try:
@@ -183,16 +184,10 @@ async def _serve(shared: _Shared, stop: asyncio.Event) -> None:
         finally:
             if access_log is not None:
                 access_log.flush()
-            ended.set()
 
-    async with asyncio.TaskGroup() as tasks:
-        for work in _background(shared, log, details, ended):
-            tasks.create_task(work)
-        tasks.create_task(stream.watch(ended))
-        tasks.create_task(uses.run(ended))
-        announcing = tasks.create_task(_announce(log, readiness))
-        await tasks.create_task(serve())
-        announcing.cancel()
+    announce = partial(_announce, log, readiness)
+    companions = _companions(shared, log, details)
+    await run_beside(serve, *companions, stream.watch, uses.run, announce)
 
 
 def _api(shared: _Shared, log: _FollowedLog, stream: StreamView, uses: ApiKeyUses) -> Api:
@@ -226,28 +221,34 @@ def _layers(
     return Observation(admission, routes, shared.metrics, shared.tracing, access_log)
 
 
-def _background(
-    shared: _Shared, log: _FollowedLog, details: Details, ended: asyncio.Event
-) -> Iterator[Coroutine[None, None, None]]:
-    """Yields what runs beside the requests, until ``ended`` is set."""
+def _companions(shared: _Shared, log: _FollowedLog, details: Details) -> Iterator[Companion]:
+    """Yields what runs beside the requests."""
     settings, readiness = shared.settings, shared.readiness
     for tail in (log.events, log.parked, log.registry_records):
-        yield tail.run(ended)
+        yield tail.run
     for keys in shared.issuer_keys:
-        yield keys.follow(ended)
-    yield watch_issuers(shared.issuer_keys, readiness, ended)
+        yield keys.follow
+    yield partial(watch_issuers, shared.issuer_keys, readiness)
     watched = (settings.topics.lock_facts, settings.topics.lock_events)
-    yield watch_kafka(shared.kafka, watched, readiness, ended)
+    yield partial(watch_kafka, shared.kafka, watched, readiness)
     if settings.api_health_port:
-        host, port, metrics = settings.health_host, settings.api_health_port, shared.metrics
-        yield serve_health(host, port, readiness, details, metrics, ended, HEALTH_PORT_VARIABLE)
+        yield partial(
+            serve_health,
+            settings.health_host,
+            settings.api_health_port,
+            readiness,
+            details,
+            shared.metrics,
+            port_variable=HEALTH_PORT_VARIABLE,
+        )
 
 
-async def _announce(log: _FollowedLog, readiness: Readiness) -> None:
+async def _announce(log: _FollowedLog, readiness: Readiness, ended: asyncio.Event) -> None:
     """Clears the obstacle of the start once all tails have read what was there then."""
     for tail in (log.events, log.parked, log.registry_records):
-        await tail.caught_up.wait()
-    readiness.clear(CATCHING_UP)
+        await first_of(tail.caught_up, ended)
+    if not ended.is_set():
+        readiness.clear(CATCHING_UP)
 
 
 def _write_to_stderr(lines: bytes) -> None:
