@@ -4,7 +4,9 @@ import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 
-from eventlog.clients.admin import Admin, TopicSpec
+import msgspec
+
+from eventlog.clients.admin import Admin
 from eventlog.clients.client import REQUEST_TIMEOUT_S
 from eventlog.kafka import Kafka
 from eventlog.kafka_errors import errors, ours
@@ -77,8 +79,11 @@ async def _create_missing(admin: Admin, settings: Settings, topics: Sequence[Top
     if settings.replication_factor > 1:
         durability["unclean.leader.election.enable"] = "false"
     await admin.create_topics(
-        TopicSpec(t.name, t.partitions, settings.replication_factor, {**durability, **t.config})
-        for t in missing
+        [
+            msgspec.structs.replace(topic, config={**durability, **topic.config})
+            for topic in missing
+        ],
+        settings.replication_factor,
     )
 
 

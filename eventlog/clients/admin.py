@@ -22,6 +22,7 @@ from eventlog.kafka_errors import (
 from eventlog.kafka_requests import AlterTopicSetting
 from eventlog.records import TopicPartition
 from runtime.waiting import within
+from schemas.topic_configs import Topic
 
 T = TypeVar("T")
 COORDINATOR_PAUSE_S = 0.1
@@ -30,15 +31,6 @@ NO_COORDINATOR_YET = (
     errors.GroupLoadInProgressError,
     errors.NotCoordinatorForGroupError,
 )
-
-
-class TopicSpec(msgspec.Struct, frozen=True):
-    """Describes a topic that is to be made."""
-
-    name: str
-    partitions: int
-    replication_factor: int
-    config: Mapping[str, str]
 
 
 class TopicState(msgspec.Struct, frozen=True):
@@ -72,10 +64,10 @@ class Admin(Client):
             question = self._client.describe_topics(None if topics is None else list(topics))
             return [_topic_state(found) for found in await within(question, REQUEST_TIMEOUT_S)]
 
-    async def create_topics(self, topics: Iterable[TopicSpec]) -> None:
+    async def create_topics(self, topics: Iterable[Topic], replication_factor: int) -> None:
         """Creates topics; one that somebody else has made meanwhile is no error."""
         wanted = [
-            NewTopic(t.name, t.partitions, t.replication_factor, topic_configs=dict(t.config))
+            NewTopic(t.name, t.partitions, replication_factor, topic_configs=t.config)
             for t in topics
         ]
         with kafka_errors("creating the topics"):
