@@ -12,6 +12,7 @@ from eventlog.any_headers import bear_any_headers
 from eventlog.clients.admin import Admin
 from eventlog.clients.client import REQUEST_TIMEOUT_S
 from eventlog.clients.group_consumer import GroupConsumer
+from eventlog.clients.lane_assignor import LaneAssignor
 from eventlog.clients.offsets_client import OffsetsClient
 from eventlog.clients.producer import Producer, TransactionalProducer
 from eventlog.clients.reader import Reader
@@ -116,24 +117,21 @@ class Kafka:
         )
         return OffsetsClient(_following(topic, consumer))
 
-    def group_consumer(self, group: str, instance_id: str | None) -> GroupConsumer:
+    def group_consumer(
+        self, group: str, instance_id: str | None, assignor: LaneAssignor
+    ) -> GroupConsumer:
         return GroupConsumer(
             AIOKafkaConsumer(
                 **self._options,
                 group_id=group,
                 group_instance_id=instance_id,
-                isolation_level="read_committed",
+                partition_assignment_strategy=(assignor,),
                 auto_offset_reset="none",
                 enable_auto_commit=False,
                 session_timeout_ms=self._session_timeout_ms,
                 # A tenth: a member learns of a rebalance only by its next heartbeat.
                 heartbeat_interval_ms=max(100, min(1000, self._session_timeout_ms // 10)),
                 rebalance_timeout_ms=15_000,
-                fetch_max_wait_ms=100,
-                # Whatever it has fetched lies in memory until it is taken out: once for each
-                # partner.
-                fetch_max_bytes=FETCH_BYTES,
-                max_partition_fetch_bytes=FETCH_BYTES,
             )
         )
 

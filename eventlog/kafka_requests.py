@@ -29,15 +29,18 @@ from aiokafka.protocol.types import (
     UnsignedVarInt32,
 )
 
+from eventlog.records import TopicPartition
+
 ACKS_ALL = -1
 _NO_TAGS = b"\x00"
-_ONE_ELEMENT = b"\x02"
 _FINALIZED_FEATURES = 2
 """The tag of ``ApiVersionsResponse`` that says what the cluster has agreed on."""
 
 _produce_head = struct.Struct(">hi")
 _int32 = struct.Struct(">i")
-_produced = struct.Struct(">ihq")
+_produced = struct.Struct(">ihqqq")
+"""Partition, error code and offset; when it was written, and where its log begins."""
+_NOTE = CompactString("utf-8")
 _producer = struct.Struct(">qh?")
 _ended = struct.Struct(">ihqh")
 
@@ -98,48 +101,64 @@ class Request(RequestStruct, Generic[Answer]):  # type: ignore[misc]
 
 
 class Produced(Response):  # type: ignore[misc]
-    """Answers ``Produce``. ``offset``: of the first record, if ``error_code`` is 0."""
+    """Answers ``Produce``. ``written``: error code and offset of the first record, by topic and
+    partition: the answer need not have the order of the request."""
 
-    error_code: int
-    offset: int
+    written: dict[TopicPartition, tuple[int, int]]
     API_KEY = 0
     API_VERSION = 12
     SCHEMA = Schema()
 
     @classmethod
     def decode(cls, data: BytesIO) -> "Produced":
-        UnsignedVarInt32.decode(data)  # of topics: one was sent
-        data.read(UnsignedVarInt32.decode(data) - 1)  # its name
-        UnsignedVarInt32.decode(data)  # of partitions: one was sent
         answer = cls()
-        _, answer.error_code, answer.offset = _produced.unpack(data.read(_produced.size))
+        answer.written = {}
+        for _ in range(UnsignedVarInt32.decode(data) - 1):
+            topic = data.read(UnsignedVarInt32.decode(data) - 1).decode()
+            for _ in range(UnsignedVarInt32.decode(data) - 1):
+                partition, error_code, offset, _, _ = _produced.unpack(data.read(_produced.size))
+                answer.written[TopicPartition(topic, partition)] = error_code, offset
+                _skip_rest_of_partition(data)
+            TaggedFields.decode(data)
         return answer
 
 
+def _skip_rest_of_partition(data: BytesIO) -> None:
+    """Passes what is said of each record that was refused, a text, and the leader if it moved."""
+    for _ in range(UnsignedVarInt32.decode(data) - 1):
+        Int32.decode(data)
+        _NOTE.decode(data)
+        TaggedFields.decode(data)
+    _NOTE.decode(data)
+    TaggedFields.decode(data)
+
+
 class Produce(Request[Produced]):
-    """Writes one batch to one partition, in a transaction that it begins or goes on with."""
+    """Writes one batch to each of several partitions that one broker leads, in a transaction that
+    it begins or goes on with."""
 
     API_KEY = 0
     API_VERSION = 12
     RESPONSE_TYPE = Produced
 
     def __init__(
-        self, transactional_id: str, topic: str, partition: int, batch: bytes, timeout_ms: int
+        self, transactional_id: str, batches: Mapping[TopicPartition, bytes], timeout_ms: int
     ) -> None:
-        super().__init__(
-            b"".join(
-                (
-                    _compact(transactional_id.encode()),
-                    _produce_head.pack(ACKS_ALL, timeout_ms),
-                    _ONE_ELEMENT,
-                    _compact(topic.encode()),
-                    _ONE_ELEMENT,
-                    _int32.pack(partition),
-                    _compact(batch),
-                    _NO_TAGS * 3,
-                )
-            )
-        )
+        by_topic: dict[str, list[tuple[int, bytes]]] = {}
+        for (topic, partition), batch in batches.items():
+            by_topic.setdefault(topic, []).append((partition, batch))
+        parts = [
+            _compact(transactional_id.encode()),
+            _produce_head.pack(ACKS_ALL, timeout_ms),
+            UnsignedVarInt32.encode(len(by_topic) + 1),
+        ]
+        for topic, of_topic in by_topic.items():
+            parts += [_compact(topic.encode()), UnsignedVarInt32.encode(len(of_topic) + 1)]
+            for partition, batch in of_topic:
+                parts += [_int32.pack(partition), _compact(batch), _NO_TAGS]
+            parts.append(_NO_TAGS)
+        parts.append(_NO_TAGS)
+        super().__init__(b"".join(parts))
 
 
 # -- EndTxn --------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from schemas.registry import (
     ApiKey,
     ApiKeyUse,
     Entry,
+    LaneCount,
     Organization,
     ParkedDiscard,
     ParkedRepair,
@@ -80,6 +81,11 @@ class Registry:
     def partner(self, partner_id: str) -> Partner | None:
         entry = self._entries.get(f"partner/{partner_id}".encode())
         return entry if isinstance(entry, Partner) else None
+
+    @property
+    def lane_count(self) -> LaneCount | None:
+        entry = self._entries.get(b"lanes")
+        return entry if isinstance(entry, LaneCount) else None
 
     def all(self, kind: type[E]) -> list[E]:
         """Returns all entries of one kind, by key."""
@@ -152,11 +158,11 @@ async def edit_registry(
     for attempt in range(EDIT_ATTEMPTS):
         # Two that fence each other in turn must fall out of step.
         await asyncio.sleep(attempt * random.uniform(0.05, 0.5))
-        writer = await TransactionalWriter.fence(kafka, f"editor.{topic}.0", 0)
+        writer = await TransactionalWriter.fence(kafka, f"editor.{topic}.0")
         try:
             changes = edit(await read_registry(kafka, topic))
             if changes:
-                await writer.write([_output(topic, change) for change in changes])
+                await writer.write({0: [_output(topic, change) for change in changes]})
         except OutputUncertain as error:
             log.debug("editing %s again: %s", topic, error)
         else:

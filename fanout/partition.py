@@ -1,7 +1,7 @@
 """Fans out one partition to one partner."""
 
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 
 from eventlog.records import Output, Record
 from eventlog.stage.stage_partition import Batch, OutputLog
@@ -18,19 +18,12 @@ from schemas.records import BadRecord, Place
 from schemas.registry import Partner, PausedAt
 from schemas.topics import LockTopics
 
-Confirm = Callable[[int], Awaitable[None]]
-"""Returns if the registry, read up to this offset, still has the partner as it is served; raises
-``Unavailable`` if not, or if that can't be known now."""
-
 
 class FanoutPartition:
     """Implements ``eventlog.stage.stage_partition.StagePartition``. Its state is the last sequence,
     and the ``source-offset`` of the last input, which must increase."""
 
-    def __init__(
-        self, topics: LockTopics, partner: Partner, partition: int, confirm: Confirm
-    ) -> None:
-        self._confirm = confirm
+    def __init__(self, topics: LockTopics, partner: Partner, partition: int) -> None:
         self._topics = topics
         self._partner = partner
         self._partition = partition
@@ -50,11 +43,8 @@ class FanoutPartition:
         Raises:
             StreamViolation: the output holds what no fan-out wrote, or retention has emptied it
                 and no checkpoint says how far it had come, or the registration lacks a partition.
-            Unavailable: the partner's registration is another meanwhile, or can't be known.
+            Unavailable: the output can't be read now.
         """
-        # After the fence: whoever removes the partner and adds another under its id has to take
-        # the fence over first, so an entry that is right now stays so for what we write.
-        await self._confirm(await output.high_watermark(self._topics.registry, 0))
         self._last_fact_offset = -1
         if self._partition >= len(self._partner.start_offsets):
             raise StreamViolation(

@@ -1,6 +1,8 @@
 """Confirms that a partner is still registered as it is served."""
 
+from eventlog.clients.offsets_client import OffsetsClient
 from eventlog.registry import Registry
+from eventlog.stage.lane_count import check_lanes
 from eventlog.tail import Tail
 from runtime.errors import Unavailable
 from schemas.registry import Partner
@@ -13,17 +15,21 @@ class Registrations:
     """Looks into the registry as its tail has it. A replica that slept, or whose connection hangs,
     may be behind, and a partner's id may be another organisation's by now."""
 
-    def __init__(self, registry: Registry, tail: Tail, topic: str) -> None:
+    def __init__(self, registry: Registry, tail: Tail, topic: str, lanes: int) -> None:
         self._registry = registry
         self._tail = tail
         self._topic = topic
+        self._lanes = lanes
 
-    async def confirm(self, partner: Partner, end: int) -> None:
-        """Returns if the registry up to ``end`` has this entry.
+    async def confirm(self, partner: Partner, offsets: OffsetsClient) -> None:
+        """Returns if the registry, up to its end as of now, has this entry.
 
         Raises:
             Unavailable: it has another, or the registry can't be read so far.
+            LanesChanged: the installation works with another number of lanes.
         """
+        end = (await offsets.high_watermarks(self._topic, [0]))[0]
         await self._tail.until(self._topic, 0, end, READ_S)
         if self._registry.partner(partner.id) != partner:
             raise Unavailable(f"partner {partner.id} is registered differently by now")
+        check_lanes(self._registry, self._lanes)

@@ -7,8 +7,10 @@ from functools import partial
 
 import msgspec
 
+from eventlog.clients.offsets_client import OffsetsClient
 from eventlog.kafka import Kafka
 from eventlog.registry import Registry, registry_tail
+from eventlog.stage.lane_count import settle_lanes
 from eventlog.stage.metrics import StageMetrics, StageSnapshot
 from eventlog.stage.setup import Limits, StageName, StageSetup
 from eventlog.stage.stage import Stage
@@ -64,7 +66,9 @@ class Fanout:
         self._kafka = kafka
         self._settings = settings
         self._registry = registry
-        self._registrations = Registrations(registry, tail, settings.topics.registry)
+        self._registrations = Registrations(
+            registry, tail, settings.topics.registry, settings.lanes
+        )
         self._readiness = readiness
         self._tracing = tracing
         self._limits = Limits()
@@ -163,21 +167,30 @@ class Fanout:
         name = StageName(
             label=f"partner {partner.id}",
             group=topics.fanout_group(partner.id),
-            transactional_prefix=topics.fanout_transactional_prefix(partner.id),
             input_topic=topics.lock_events,
         )
 
-        async def confirm(end: int) -> None:
-            await self._registrations.confirm(partner, end)
+        async def confirm(offsets: OffsetsClient) -> None:
+            # Whoever removes the partner and adds another under its id has to take the fence over
+            # first, so an entry that is right now stays so for what we write.
+            await self._registrations.confirm(partner, offsets)
 
         def make_partition(partition: int, fail: Fail) -> StagePartition:
-            return FanoutPartition(topics, partner, partition, confirm)
+            return FanoutPartition(topics, partner, partition)
 
         template = topics.partner_events("{partnerId}")
         traces = StageTraces(self._tracing, name.group, name.input_topic, template)
         counts = self.metrics.of("fanout", partner.id)
         setup = StageSetup(
-            name, make_partition, REST_TIMES, self._readiness, counts, traces, self._limits
+            name,
+            self._settings.lane_sets,
+            make_partition,
+            confirm,
+            REST_TIMES,
+            self._readiness,
+            counts,
+            traces,
+            self._limits,
         )
         return Stage(self._kafka, setup, self._settings.instance_id or None)
 
@@ -208,6 +221,7 @@ async def run_fanout(settings: Settings, stop: asyncio.Event) -> None:
 async def _run(settings: Settings, stop: asyncio.Event, tracing: Tracing) -> None:
     kafka = Kafka(settings, "lockstream-fanout")
     await ensure_installation(kafka, settings)
+    await settle_lanes(kafka, settings)
     readiness = Readiness()
     registry = Registry()
     tail = registry_tail(kafka, settings.topics.registry, registry)

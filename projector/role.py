@@ -4,7 +4,10 @@ import asyncio
 import logging
 from functools import partial
 
+from eventlog.clients.offsets_client import OffsetsClient
 from eventlog.kafka import Kafka
+from eventlog.registry import read_registry
+from eventlog.stage.lane_count import check_lanes, settle_lanes
 from eventlog.stage.metrics import StageSnapshot
 from eventlog.stage.setup import Limits, StageName, StageSetup
 from eventlog.stage.stage import Stage
@@ -39,6 +42,7 @@ async def run_projector(settings: Settings, stop: asyncio.Event) -> None:
     async with tracing_of(settings, "lockstream-projector") as tracing:
         kafka = Kafka(settings, "lockstream-projector")
         await ensure_installation(kafka, settings)
+        await settle_lanes(kafka, settings)
         read_model = open_read_model(settings)
         try:
             await read_model.prepare()
@@ -61,13 +65,18 @@ async def _run(
     projector = Projector(settings.topics, read_model, fold_queue, LockUuids(), metrics)
     name = StageName(
         label="projector",
-        group=settings.topics.group("projector"),
-        transactional_prefix=f"projector.{settings.topics.lock_facts}",
+        group=settings.topics.projector_group,
         input_topic=settings.topics.lock_facts,
     )
+
+    async def confirm(offsets: OffsetsClient) -> None:
+        check_lanes(await read_registry(kafka, settings.topics.registry), settings.lanes)
+
     setup = StageSetup(
         name,
+        settings.lane_sets,
         projector.make_partition,
+        confirm,
         REST_TIMES,
         readiness,
         metrics.of("projector"),

@@ -10,12 +10,16 @@ LockstreamError
 │   ├── IssuerUnavailable    the keys that a token must be checked against can't be had
 │   └── BrokerUnavailable    the local broker can't be fetched or started
 ├── KafkaRefused             Kafka refuses for good (rights, names, sizes, versions): say it, stop
+│   └── OutputRefused        it refuses the outputs of some partitions: those stop
 ├── StageStopped             going on would break a promise: stop, loudly, until someone looks
 │   ├── PartitionsChanged    a topic's partition count is not the installation's
+│   ├── LanesChanged         another number of lanes is on record than this process works with
 │   ├── PositionLost         retention has deleted records that were not yet processed
 │   └── StreamViolation      the log or the read model is not what its rules say
 └── CommandRefused           the caller's fault: 4xx (drawn in command_api/errors.py)
 """
+
+from collections.abc import Mapping
 
 
 class LockstreamError(Exception):
@@ -58,12 +62,24 @@ class KafkaRefused(LockstreamError):
     """Kafka refuses a request for good: a right, a name, a size or a version is wrong."""
 
 
+class OutputRefused(KafkaRefused):
+    """Kafka refuses what was to be written to some partitions. ``why``: the sentence for each."""
+
+    def __init__(self, why: Mapping[int, str]) -> None:
+        super().__init__("; ".join(why.values()))
+        self.why = why
+
+
 class StageStopped(LockstreamError):
     """A partition can't go on without breaking a promise, and stays stopped."""
 
 
 class PartitionsChanged(StageStopped):
     """A topic has another number of partitions than the installation."""
+
+
+class LanesChanged(StageStopped):
+    """The installation works with another number of lanes than this process."""
 
 
 class PositionLost(StageStopped):

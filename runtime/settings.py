@@ -13,6 +13,7 @@ from runtime.environment import (
     without_service_links,
 )
 from runtime.errors import ConfigurationError
+from schemas.lanes import Lanes
 from schemas.topics import LockTopics
 
 _UNPREFIXED = ("kafka_", "read_model_", "otel_")
@@ -78,6 +79,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=variable_of):
             description="how many partitions each lock topic has; can't be changed later",
         ),
     ] = 12
+    lanes: Annotated[
+        int,
+        msgspec.Meta(
+            ge=1,
+            le=1000,
+            description="how many lanes the partitions are shared out to: so many replicas of a "
+            "stage can work; may be changed while every projector and fan-out is stopped",
+        ),
+    ] = 2
     replication_factor: Annotated[
         int, msgspec.Meta(ge=1, le=9, description="copies of each topic that Lockstream creates")
     ] = 1
@@ -226,6 +236,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=variable_of):
     @property
     def topics(self) -> LockTopics:
         return LockTopics(self.topic_prefix, self.partitions)
+
+    @property
+    def lane_sets(self) -> Lanes:
+        return Lanes(self.partitions, self.lanes)
 
     @property
     def otlp_traces_url(self) -> str:

@@ -1,10 +1,10 @@
 """Defines the topic ``registry``: organisations, API keys, partners, and what operators have
 decided about parked facts. Compacted, one partition.
 
-Key: ``org/<id>``, ``key/<keyId>``, ``key-use/<keyId>``, ``partner/<id>``, ``parked-discard/<id>``
-or ``parked-repair/<partition>:<offset>``. Value: one of
-``Entry``, UTF-8 JSON. Everything is written by the ``lockstream`` command but for ``ApiKeyUse``,
-which the API writes.
+Key: ``org/<id>``, ``key/<keyId>``, ``key-use/<keyId>``, ``partner/<id>``, ``parked-discard/<id>``,
+``parked-repair/<partition>:<offset>`` or ``lanes``. Value: one of ``Entry``, UTF-8 JSON. Everything
+is written by the ``lockstream`` command but for ``ApiKeyUse``, which the API writes, and
+``LaneCount``, which projector and fan-out write as they start.
 """
 
 from typing import Annotated, Literal
@@ -128,7 +128,21 @@ class ParkedRepair(_Entry, frozen=True, kw_only=True, tag="parkedRepair"):
     by: Subject
 
 
-Entry = Organization | ApiKey | ApiKeyUse | Partner | ParkedDiscard | ParkedRepair
+class LaneCount(_Entry, frozen=True, kw_only=True, tag="lanes"):
+    """The number of lanes that the installation works with. While ``unfenced`` names others, the
+    change is under way and nobody works."""
+
+    lanes: Annotated[int, msgspec.Meta(ge=1)]
+    unfenced: Annotated[
+        tuple[int, ...],
+        msgspec.Meta(
+            description="Earlier numbers whose lanes may still have owners; 0: one of each "
+            "partition"
+        ),
+    ] = ()
+
+
+Entry = Organization | ApiKey | ApiKeyUse | Partner | ParkedDiscard | ParkedRepair | LaneCount
 
 _decoder: msgspec.json.Decoder[Entry] = msgspec.json.Decoder(Entry)
 _encoder = msgspec.json.Encoder()
@@ -148,6 +162,8 @@ def entry_key(entry: Entry) -> bytes:
             return f"parked-discard/{entry.id}".encode()
         case ParkedRepair():
             return f"parked-repair/{entry.place}".encode()
+        case LaneCount():
+            return b"lanes"
 
 
 def decode_entry(value: bytes) -> Entry:
@@ -168,7 +184,7 @@ def _wrong(entry: Entry) -> str | None:
     without."""
     times: list[str | None]
     match entry:
-        case Organization() | ParkedDiscard() | ParkedRepair():
+        case Organization() | ParkedDiscard() | ParkedRepair() | LaneCount():
             times = [entry.created_at]
         case ApiKeyUse():
             times = [entry.last_used_at]

@@ -62,12 +62,12 @@ class LockTopics(msgspec.Struct, frozen=True):
         """Returns the consumer group ``name`` (``projector``, ``fanout.<partnerId>``)."""
         return f"{self.prefix}{name}"
 
+    @property
+    def projector_group(self) -> str:
+        return self.group("projector")
+
     def fanout_group(self, partner_id: str) -> str:
         return self.group(f"fanout.{partner_id}")
-
-    def fanout_transactional_prefix(self, partner_id: str) -> str:
-        """Returns the prefix of the ids ``<prefix>.<partition>``."""
-        return f"fanout.{partner_id}.{self.lock_events}"
 
 
 def collides(one: str, other: str) -> bool:

@@ -7,16 +7,15 @@ from aiokafka import ConsumerRebalanceListener
 from aiokafka.structs import OffsetAndMetadata
 
 from eventlog import aiokafka_internals as internals
-from eventlog.aiokafka_internals import FetchState
 from eventlog.clients.client import Client
-from eventlog.records import Fetched, TopicPartition
+from eventlog.records import TopicPartition
 
 OnPartitions = Callable[[Collection[TopicPartition]], Awaitable[None]]
 
 
 class GroupConsumer(Client):
-    """Reads committed records of whatever partitions its group gives it. A call about
-    another partition raises ``KafkaError``."""
+    """Learns which partitions its group gives it, and keeps the group's offsets. It reads none. A
+    call about another partition raises ``KafkaError``."""
 
     def __init__(self, client: Any) -> None:
         super().__init__(client)
@@ -36,28 +35,15 @@ class GroupConsumer(Client):
         """Makes a static member leave its group when it stops, and not when its session ends."""
         internals.forget_instance_id(self._client)
 
-    async def fetch(self, timeout_ms: int) -> Fetched:
-        """Returns all that has come, or nothing after the time. Waits longer during a rebalance."""
-        fetched: Fetched = await self._client.getmany(timeout_ms=timeout_ms)
-        return fetched
+    async def poll(self) -> None:
+        """Shows that it lives. Waits during a rebalance, for as long as that takes."""
+        await self._client.getmany(timeout_ms=0)
 
     def seek(self, tp: TopicPartition, offset: int) -> None:
         self._client.seek(tp, offset)
 
     def pause(self, *tps: TopicPartition) -> None:
         self._client.pause(*tps)
-
-    def resume(self, tp: TopicPartition) -> None:
-        self._client.resume(tp)
-
-    def highwater(self, tp: TopicPartition) -> int | None:
-        """Returns the last known end of a partition of its own."""
-        found: int | None = self._client.highwater(tp)
-        return found
-
-    def progress(self, tp: TopicPartition) -> FetchState | None:
-        """Returns how far it is; None if the partition is not its own, or has no position yet."""
-        return internals.fetch_state(self._client, tp)
 
     async def committed(self, tp: TopicPartition) -> tuple[int, str] | None:
         """Returns the group's offset and its note; None if there is none."""

@@ -22,9 +22,10 @@ class Budget:
     def free(self) -> int:
         return max(0, self.total - self.used)
 
-    def share(self) -> "Share":
-        """Returns a share that holds nothing yet; it is to be closed."""
-        share = Share(self)
+    def share(self, changed: asyncio.Event | None = None) -> "Share":
+        """Returns a share that holds nothing yet; it is to be closed. ``changed``: set whenever
+        others have given something back."""
+        share = Share(self, changed or asyncio.Event())
         self._shares.add(share)
         return share
 
@@ -33,7 +34,7 @@ class Budget:
         self.used += amount
         if amount < 0:
             for share in self._shares:
-                share.look_again()
+                share.call()
 
     def forget(self, share: "Share") -> None:
         self._shares.discard(share)
@@ -42,10 +43,11 @@ class Budget:
 class Share:
     """Holds a part of the budget. ``held``: how much."""
 
-    def __init__(self, budget: Budget) -> None:
+    def __init__(self, budget: Budget, changed: asyncio.Event) -> None:
         self.held = 0
         self._budget = budget
-        self._changed = asyncio.Event()
+        self._changed = changed
+        self._waits = False
 
     @property
     def has_room(self) -> bool:
@@ -67,27 +69,28 @@ class Share:
             self.held -= amount
             self._budget.change(-amount)
 
-    def look_again(self) -> None:
-        self._changed.set()
+    def ask(self) -> bool:
+        """Returns whether there is room. If not, ``changed`` will be set when it is worth asking
+        again: whoever does not wait is not called, since a thousand are slow to call."""
+        self._waits = not self.has_room
+        return not self._waits
+
+    def call(self) -> None:
+        """Lets whoever waits ask again."""
+        if self._waits:
+            self._waits = False
+            self._changed.set()
 
     async def wait_unless(self, given_up: Callable[[], bool]) -> bool:
         """Returns True as soon as there is room, False once ``given_up`` says so. Both are checked
-        at each ``look_again``. A thousand partitions that take their turns wait here: looking
-        several times a second would cost more than their turns."""
+        at each ``call``. A thousand partitions that take their turns wait here: looking several
+        times a second would cost more than their turns."""
         while not given_up():
-            if self.has_room:
+            if self.ask():
                 return True
             self._changed.clear()
             await self._changed.wait()
         return False
-
-    async def wait(self, timeout_s: float) -> bool:
-        """Returns whether there is room, at once or within the time."""
-        try:
-            async with asyncio.timeout(timeout_s):
-                return await self.wait_unless(lambda: False)
-        except TimeoutError:
-            return False
 
     def close(self) -> None:
         """Gives back all that is held, and counts no longer."""

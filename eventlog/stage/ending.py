@@ -1,6 +1,7 @@
 """Ends a stage from outside, before its output is deleted or its position is kept."""
 
 import asyncio
+from collections.abc import Iterable
 
 from eventlog.groups import group_members
 from eventlog.kafka import Kafka
@@ -11,10 +12,10 @@ POLL_S = 0.1
 
 
 async def end_stage(
-    kafka: Kafka, partitions: int, group: str, transactional_prefix: str, timeout_s: float = 30.0
+    kafka: Kafka, group: str, transactional_ids: Iterable[str], timeout_s: float = 30.0
 ) -> None:
     """Returns once nobody writes for the stage: its group is empty, and its transactions have
-    ended, since their ids were taken over.
+    ended, since its ids were taken over.
 
     A broker that has markers to write into a topic that is being deleted may leave its own request
     unanswered, and then ends no transaction of anybody for half a minute (seen with 4.1.1).
@@ -31,8 +32,5 @@ async def end_stage(
             names = ", ".join(member.name for member in members)
             raise KafkaUnavailable(f"{names} still in group {group}; try again when they left")
         await asyncio.sleep(POLL_S)
-    for partition in range(partitions):
-        writer = await TransactionalWriter.fence(
-            kafka, f"{transactional_prefix}.{partition}", partition
-        )
-        await writer.discard()
+    for transactional_id in transactional_ids:
+        await (await TransactionalWriter.fence(kafka, transactional_id)).discard()

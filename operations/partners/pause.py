@@ -10,6 +10,7 @@ from eventlog.groups import group_checkpoints
 from eventlog.log_reader import LogReader
 from eventlog.registry import Registry
 from eventlog.stage.ending import end_stage
+from eventlog.stage.lane_count import fanout_ids
 from eventlog.stage.stage_partition import OutputLog
 from eventlog.topic_setup import topic_exists
 from fanout.partition import FanoutPartition
@@ -28,9 +29,8 @@ async def end_fanout(here: Installation, partner_id: str) -> None:
     try:
         await end_stage(
             here.kafka,
-            here.settings.partitions,
             topics.fanout_group(partner_id),
-            topics.fanout_transactional_prefix(partner_id),
+            fanout_ids(topics, await here.read_registry(), partner_id),
         )
     except KafkaUnavailable as error:
         raise KafkaUnavailable(
@@ -66,12 +66,9 @@ async def _positions(here: Installation, entry: Partner) -> tuple[PausedAt, ...]
         here.kafka, topics.fanout_group(entry.id), topics.lock_events
     )
 
-    async def confirm(end: int) -> None:
-        """Does nothing: positions are written only if the entry is still the same."""
-
     async def position(reader: LogReader, client: OffsetsClient, partition: int) -> PausedAt:
         output = OutputLog(reader, client, partition, checkpoints.get(partition))
-        return await FanoutPartition(topics, entry, partition, confirm).paused_at(output)
+        return await FanoutPartition(topics, entry, partition).paused_at(output)
 
     async with (
         here.kafka.offsets_client() as client,

@@ -63,9 +63,9 @@ _PARTNER = _Channel(
 _REGISTRY = _Channel(
     "registry",
     "Registry",
-    "Organisations, API keys (hashes only), partners, and what operators have decided about parked "
-    "facts; the latest record of a key counts.",
-    ("organization", "apiKey", "apiKeyUse", "partner", "parkedDiscard", "parkedRepair"),
+    "Organisations, API keys (hashes only), partners, what operators have decided about parked "
+    "facts, and the number of lanes; the latest record of a key counts.",
+    ("organization", "apiKey", "apiKeyUse", "partner", "parkedDiscard", "parkedRepair", "lanes"),
 )
 
 

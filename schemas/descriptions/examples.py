@@ -26,6 +26,7 @@ from schemas.partner_events import Envelope, PartnerHeaders, envelope
 from schemas.registry import (
     ApiKey,
     ApiKeyUse,
+    LaneCount,
     Organization,
     ParkedDiscard,
     ParkedRepair,
@@ -132,6 +133,7 @@ PARKED_DISCARD = ParkedDiscard(
     created_at=_RECORDED,
 )
 PARKED_REPAIR = ParkedRepair(place="3:19", event_id=_EVENT_ID, by="alice", created_at=_RECORDED)
+LANE_COUNT = LaneCount(lanes=2, created_at=_RECORDED)
 
 
 def event_headers(event: Event) -> EventHeaders:

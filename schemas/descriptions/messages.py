@@ -83,4 +83,9 @@ MESSAGES: Mapping[str, Message] = {
     "parkedRepair": _entry(
         examples.PARKED_REPAIR, "parked-repair", "A parked fact that was put back repaired"
     ),
+    "lanes": Message(
+        summary="How many lanes the stages work with",
+        key={"type": "string", "const": "lanes"},
+        examples=(Example(None, examples.LANE_COUNT),),
+    ),
 }

@@ -15,6 +15,7 @@ from schemas.partner_events import Envelope, PartnerHeaders
 from schemas.registry import (
     ApiKey,
     ApiKeyUse,
+    LaneCount,
     Organization,
     ParkedDiscard,
     ParkedRepair,
@@ -55,4 +56,5 @@ PUBLISHED: tuple[PublishedSchema, ...] = (
     PublishedSchema("registry.partner", Partner),
     PublishedSchema("registry.parkedDiscard", ParkedDiscard),
     PublishedSchema("registry.parkedRepair", ParkedRepair),
+    PublishedSchema("registry.lanes", LaneCount),
 )

@@ -45,6 +45,7 @@ from schemas.registry import (
     ApiKey,
     ApiKeyUse,
     Entry,
+    LaneCount,
     Organization,
     ParkedDiscard,
     ParkedRepair,
@@ -211,6 +212,8 @@ def samples() -> dict[str, Record]:
         "registry.parkedRepair": _entry(
             ParkedRepair(place="3:17", event_id=EVENT_ID, by="alice", created_at=TIME)
         ),
+        "registry.lanes": _entry(LaneCount(lanes=2, unfenced=(0, 4), created_at=TIME)),
+        "registry.lanes.settled": _entry(LaneCount(lanes=2, created_at=TIME)),
         "registry.partner": _entry(
             Partner(
                 id="acme-crm",

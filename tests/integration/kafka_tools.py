@@ -59,13 +59,21 @@ async def delete_records(kafka: Kafka, topic: str, partition: int, before: int =
         await admin._client.delete_records(wanted)
 
 
+async def leave_open(
+    writer: TransactionalWriter, partition: int, outputs: Sequence[Output]
+) -> None:
+    """Writes the outputs, and ends as a writer does that dies before its commit."""
+    await writer._begin()
+    for batches in writer._rounds({partition: outputs}):
+        await writer._flush(await writer._send(batches))
+
+
 async def leave_aborted(kafka: Kafka, topic: str, *values: bytes) -> None:
     """Leaves records and a marker in partition 0: a writer died before it committed."""
     name = f"{topic}.died"
-    dead = await TransactionalWriter.fence(kafka, name, 0)
-    await dead._begin()
-    await dead._flush(await dead._send([Output(topic, b"7", value) for value in values]))
-    successor = await TransactionalWriter.fence(kafka, name, 0)
+    dead = await TransactionalWriter.fence(kafka, name)
+    await leave_open(dead, 0, [Output(topic, b"7", value) for value in values])
+    successor = await TransactionalWriter.fence(kafka, name)
     await dead.discard()
     await successor.discard()
 

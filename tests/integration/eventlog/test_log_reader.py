@@ -38,8 +38,9 @@ async def collect(batches: Batches, found: list[FetchedRecord]) -> None:
 
 async def write(kafka: Kafka, settings: Settings, partition: int, *values: bytes) -> None:
     name = f"{settings.topic_prefix}w{partition}"
-    writer = await TransactionalWriter.fence(kafka, name, partition)
-    await writer.write([Output(settings.topics.lock_events, b"7", value) for value in values])
+    writer = await TransactionalWriter.fence(kafka, name)
+    outputs = [Output(settings.topics.lock_events, b"7", value) for value in values]
+    await writer.write({partition: outputs})
     await writer.discard()
 
 

@@ -12,7 +12,7 @@ from eventlog.stage.stage_partition import OutputLog
 from eventlog.transactional_writer import TransactionalWriter
 from runtime.errors import KafkaUnavailable
 from runtime.settings import Settings
-from tests.integration.kafka_tools import delete_records, leave_aborted
+from tests.integration.kafka_tools import delete_records, leave_aborted, leave_open
 from tests.integration.roles import install
 
 
@@ -34,8 +34,8 @@ async def output_of(kafka: Kafka, settings: Settings) -> AsyncIterator[Retention
     """With three records."""
     await install(kafka, settings)
     topic = settings.topics.parked_facts
-    writer = await TransactionalWriter.fence(kafka, f"{settings.topic_prefix}w", 0)
-    await writer.write([Output(topic, b"7", value) for value in (b"a", b"b", b"c")])
+    writer = await TransactionalWriter.fence(kafka, f"{settings.topic_prefix}w")
+    await writer.write({0: [Output(topic, b"7", value) for value in (b"a", b"b", b"c")]})
     await writer.discard()
     async with LogReader.open(kafka) as reader, kafka.offsets_client() as offsets:
         output = RetentionGoesOn(reader, offsets, 0, None)
@@ -73,9 +73,8 @@ async def test_the_high_watermark_counts_what_is_not_decided_yet(
     topic = settings.topics.parked_facts
     async with output_of(kafka, settings) as output:
         before = await output.high_watermark(topic)
-        undecided = await TransactionalWriter.fence(kafka, f"{settings.topic_prefix}other", 0)
-        await undecided._begin()
-        await undecided._flush(await undecided._send([Output(topic, b"7", b"undecided")]))
+        undecided = await TransactionalWriter.fence(kafka, f"{settings.topic_prefix}other")
+        await leave_open(undecided, 0, [Output(topic, b"7", b"undecided")])
         assert await output.high_watermark(topic) == before + 1
         await undecided.discard()
 

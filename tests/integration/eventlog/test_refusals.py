@@ -63,9 +63,9 @@ async def _publish(kafka: Kafka, settings: Settings) -> None:
 
 
 async def _transact(kafka: Kafka, settings: Settings) -> None:
-    writer = await TransactionalWriter.fence(kafka, "t", 0)
+    writer = await TransactionalWriter.fence(kafka, "t")
     try:
-        await writer.write([Output(settings.topics.lock_events, b"k", b"v")])
+        await writer.write({0: [Output(settings.topics.lock_events, b"k", b"v")]})
     finally:
         await writer.discard()
 

@@ -59,9 +59,9 @@ async def api(settings: Settings) -> AsyncIterator[Process]:
 
 async def write(kafka: Kafka, settings: Settings, *values: bytes) -> None:
     """Each in a transaction of its own."""
-    writer = await TransactionalWriter.fence(kafka, f"{settings.topic_prefix}w", 0)
+    writer = await TransactionalWriter.fence(kafka, f"{settings.topic_prefix}w")
     for value in values:
-        await writer.write([Output(settings.topics.lock_events, b"7", value)])
+        await writer.write({0: [Output(settings.topics.lock_events, b"7", value)]})
     await writer.discard()
 
 

@@ -47,8 +47,8 @@ class Stream:
             by_partition.setdefault(partition, []).append(self._output(event))
         for partition, outputs in by_partition.items():
             name = f"projector.{self.topics.lock_facts}.{partition}"
-            writer = await TransactionalWriter.fence(self.kafka, name, partition)
-            await writer.write(outputs)
+            writer = await TransactionalWriter.fence(self.kafka, name)
+            await writer.write({partition: outputs})
             await writer.discard()
 
     def _output(self, event: Event) -> Output:

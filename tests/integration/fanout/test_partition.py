@@ -54,8 +54,8 @@ class Partition:
             )
             for offset, sequence in places
         ]
-        writer = await TransactionalWriter.fence(self.kafka, f"{self.topic}.test", 0)
-        await writer.write(outputs)
+        writer = await TransactionalWriter.fence(self.kafka, f"{self.topic}.test")
+        await writer.write({0: outputs})
         await writer.discard()
 
     async def empty(self) -> None:

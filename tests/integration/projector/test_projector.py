@@ -23,6 +23,7 @@ from read_model.store import ReadModel
 from runtime.errors import PartitionsChanged
 from runtime.readiness import Readiness
 from runtime.settings import Settings
+from schemas.lanes import lane_id
 from schemas.lock_events import (
     Event,
     EventHeaders,
@@ -426,7 +427,7 @@ async def test_a_fenced_projector_restores_and_goes_on_by_itself(log: Log) -> No
     async with running(run_projector, log.settings):
         await log.until_events(1)
         thief = await TransactionalWriter.fence(
-            log.kafka, f"projector.{log.topics.lock_facts}.{home}", home
+            log.kafka, lane_id(log.topics.projector_group, home % 2)
         )
         await log.record(temp_key_used(), temp_key_used())
         assert [e.version for e in await log.until_events(3)] == [1, 2, 3]

@@ -1,18 +1,20 @@
 """Requests and answers that are written and read by hand, byte by byte as the protocol has them."""
 
+import struct
 from io import BytesIO
 
 import pytest
 
 from eventlog.kafka_errors import kafka_errors
-from eventlog.kafka_requests import AlterTopicSetting, AskFeatures, Commit, Produce
+from eventlog.kafka_requests import AlterTopicSetting, AskFeatures, Commit, Produce, Produced
+from eventlog.records import TopicPartition
 from runtime.errors import KafkaRefused
 
 VERSIONS = {0: (0, 13), 26: (0, 5), 18: (0, 4)}
 
 
 def test_a_batch_is_sent_as_produce_version_12() -> None:
-    request = Produce("tx", "events", 5, b"BATCH", 10_000).prepare(VERSIONS)
+    request = Produce("tx", {TopicPartition("events", 5): b"BATCH"}, 10_000).prepare(VERSIONS)
     assert (request.API_KEY, request.API_VERSION, request.FLEXIBLE_VERSION) == (0, 12, True)
     assert request.encode() == (
         b"\x03tx"  # transactional id, its length + 1 before it
@@ -24,13 +26,13 @@ def test_a_batch_is_sent_as_produce_version_12() -> None:
 
 
 def test_a_large_batch_has_a_length_of_several_bytes() -> None:
-    request = Produce("tx", "t", 0, b"x" * 300, 1).prepare(VERSIONS)
+    request = Produce("tx", {TopicPartition("t", 0): b"x" * 300}, 1).prepare(VERSIONS)
     assert b"\xad\x02" + b"x" * 300 in request.encode()
 
 
 def test_where_a_batch_stands_is_read_whatever_follows_it() -> None:
     answer = (
-        Produce("tx", "t", 0, b"", 1)
+        Produce("tx", {TopicPartition("events", 5): b""}, 1)
         .prepare(VERSIONS)
         .RESPONSE_TYPE.decode(
             BytesIO(
@@ -45,7 +47,43 @@ def test_where_a_batch_stands_is_read_whatever_follows_it() -> None:
             )
         )
     )
-    assert (answer.error_code, answer.offset) == (0, 258)
+    assert answer.written == {TopicPartition("events", 5): (0, 258)}
+
+
+def test_batches_of_several_partitions_are_sent_in_one_request() -> None:
+    batches = {
+        TopicPartition("events", 5): b"A",
+        TopicPartition("parked", 5): b"B",
+        TopicPartition("events", 7): b"C",
+    }
+    assert Produce("tx", batches, 1).encode() == (
+        b"\x03tx\xff\xff\x00\x00\x00\x01"
+        b"\x03\x07events\x03\x00\x00\x00\x05\x02A\x00\x00\x00\x00\x07\x02C\x00\x00"
+        b"\x07parked\x02\x00\x00\x00\x05\x02B\x00\x00"
+        b"\x00"
+    )
+
+
+def test_an_answer_about_several_partitions_is_read_by_their_names() -> None:
+    """As Kafka's ProduceResponse.json (version 12) lays it out, with all that it may say."""
+    partition = struct.Struct(">ihqqq")
+    body = b"".join(
+        (
+            b"\x03",
+            b"\x07parked\x02" + partition.pack(3, 0, 17, -1, 0) + b"\x01\x00\x00\x00",
+            b"\x07events\x03",
+            partition.pack(1, 10, -1, -1, 0),
+            b"\x02" + struct.pack(">i", 4) + b"\x04bad\x00" + b"\x05text" + b"\x00",
+            partition.pack(0, 0, 5, -1, 0) + b"\x01\x00\x00" + b"\x00",
+            struct.pack(">i", 0) + b"\x00",
+        )
+    )
+    answer = Produced.decode(BytesIO(body))
+    assert answer.written == {
+        TopicPartition("parked", 3): (0, 17),
+        TopicPartition("events", 1): (10, -1),
+        TopicPartition("events", 0): (0, 5),
+    }
 
 
 def test_a_commit_is_sent_as_end_txn_version_5_and_tells_the_next_epoch() -> None:

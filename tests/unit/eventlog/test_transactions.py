@@ -2,18 +2,22 @@
 
 import asyncio
 import struct
-from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from aiokafka.errors import InvalidTxnState, NotLeaderForPartitionError
+from aiokafka.errors import (
+    InvalidTxnState,
+    KafkaError,
+    MessageSizeTooLargeError,
+    NotLeaderForPartitionError,
+)
 from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.record.default_records import DefaultRecordBatch
 
 from eventlog.clients.producer import Batch, TransactionalProducer
 from eventlog.kafka_requests import Commit, Produce
-from eventlog.records import Output
+from eventlog.records import Output, TopicPartition
 from eventlog.transactional_writer import TransactionalWriter
 from eventlog.transactions import TransactionsV2
 from runtime.errors import OutputUncertain
@@ -57,8 +61,12 @@ def _batch_at(body: bytes) -> int:
     raise AssertionError("there is no batch in it")
 
 
-def written(offset: int) -> SimpleNamespace:
-    return SimpleNamespace(error_code=0, offset=offset)
+EVENTS = TopicPartition("events", 0)
+PARKED = TopicPartition("parked", 0)
+
+
+def written(offset: int, tp: TopicPartition = EVENTS) -> SimpleNamespace:
+    return SimpleNamespace(written={tp: (0, offset)})
 
 
 def committed(producer_id: int, epoch: int) -> SimpleNamespace:
@@ -69,11 +77,15 @@ def refused(error: Any) -> SimpleNamespace:
     return SimpleNamespace(error_code=error.errno)
 
 
+def not_taken(error: Any, tp: TopicPartition = EVENTS) -> SimpleNamespace:
+    return SimpleNamespace(written={tp: (error.errno, -1)})
+
+
 def transactions(answers: Answers) -> tuple[TransactionsV2, TransactionalProducer]:
     state = SimpleNamespace(producer_id=PRODUCER_ID, producer_epoch=EPOCH)
     made = SimpleNamespace(client=answers, _txn_manager=state, create_batch=_empty_batch)
     producer = TransactionalProducer(made, "writer")
-    return TransactionsV2(producer, 0, 1), producer
+    return TransactionsV2(producer, 1), producer
 
 
 def _empty_batch() -> BatchBuilder:
@@ -88,19 +100,18 @@ def batch_of(*values: bytes) -> Batch:
     return batch
 
 
-async def write(made: TransactionsV2, batches: Sequence[Batch]) -> list[int]:
+async def write(made: TransactionsV2, *batches: Batch) -> list[int | KafkaError]:
     await made.begin()
-    sent = [await made.produce("events", batch) for batch in batches]
-    places = await asyncio.gather(*sent)
+    places = [(await made.produce({EVENTS: batch}))[EVENTS] for batch in batches]
     await made.commit()
-    return [place.offset for place in places]
+    return places
 
 
 async def test_each_transaction_is_written_under_what_the_commit_before_it_answered() -> None:
     answers = Answers(written(0), committed(41, 0), written(2), committed(41, 1))
     made, _ = transactions(answers)
-    await write(made, [batch_of(b"a")])
-    await write(made, [batch_of(b"b")])
+    await write(made, batch_of(b"a"))
+    await write(made, batch_of(b"b"))
     first, second = answers.batches()
     assert (first.producer_id, first.producer_epoch) == (PRODUCER_ID, EPOCH)
     assert (second.producer_id, second.producer_epoch) == (41, 0)
@@ -108,27 +119,50 @@ async def test_each_transaction_is_written_under_what_the_commit_before_it_answe
     assert struct.pack(">qh", 41, 0) in commits[1].encode()
 
 
-async def test_the_second_batch_of_a_topic_waits_for_the_first_and_counts_on() -> None:
+async def test_the_second_batch_of_a_partition_counts_on_behind_the_first() -> None:
     answers = Answers(written(0), written(2), committed(PRODUCER_ID, EPOCH))
     made, _ = transactions(answers)
-    answers.go_on.clear()
-    writing = asyncio.create_task(write(made, [batch_of(b"a", b"b"), batch_of(b"c")]))
-    for _ in range(10):
-        await asyncio.sleep(0)
-    assert len(answers.asked) == 1
-    answers.go_on.set()
-    assert await writing == [0, 2]
+    assert await write(made, batch_of(b"a", b"b"), batch_of(b"c")) == [0, 2]
     assert [batch.base_sequence for batch in answers.batches()] == [0, 2]
 
 
-async def test_a_batch_whose_leader_has_moved_is_sent_again_and_another_error_is_raised() -> None:
-    answers = Answers(refused(NotLeaderForPartitionError), written(5), refused(InvalidTxnState))
+async def test_one_request_takes_the_batches_of_all_partitions_of_a_broker() -> None:
+    both = SimpleNamespace(written={PARKED: (0, 7), EVENTS: (0, 5)})
+    answers = Answers(both)
+    made, _ = transactions(answers)
+    places = await made.produce({EVENTS: batch_of(b"a"), PARKED: batch_of(b"b")})
+    assert places == {EVENTS: 5, PARKED: 7}
+    assert len(answers.asked) == 1
+
+
+async def test_of_several_batches_only_what_was_not_taken_is_sent_again_as_it_was() -> None:
+    first = SimpleNamespace(
+        written={EVENTS: (0, 5), PARKED: (NotLeaderForPartitionError.errno, -1)}
+    )
+    answers = Answers(first, written(9, PARKED))
+    made, _ = transactions(answers)
+    places = await made.produce({EVENTS: batch_of(b"a"), PARKED: batch_of(b"b")})
+    assert places == {EVENTS: 5, PARKED: 9}
+    whole, again = (request.encode() for request in answers.asked)
+    batch = again[_batch_at(again) : -3]
+    assert batch in whole
+    assert b"events" not in again
+
+
+async def test_a_batch_whose_leader_has_moved_is_sent_again_and_another_error_is_told() -> None:
+    answers = Answers(not_taken(NotLeaderForPartitionError), written(5), refused(InvalidTxnState))
     made, _ = transactions(answers)
     await made.begin()
-    place = await (await made.produce("events", batch_of(b"a")))
-    assert place.offset == 5
+    assert await made.produce({EVENTS: batch_of(b"a")}) == {EVENTS: 5}
     with pytest.raises(InvalidTxnState):
         await made.commit()
+
+
+async def test_a_batch_that_is_refused_says_so_for_its_partition() -> None:
+    answers = Answers(not_taken(MessageSizeTooLargeError))
+    made, _ = transactions(answers)
+    places = await made.produce({EVENTS: batch_of(b"a")})
+    assert isinstance(places[EVENTS], MessageSizeTooLargeError)
 
 
 async def test_a_batch_that_stands_nobody_knows_where_is_not_committed() -> None:
@@ -136,5 +170,5 @@ async def test_a_batch_that_stands_nobody_knows_where_is_not_committed() -> None
     made, producer = transactions(answers)
     writer = TransactionalWriter(producer, made)
     with pytest.raises(OutputUncertain, match="unknown offset"):
-        await writer.write([Output("events", b"7", b"a")])
+        await writer.write({0: [Output("events", b"7", b"a")]})
     assert not any(isinstance(request, Commit) for request in answers.asked)

@@ -40,12 +40,11 @@ def test_one_prefix_renames_all_topics() -> None:
     assert names.partner_events("acme") == "t-partner.acme.lock-events"
 
 
-def test_groups_and_transactional_ids_have_their_names_for_ever() -> None:
-    """Other names would lose the offsets, and the fence, of every installation there is."""
+def test_groups_have_their_names_for_ever() -> None:
+    """Other names would lose the offsets of every installation there is."""
     names = LockTopics("t-", 4)
-    assert names.group("projector") == "t-projector"
+    assert names.projector_group == "t-projector"
     assert names.fanout_group("acme") == "t-fanout.acme"
-    assert names.fanout_transactional_prefix("acme") == "fanout.acme.t-lock-events"
 
 
 @pytest.mark.parametrize(

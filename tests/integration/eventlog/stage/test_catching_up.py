@@ -31,8 +31,8 @@ async def topic(kafka: Kafka, settings: Settings) -> str:
     """Partition 0 holds ``RECORDS`` records, and then one that was aborted."""
     await install(kafka, settings)
     topic = settings.topics.lock_events
-    writer = await TransactionalWriter.fence(kafka, f"{topic}.test", 0)
-    await writer.write([Output(topic, b"7", b"%d" % n) for n in range(RECORDS)])
+    writer = await TransactionalWriter.fence(kafka, f"{topic}.test")
+    await writer.write({0: [Output(topic, b"7", b"%d" % n) for n in range(RECORDS)]})
     await writer.discard()
     await leave_aborted(kafka, topic, b"aborted")
     return topic

@@ -1,4 +1,4 @@
-"""Fence, restore, consume: what the owner of a partition does, whatever it decides."""
+"""Fence, restore, consume: what the owner of a lane does, whatever its partitions decide."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -8,21 +8,25 @@ import msgspec
 import pytest
 
 from eventlog.checkpoints import Checkpoint, Checkpoints
+from eventlog.clients.offsets_client import OffsetsClient
 from eventlog.kafka import Kafka
 from eventlog.records import Output, Record, TopicPartition
-from eventlog.stage import partition_owner
+from eventlog.stage import lane_partition
+from eventlog.stage.lane import Lane
+from eventlog.stage.lane_partition import LanePartition
 from eventlog.stage.metrics import StageMetrics
-from eventlog.stage.partition_owner import PartitionOwner
 from eventlog.stage.setup import Limits, StageClients, StageName, StageSetup
 from eventlog.stage.stage import Stage
 from eventlog.stage.stage_partition import Batch, Fail, OutputLog, StagePartition
 from eventlog.stage.traces import StageTraces
 from eventlog.transactional_writer import TransactionalWriter
-from runtime.errors import StreamViolation
+from runtime.errors import StreamViolation, Unavailable
 from runtime.readiness import Readiness
 from runtime.settings import Settings
 from runtime.tracing import Tracing
 from runtime.tracing_setup import tracing_of
+from schemas.lanes import Lanes
+from schemas.topics import MAX_OUTPUT_BYTES
 from tests.integration.kafka_tools import (
     end_of,
     eventually,
@@ -48,15 +52,17 @@ class CopiedBatch(Batch, frozen=True):
 
 class Copying:
     """A ``StagePartition`` that copies its input, and notes what it was given. It is asked for
-    ``fault`` before it decides, and decides once its ``gate`` is open, on ``most`` at once."""
+    ``fault`` before it decides, and decides once the ``gate`` is open, on ``most`` at once."""
 
     note = ""
 
-    def __init__(self, topic: str, copies: "Copies", fail: Fail) -> None:
-        self._topic, self._copies, self.fail = topic, copies, fail
+    def __init__(self, topic: str, copies: "Copies", partition: int, fail: Fail) -> None:
+        self._topic, self._copies, self._partition, self.fail = topic, copies, partition, fail
 
     async def restore(self, output: OutputLog) -> int:
-        self._copies.restored += 1
+        if self._partition == 1 and not self._copies.away.is_set():
+            raise Unavailable("what it asks is away")
+        self._copies.restored.append(self._partition)
         self._copies.fails.append(self.fail)
         last = await output.last(self._topic)
         source = -1 if last is None else int(dict(last.headers)[HEADER])
@@ -64,15 +70,21 @@ class Copying:
 
     async def process(self, records: Sequence[Record]) -> Batch:
         self._copies.given.extend(record.offset for record in records)
-        if (checkpoint := self._copies.owner.checkpoint) is not None:
-            self._copies.leads.append(checkpoint.next_offset - records[0].offset)
-        if self._copies.fault is not None:
-            fault, self._copies.fault = self._copies.fault, None
+        progress = self._copies.partition(self._partition).progress
+        assert progress is not None
+        self._copies.leads.append(records[0].offset - progress.next_offset)
+        if (fault := self._copies.faults.pop(self._partition, None)) is not None:
             raise fault
         await self._copies.gate.wait()
         records = records[: self._copies.most]
+        large = b"x" * 2 * MAX_OUTPUT_BYTES if self._copies.swells == self._partition else b""
         outputs = [
-            Output(self._topic, record.key, record.value, ((HEADER, b"%d" % record.offset),))
+            Output(
+                self._topic,
+                record.key,
+                (record.value or b"") + large,
+                ((HEADER, b"%d" % record.offset),),
+            )
             for record in records
         ]
         sources = [record.offset for record in records]
@@ -91,16 +103,19 @@ class AskedCheckpoints(Checkpoints):
 
 
 class Copies(Stage):
-    """Copies ``lock-facts`` to ``lock-events``, partition 0."""
+    """Copies ``lock-facts`` to ``lock-events``, all partitions of it in one lane."""
 
     def __init__(self, kafka: Kafka, settings: Settings, tracing: Tracing) -> None:
-        self.restored = 0
+        self.restored: list[int] = []
         self.given: list[int] = []
         self.committed: list[int] = []
         self.leads: list[int] = []
         self.fails: list[Fail] = []
-        self.fault: Exception | None = None
+        self.faults: dict[int, Exception] = {}
         self.skips = 0
+        self.swells = -1
+        self.away = asyncio.Event()
+        self.away.set()
         self.gate = asyncio.Event()
         self.gate.set()
         self.most = 1_000
@@ -109,14 +124,19 @@ class Copies(Stage):
         self.readiness = Readiness()
         self.checkpoints: AskedCheckpoints
         prefix = f"{settings.topics.lock_facts}.copies"
-        name = StageName("copies", prefix, prefix, settings.topics.lock_facts)
+        name = StageName("copies", prefix, settings.topics.lock_facts)
 
         def make_partition(partition: int, fail: Fail) -> StagePartition:
-            return Copying(settings.topics.lock_events, self, fail)
+            return Copying(settings.topics.lock_events, self, partition, fail)
+
+        async def confirm(offsets: OffsetsClient) -> None:
+            """Does nothing: the stage may always work."""
 
         setup = StageSetup(
             name,
+            Lanes(settings.partitions, 1),
             make_partition,
+            confirm,
             0.0,
             self.readiness,
             StageMetrics(self.readiness, list).of("test"),
@@ -130,17 +150,17 @@ class Copies(Stage):
         self.checkpoints = AskedCheckpoints(self._setup.name.group, clients.consumer)
         return msgspec.structs.replace(clients, checkpoints=self.checkpoints)
 
-    async def put(self, *values: bytes) -> None:
+    async def put(self, *values: bytes, partition: int = 0) -> None:
         for value in values:
-            await write_raw(self.kafka, self.topics.lock_facts, 0, b"7", value)
+            await write_raw(self.kafka, self.topics.lock_facts, partition, b"7", value)
 
-    async def copied(self) -> list[bytes | None]:
-        records = await read_all(self.kafka, self.topics.lock_events, 1)
-        return [record.value for record in records]
+    async def copied(self, partition: int = 0) -> list[bytes | None]:
+        records = await read_all(self.kafka, self.topics.lock_events, self.topics.partitions)
+        return [record.value for record in records if record.partition == partition]
 
-    async def until_copied(self, *values: bytes) -> None:
+    async def until_copied(self, *values: bytes, partition: int = 0) -> None:
         async def all_are() -> bool:
-            there = await self.copied()
+            there = await self.copied(partition)
             assert there == list(values[: len(there)])
             return len(there) == len(values)
 
@@ -158,25 +178,36 @@ class Copies(Stage):
 
         await eventually(they_are)
 
+    def outputs(self, value: bytes, source: int) -> dict[int, list[Output]]:
+        """What partition 0 makes of the input at this offset."""
+        header = (HEADER, b"%d" % source)
+        return {0: [Output(self.topics.lock_events, b"7", value, (header,))]}
+
     @property
-    def owner(self) -> PartitionOwner:
-        (owner,) = self._owners()
-        return owner
+    def lane(self) -> Lane:
+        (lane,) = self._lanes()
+        return lane
+
+    def partition(self, number: int) -> LanePartition:
+        return self.lane._partitions[number]
 
     async def thief(self) -> TransactionalWriter:
-        """Takes partition 0 over, as its next owner would."""
-        prefix = self._setup.name.transactional_prefix
-        return await TransactionalWriter.fence(self.kafka, f"{prefix}.0", 0)
+        """Takes the lane over, as its next owner would."""
+        return await TransactionalWriter.fence(self.kafka, self._setup.name.lane(0))
 
 
 @asynccontextmanager
-async def copies(kafka: Kafka, settings: Settings) -> AsyncIterator[Copies]:
-    """Runs on one partition. Stopped in order, or at once if the test fails."""
-    one = msgspec.structs.replace(settings, partitions=1)
+async def copies(
+    kafka: Kafka, settings: Settings, partitions: int = 1, *, away: bool = False
+) -> AsyncIterator[Copies]:
+    """Stopped in order, or at once if the test fails. ``away``: what partition 1 asks is."""
+    one = msgspec.structs.replace(settings, partitions=partitions)
     await install(kafka, one)
     stop = asyncio.Event()
     async with tracing_of(one, "test") as tracing:
         stage = Copies(kafka, one, tracing)
+        if away:
+            stage.away.clear()
         task = asyncio.create_task(stage.run(stop))
         try:
             yield stage
@@ -203,10 +234,10 @@ async def test_after_an_error_the_position_comes_from_the_output_again(
         await stage.until_copied(b"a")
         # As if the answer to its own commit had been lost: the output has more than it knows.
         thief = await stage.thief()
-        await thief.write([Output(stage.topics.lock_events, b"7", b"b", ((HEADER, b"1"),))])
+        await thief.write(stage.outputs(b"b", source=1))
         await stage.put(b"b", b"c")
         await stage.until_copied(b"a", b"b", b"c")
-        assert stage.restored >= 2
+        assert len(stage.restored) >= 2
         await thief.discard()
 
 
@@ -217,7 +248,7 @@ async def test_a_batch_learns_of_its_commit_once_and_of_a_failed_one_never(
         await stage.put(b"a")
         await stage.until_copied(b"a")
         thief = await stage.thief()
-        await thief.write([Output(stage.topics.lock_events, b"7", b"b", ((HEADER, b"1"),))])
+        await thief.write(stage.outputs(b"b", source=1))
         await stage.put(b"b", b"c")
         await stage.until_copied(b"a", b"b", b"c")
 
@@ -244,8 +275,8 @@ async def test_whoever_is_expelled_from_its_group_leaves_its_successor_alone(
             return stage.checkpoints.asked > asked + 2
 
         await eventually(asked_again)
-        await successor.write([Output(stage.topics.lock_events, b"7", b"b", ((HEADER, b"1"),))])
-        assert stage.restored == 1
+        await successor.write(stage.outputs(b"b", source=1))
+        assert stage.restored == [0]
         stage.checkpoints.expelled = False
         await stage.put(b"c")
         await stage.until_copied(b"a", b"b", b"c")
@@ -268,12 +299,12 @@ async def test_an_error_that_nobody_foresaw_stops_its_partition_for_good(
     kafka: Kafka, settings: Settings, logged_errors: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Whoever tried again would do so at once.
-    monkeypatch.setattr(partition_owner, "FIRST_PAUSE_S", 0.0)
+    monkeypatch.setattr(lane_partition, "FIRST_PAUSE_S", 0.0)
     async with copies(kafka, settings) as stage:
-        stage.fault = ZeroDivisionError("unforeseen")
+        stage.faults[0] = ZeroDivisionError("unforeseen")
         await stage.put(b"a")
         await stage.until_blocked("stopped: ")
-        restored = stage.restored
+        restored = list(stage.restored)
         await stage.put(b"b")
         await stage.put(b"c")
         assert stage.status()["0"]["stopped"]  # type: ignore[index]
@@ -292,7 +323,7 @@ async def test_what_an_attempt_of_before_is_told_says_nothing_to_the_next(
         thief = await stage.thief()
         await stage.put(b"b")
         await stage.until_copied(b"a", b"b")
-        restored = stage.restored
+        restored = list(stage.restored)
         stage.fails[0](StreamViolation("of an attempt that has ended"))
         await stage.put(b"c")
         await stage.until_copied(b"a", b"b", b"c")
@@ -309,10 +340,10 @@ async def test_what_is_not_taken_at_once_is_given_again(kafka: Kafka, settings: 
         await stage.put(b"b", b"c", b"d")
         stage.gate.set()
         await stage.until_copied(b"a", b"b", b"c", b"d")
-        assert stage.restored == 1
+        assert stage.restored == [0]
         assert set(stage.given) == {0, 1, 2, 3}
         # What was not taken is not passed by the checkpoint either.
-        assert stage.leads == [0] * len(stage.leads)
+        assert min(stage.leads) >= 0
         assert len(stage.leads) >= 4
 
 
@@ -327,16 +358,11 @@ async def test_a_checkpoint_never_passes_what_waits_or_is_in_work(
         await stage.put(b"b")
         await stage.until_given(0, 1)
         await stage.put(b"c")
-        await eventually(lambda: _waits(stage.owner))
-        stage.owner.pass_markers()
-        assert stage.owner.checkpoint is not None
-        assert stage.owner.checkpoint.next_offset == 1
+        progress = stage.partition(0).progress
+        assert progress is not None
+        assert progress.next_offset == 1
         stage.gate.set()
         await stage.until_copied(b"a", b"b", b"c")
-
-
-async def _waits(owner: PartitionOwner) -> bool:
-    return len(owner._feed) > 0
 
 
 async def test_a_checkpoint_passes_the_markers_behind_the_last_record(
@@ -350,9 +376,8 @@ async def test_a_checkpoint_passes_the_markers_behind_the_last_record(
         end = await end_of(kafka, stage.topics.lock_facts, 0)
 
         async def passed() -> bool:
-            stage.owner.pass_markers()
-            checkpoint = stage.owner.checkpoint
-            return checkpoint is not None and checkpoint.next_offset == end
+            progress = stage.partition(0).progress
+            return progress is not None and progress.next_offset == end
 
         await eventually(passed)
 
@@ -367,10 +392,10 @@ async def test_what_is_in_work_at_an_orderly_stop_is_finished(
         stage.gate.clear()
         await stage.put(b"b")
         await stage.until_given(0, 1)
-        owner = stage.owner
+        lane = stage.lane
 
         async def goes_on_once_it_is_to_end() -> None:
-            await eventually(lambda: _is_to_end(owner))
+            await eventually(lambda: _is_to_end(lane))
             stage.gate.set()
 
         going_on = asyncio.create_task(goes_on_once_it_is_to_end())
@@ -378,5 +403,118 @@ async def test_what_is_in_work_at_an_orderly_stop_is_finished(
     assert await stage.copied() == [b"a", b"b"]
 
 
-async def _is_to_end(owner: PartitionOwner) -> bool:
-    return owner._feed.ended
+async def _is_to_end(lane: Lane) -> bool:
+    return lane._ended.is_set()
+
+
+async def test_a_partition_that_stops_leaves_its_lane_and_the_others_go_on(
+    kafka: Kafka, settings: Settings, logged_errors: list[str]
+) -> None:
+    async with copies(kafka, settings, partitions=3) as stage:
+        for partition in range(3):
+            await stage.put(b"a", partition=partition)
+            await stage.until_copied(b"a", partition=partition)
+        stage.faults[1] = StreamViolation("a foreign record")
+        await stage.put(b"b", partition=1)
+        await stage.until_blocked("a foreign record")
+        for partition in (0, 2):
+            await stage.put(b"b", partition=partition)
+            await stage.until_copied(b"a", b"b", partition=partition)
+        assert await stage.copied(1) == [b"a"]
+        assert sorted(stage.restored) == [0, 1, 2]
+        stopped = {number for number, status in stage.status().items() if status["stopped"]}  # type: ignore[index]
+        assert stopped == {"1"}
+    logged_errors.clear()
+
+
+async def test_a_partition_that_is_restored_again_holds_up_no_other(
+    kafka: Kafka, settings: Settings
+) -> None:
+    async with copies(kafka, settings, partitions=3) as stage:
+        for partition in range(3):
+            await stage.put(b"a", partition=partition)
+            await stage.until_copied(b"a", partition=partition)
+        stage.away.clear()
+        stage.faults[1] = Unavailable("what it asks is away")
+        await stage.put(b"b", partition=1)
+        await stage.until_blocked("what it asks is away")
+        await stage.put(b"b", partition=0)
+        await stage.until_copied(b"a", b"b", partition=0)
+        assert await stage.copied(1) == [b"a"]
+        stage.away.set()
+        await stage.until_copied(b"a", b"b", partition=1)
+        assert sorted(stage.restored) == [0, 1, 1, 2]
+
+
+async def test_a_partition_that_cannot_be_restored_yet_holds_up_no_other(
+    kafka: Kafka, settings: Settings
+) -> None:
+    async with copies(kafka, settings, partitions=3, away=True) as stage:
+        await stage.put(b"a", partition=1)
+        await stage.put(b"a", partition=0)
+        await stage.until_copied(b"a", partition=0)
+        assert await stage.copied(1) == []
+        stage.away.set()
+        await stage.until_copied(b"a", partition=1)
+
+
+async def test_a_partition_whose_output_is_refused_leaves_its_lane_and_the_others_go_on(
+    kafka: Kafka, settings: Settings, logged_errors: list[str]
+) -> None:
+    async with copies(kafka, settings, partitions=2) as stage:
+        await stage.put(b"a", partition=0)
+        await stage.until_copied(b"a", partition=0)
+        stage.swells = 1
+        await stage.put(b"a", partition=1)
+        await stage.until_blocked("stopped: ")
+        await stage.put(b"b", partition=0)
+        await stage.until_copied(b"a", b"b", partition=0)
+        assert await stage.copied(1) == []
+    logged_errors.clear()
+
+
+async def test_the_next_batch_is_decided_on_while_the_one_before_is_committed(
+    kafka: Kafka, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    committing, go_on = asyncio.Event(), asyncio.Event()
+    commit = TransactionalWriter._commit
+
+    async def held(writer: TransactionalWriter) -> None:
+        committing.set()
+        await go_on.wait()
+        await commit(writer)
+
+    monkeypatch.setattr(TransactionalWriter, "_commit", held)
+    async with copies(kafka, settings) as stage:
+        await stage.put(b"a")
+        await committing.wait()
+        await stage.put(b"b", b"c")
+        await stage.until_given(0, 1, 2)
+        assert await stage.copied() == []
+        assert stage.committed == []
+        go_on.set()
+        await stage.until_copied(b"a", b"b", b"c")
+
+
+async def test_what_was_decided_on_top_of_a_failed_commit_is_decided_again(
+    kafka: Kafka, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    committing, go_on = asyncio.Event(), asyncio.Event()
+    commit = TransactionalWriter._commit
+
+    async def held(writer: TransactionalWriter) -> None:
+        committing.set()
+        await go_on.wait()
+        await commit(writer)
+
+    async with copies(kafka, settings) as stage:
+        monkeypatch.setattr(TransactionalWriter, "_commit", held)
+        await stage.put(b"a")
+        await committing.wait()
+        await stage.put(b"b")
+        await stage.until_given(0, 1)
+        thief = await stage.thief()
+        go_on.set()
+        await stage.until_copied(b"a", b"b")
+        assert stage.restored == [0, 0]
+        await thief.discard()

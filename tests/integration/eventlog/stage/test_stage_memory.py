@@ -122,19 +122,21 @@ class Behind:
     def _stage(self, number: int, tracing: Tracing) -> Stage:
         topics = self._settings.topics
         readiness = Readiness()
-        name = StageName(
-            f"stage {number}",
-            f"{topics.lock_events}.{number}",
-            f"{topics.lock_events}.{number}",
-            topics.lock_events,
-        )
+        name = StageName(f"stage {number}", f"{topics.lock_events}.{number}", topics.lock_events)
 
         def make_partition(partition: int, fail: Fail) -> StagePartition:
             return Gated(self.gates[number], self.done[number])
 
         counts = StageMetrics(readiness, list).of("test")
         traces = StageTraces(tracing, name.group, name.input_topic)
-        setup = StageSetup(name, make_partition, 0.0, readiness, counts, traces, self._limits)
+        lanes = self._settings.lane_sets
+
+        async def confirm(offsets: OffsetsClient) -> None:
+            """Does nothing: the stage may always work."""
+
+        setup = StageSetup(
+            *(name, lanes, make_partition, confirm, 0.0, readiness, counts, traces, self._limits)
+        )
         return Stage(self._kafka, setup)
 
 

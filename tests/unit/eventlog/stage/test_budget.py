@@ -49,11 +49,25 @@ async def test_whoever_waits_goes_on_as_soon_as_another_gives_back() -> None:
     one, other = budget.share(), budget.share()
     one.take(90)
     other.take(20)
-    assert not await other.wait(0.01)
-    waiting = asyncio.create_task(other.wait(30.0))
+    waiting = asyncio.create_task(other.wait_unless(lambda: False))
     await asyncio.sleep(0)
+    assert not waiting.done()
     one.give_back(90)
     assert await waiting
+
+
+async def test_whoever_has_asked_in_vain_is_called_and_nobody_else() -> None:
+    budget = Budget(100)
+    called, idle = asyncio.Event(), asyncio.Event()
+    one, other, third = budget.share(), budget.share(called), budget.share(idle)
+    one.take(90)
+    other.take(20)
+    assert not other.ask()
+    assert third.ask()
+    one.give_back(90)
+    assert called.is_set()
+    assert not idle.is_set()
+    assert other.ask()
 
 
 def test_a_share_that_is_closed_has_given_back_everything() -> None:
@@ -90,7 +104,7 @@ async def test_whoever_finds_no_room_after_a_change_waits_on() -> None:
     one, other = budget.share(), budget.share()
     one.take(90)
     other.take(20)
-    waiting = asyncio.create_task(other.wait(30.0))
+    waiting = asyncio.create_task(other.wait_unless(lambda: False))
     await asyncio.sleep(0)
     one.give_back(5)
     await asyncio.sleep(0.01)
@@ -108,7 +122,7 @@ async def test_who_waits_for_a_turn_gets_it_with_the_first_room_or_gives_up_when
     revoked = asyncio.create_task(share.wait_unless(lambda: ended))
     await asyncio.sleep(0)
     ended = True
-    share.look_again()
+    share.call()
     assert not await revoked
     assert not patient.done()
     share.give_back(1)

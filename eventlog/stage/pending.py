@@ -1,0 +1,72 @@
+"""Collects what is decided until the lane's writer is free, and bounds it."""
+
+from collections.abc import Sequence
+
+from eventlog.records import Record
+from eventlog.stage.budget import Share
+from eventlog.stage.lane_partition import Decided, LanePartition
+
+MOST_RECORDS = 1_000
+MOST_BYTES = 2 * 1024 * 1024
+LEAST_BYTES = 128 * 1024
+"""However many others are at work, this much is put into one transaction."""
+IN_WORK_TIMES = 4
+"""A record in work, as a multiple of itself: the record, what is decoded from it, what follows from
+it, and the batch that goes to the broker."""
+RECORD_BYTES = 300
+HEADER_BYTES = 160
+"""What a record and one of its headers take as Python objects, beside key and value."""
+
+
+def memory_of(records: Sequence[Record]) -> int:
+    """Returns what the records take while they are in work, in bytes."""
+    size = 0
+    for record in records:
+        size += RECORD_BYTES + HEADER_BYTES * len(record.headers)
+        size += len(record.key or b"") + len(record.value or b"")
+    return size * IN_WORK_TIMES
+
+
+class Pending:
+    """Holds what is decided and not being written yet. ``memory``: the lane's share of what the
+    process may hold; it covers what is being written too, until ``release``."""
+
+    def __init__(self, memory: Share) -> None:
+        self._memory = memory
+        self._decided: list[Decided] = []
+        self._records = 0
+        self._bytes = 0
+
+    def __bool__(self) -> bool:
+        return bool(self._decided)
+
+    def room(self) -> int:
+        """Returns how many more records may be decided on now. If memory is lacking, the lane is
+        woken when there is some."""
+        most = max(LEAST_BYTES, self._memory.portion)
+        if self._bytes >= min(MOST_BYTES * IN_WORK_TIMES, most) or not self._memory.ask():
+            return 0
+        return max(0, MOST_RECORDS - self._records)
+
+    def add(self, decided: Decided) -> None:
+        self._decided.append(decided)
+        self._records += decided.records
+        self._bytes += decided.bytes
+        self._memory.take(decided.bytes)
+
+    def take_all(self) -> list[Decided]:
+        taken, self._decided = self._decided, []
+        self._records = self._bytes = 0
+        return taken
+
+    def drop(self, partition: LanePartition) -> None:
+        """Forgets what is decided for a partition that begins anew."""
+        dropped = [decided for decided in self._decided if decided.partition is partition]
+        self._decided = [d for d in self._decided if d.partition is not partition]
+        self._records -= sum(decided.records for decided in dropped)
+        self._bytes -= sum(decided.bytes for decided in dropped)
+        self.release(dropped)
+
+    def release(self, decided: Sequence[Decided]) -> None:
+        """Gives back what these take."""
+        self._memory.give_back(sum(one.bytes for one in decided))
