@@ -16,7 +16,7 @@ from eventlog.records import Record
 from eventlog.stage.budget import Share
 from eventlog.stage.lane_partition import Decided, LanePartition
 from eventlog.stage.lane_writing import LaneWriting
-from eventlog.stage.pending import Pending, memory_of
+from eventlog.stage.pending import Pending
 from eventlog.stage.restoring import Restoring
 from eventlog.stage.setup import StageClients, StageSetup
 from eventlog.stage.stage_partition import Batch, StagePartition
@@ -121,8 +121,16 @@ class LaneWork:
     ) -> None:
         """Lets the partition decide on its records, or on the first of them."""
         records, started_at_ns = partition.in_process, time.time_ns()
-        batch = await self._process(partition, decider, records)
+        held = self._pending.hold(records)
+        try:
+            batch = await self._process(partition, decider, records)
+        except BaseException:
+            self._pending.release(held)
+            raise
         taken, left = records[: batch.taken], records[batch.taken :]
+        if left:
+            self._pending.release(held)
+            held = self._pending.hold(taken)
         decided = Decided(
             partition,
             batch,
@@ -130,7 +138,7 @@ class LaneWork:
             taken[0].timestamp_ms,
             taken[-1].offset + 1 if left else next_offset,
             decider.note,
-            memory_of(taken),
+            held,
             started_at_ns,
         )
         partition.decided(decided, left)

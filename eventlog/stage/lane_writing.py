@@ -99,7 +99,7 @@ class LaneWriting:
             for one, of_batch in zip(decided, offsets, strict=True):
                 await self._tell(one, of_batch)
         finally:
-            self._pending.release(decided)
+            self._pending.release(sum(one.bytes for one in decided))
 
     async def _commit(
         self, decided: Sequence[Decided], outputs: Sequence[Sequence[Output]]

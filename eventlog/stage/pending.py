@@ -7,9 +7,9 @@ from eventlog.stage.budget import Share
 from eventlog.stage.lane_partition import Decided, LanePartition
 
 MOST_RECORDS = 1_000
-MOST_BYTES = 2 * 1024 * 1024
-LEAST_BYTES = 128 * 1024
-"""However many others are at work, this much is put into one transaction."""
+MOST_BYTES = 8 * 1024 * 1024
+LEAST_BYTES = 512 * 1024
+"""However many others are at work, this much may be in work."""
 IN_WORK_TIMES = 4
 """A record in work, as a multiple of itself: the record, what is decoded from it, what follows from
 it, and the batch that goes to the broker."""
@@ -29,30 +29,44 @@ def memory_of(records: Sequence[Record]) -> int:
 
 class Pending:
     """Holds what is decided and not being written yet. ``memory``: the lane's share of what the
-    process may hold; it covers what is being written too, until ``release``."""
+    process may hold. What is being decided on and what is being written is held there too, from
+    ``hold`` to ``release``."""
 
     def __init__(self, memory: Share) -> None:
         self._memory = memory
         self._decided: list[Decided] = []
         self._records = 0
         self._bytes = 0
+        self._record_bytes = LEAST_BYTES // 100
 
     def __bool__(self) -> bool:
         return bool(self._decided)
 
     def room(self) -> int:
-        """Returns how many more records may be decided on now. If memory is lacking, the lane is
-        woken when there is some."""
-        most = max(LEAST_BYTES, self._memory.portion)
-        if self._bytes >= min(MOST_BYTES * IN_WORK_TIMES, most) or not self._memory.ask():
+        """Returns how many more records may be decided on now, by what those before have taken. If
+        memory is lacking, the lane is woken when there is some."""
+        most = min(MOST_BYTES, max(LEAST_BYTES, self._memory.portion))
+        if self._bytes >= most or not self._memory.ask():
             return 0
-        return max(0, MOST_RECORDS - self._records)
+        fitting = max(1, (most - self._bytes) // self._record_bytes)
+        return max(0, min(MOST_RECORDS - self._records, fitting))
+
+    def hold(self, records: Sequence[Record]) -> int:
+        """Counts what these records take, from now on; returns how much."""
+        size = memory_of(records)
+        self._record_bytes = size // len(records)
+        self._memory.take(size)
+        return size
+
+    def release(self, size: int) -> None:
+        """Counts so much no more."""
+        self._memory.give_back(size)
 
     def add(self, decided: Decided) -> None:
+        """Takes in what is decided, whose memory is held already."""
         self._decided.append(decided)
         self._records += decided.records
         self._bytes += decided.bytes
-        self._memory.take(decided.bytes)
 
     def take_all(self) -> list[Decided]:
         taken, self._decided = self._decided, []
@@ -64,9 +78,6 @@ class Pending:
         dropped = [decided for decided in self._decided if decided.partition is partition]
         self._decided = [d for d in self._decided if d.partition is not partition]
         self._records -= sum(decided.records for decided in dropped)
-        self._bytes -= sum(decided.bytes for decided in dropped)
-        self.release(dropped)
-
-    def release(self, decided: Sequence[Decided]) -> None:
-        """Gives back what these take."""
-        self._memory.give_back(sum(one.bytes for one in decided))
+        size = sum(decided.bytes for decided in dropped)
+        self._bytes -= size
+        self.release(size)

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from eventlog.aiokafka_internals import connections_of
+from eventlog.clients.fetcher import Fetcher
 from eventlog.clients.group_consumer import GroupConsumer
+from eventlog.clients.lane_assignor import LaneAssignor
 from eventlog.clients.offsets_client import OffsetsClient
 from eventlog.clients.producer import TransactionalProducer
 from eventlog.kafka import FETCH_BYTES, Kafka
@@ -60,8 +62,21 @@ class WatchedKafka(Kafka):
         self.made.append(connections_of(producer._client))
         return producer
 
-    def group_consumer(self, group: str, instance_id: str | None) -> GroupConsumer:
-        consumer = super().group_consumer(group, instance_id)
+    def fetcher(
+        self,
+        topics: Sequence[str],
+        fetch_bytes: int = FETCH_BYTES,
+        fetch_wait_ms: int = 500,
+        arrived: asyncio.Event | None = None,
+    ) -> Fetcher:
+        fetcher = super().fetcher(topics, fetch_bytes, fetch_wait_ms, arrived)
+        self.made.append(connections_of(fetcher._client))
+        return fetcher
+
+    def group_consumer(
+        self, group: str, instance_id: str | None, assignor: LaneAssignor
+    ) -> GroupConsumer:
+        consumer = super().group_consumer(group, instance_id, assignor)
         self.made.append(connections_of(consumer._client))
         return consumer
 
@@ -164,8 +179,8 @@ async def test_stages_that_are_held_back_hold_no_more_than_their_process_may(
 
     async def nobody_may_take_more() -> bool:
         assert budget.peak <= MOST
-        shares = budget._shares
-        return len(shares) == STAGES and not any(share.has_room for share in shares)
+        held = [share.held for share in budget._shares]
+        return len(held) == STAGES * settings.lanes and all(held)
 
     async def others_are_done() -> bool:
         return all(behind.total(number) == backlog for number in range(1, STAGES))
@@ -196,7 +211,8 @@ async def test_the_clients_of_a_stage_keep_themselves_informed_of_its_own_topics
     kafka.made.clear()
 
     async def has_made_its_clients() -> bool:
-        return len(kafka.made) == settings.partitions + 2
+        # A writer and a fetcher for each lane, a member of the group, and one that asks for offsets.
+        return len(kafka.made) == 2 * settings.lanes + 2
 
     async with behind.running(1):
         await eventually(has_made_its_clients)

@@ -15,42 +15,49 @@ def partition(number: int = 0) -> LanePartition:
     return LanePartition(TopicPartition("input", number), "stage")
 
 
-def decided(of: LanePartition, count: int, size: int = 10) -> Decided:
-    taken = records(count, size)
-    return Decided(of, Batch((), count), count, 0, count, "", memory_of(taken), 0)
+def decided(pending: Pending, of: LanePartition, count: int, size: int = 10) -> Decided:
+    """As after deciding on so many records."""
+    held = pending.hold(records(count, size))
+    one = Decided(of, Batch((), count), count, 0, count, "", held, 0)
+    pending.add(one)
+    return one
 
 
 def test_what_is_decided_is_bounded_by_its_number() -> None:
     pending = Pending(Budget(10**9).share())
-    pending.add(decided(partition(), MOST_RECORDS - 3))
+    decided(pending, partition(), MOST_RECORDS - 3)
     assert pending.room() == 3
-    pending.add(decided(partition(), 3))
+    decided(pending, partition(), 3)
     assert pending.room() == 0
     pending.take_all()
     assert pending.room() == MOST_RECORDS
 
 
-def test_what_is_decided_is_bounded_by_what_it_takes_and_by_what_others_leave() -> None:
-    budget = Budget(10**9)
-    pending = Pending(budget.share())
-    pending.add(decided(partition(), 3, size=1_000_000))
+def test_what_is_decided_is_bounded_by_what_it_takes() -> None:
+    pending = Pending(Budget(10**9).share())
+    decided(pending, partition(), 3, size=1_000_000)
     assert pending.room() == 0
-    pending.release(pending.take_all())
-    other = budget.share()
+    pending.take_all()
+    assert 1 <= pending.room() <= 3, "the next ones may be as large"
+
+
+def test_what_is_decided_is_bounded_by_what_others_leave() -> None:
+    budget = Budget(10**9)
+    pending, other = Pending(budget.share()), budget.share()
     other.take(10**9)
     assert pending.room() > 0, "who holds nothing gets a portion, whatever others hold"
-    pending.add(decided(partition(), 1))
+    decided(pending, partition(), 1)
     assert pending.room() == 0
 
 
-def test_what_is_written_counts_until_it_is_released() -> None:
+def test_what_is_in_work_counts_from_its_deciding_until_it_is_released() -> None:
     budget = Budget(10**9)
     pending = Pending(budget.share())
-    one = decided(partition(), 5)
-    pending.add(one)
-    taken = pending.take_all()
+    one = decided(pending, partition(), 5)
     assert budget.used == one.bytes
-    pending.release(taken)
+    pending.take_all()
+    assert budget.used == one.bytes
+    pending.release(one.bytes)
     assert budget.used == 0
 
 
@@ -58,9 +65,8 @@ def test_a_partition_that_begins_anew_loses_only_its_own() -> None:
     budget = Budget(10**9)
     pending = Pending(budget.share())
     first, second = partition(0), partition(1)
-    mine, others = decided(first, 5), decided(second, 7)
-    pending.add(mine)
-    pending.add(others)
+    decided(pending, first, 5)
+    others = decided(pending, second, 7)
     pending.drop(first)
     assert (pending.room(), budget.used) == (MOST_RECORDS - 7, others.bytes)
     assert pending.take_all() == [others]
