@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
-from aiokafka.client import ConnectionGroup, CoordinationType
+from aiokafka.client import AIOKafkaClient, ConnectionGroup, CoordinationType
 from aiokafka.conn import create_conn
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
 from aiokafka.errors import OffsetOutOfRangeError
@@ -24,7 +24,9 @@ COORDINATION = ConnectionGroup.COORDINATION
 
 
 def connections_of(client: Any) -> Any:
-    """Returns the ``AIOKafkaClient`` below a producer, a consumer or an admin client."""
+    """Returns the ``AIOKafkaClient`` below a producer, a consumer or an admin client, or itself."""
+    if isinstance(client, AIOKafkaClient):
+        return client
     return getattr(client, "_client", None) or client.client
 
 

@@ -26,6 +26,11 @@ def bear_any_headers() -> None:
     fetcher.MemoryRecords = _Fetched
 
 
+def bearing_records(whole: memoryview) -> Iterator[Any]:
+    """Yields the records of a batch whose header keys may be any bytes."""
+    return iter(_BearingBatch(bytearray(whole)))
+
+
 class _Fetched:
     """Stands for ``aiokafka.record.memory_records.MemoryRecords``: what was fetched of one
     partition."""

@@ -1,20 +1,24 @@
 """Makes all clients, with settings that were chosen on purpose."""
 
+import asyncio
 import ssl
 from collections.abc import Sequence
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.client import AIOKafkaClient
 
 from eventlog import aiokafka_internals as internals
 from eventlog.any_headers import bear_any_headers
 from eventlog.clients.admin import Admin
 from eventlog.clients.client import REQUEST_TIMEOUT_S
+from eventlog.clients.fetcher import Fetcher
 from eventlog.clients.group_consumer import GroupConsumer
 from eventlog.clients.offsets_client import OffsetsClient
 from eventlog.clients.producer import Producer, TransactionalProducer
 from eventlog.clients.reader import Reader
+from eventlog.fetch_requests import Limits
 from runtime.errors import ConfigurationError
 from runtime.settings import Settings
 from schemas.topics import MAX_OUTPUT_BYTES
@@ -106,6 +110,23 @@ class Kafka:
                 max_partition_fetch_bytes=fetch_bytes,
             )
         )
+
+    def fetcher(
+        self,
+        topics: Sequence[str],
+        fetch_bytes: int = READER_FETCH_BYTES,
+        fetch_wait_ms: int = READER_FETCH_WAIT_MS,
+        arrived: asyncio.Event | None = None,
+    ) -> Fetcher:
+        """Makes a client that reads committed records of these topics' partitions.
+
+        Args:
+            fetch_bytes: of all partitions that one broker leads, at once.
+            fetch_wait_ms: how long a request stays at the broker that finds nothing.
+            arrived: is set when there is something to be taken.
+        """
+        client = AIOKafkaClient(**self._options)
+        return Fetcher(client, topics, Limits(fetch_wait_ms, fetch_bytes), arrived)
 
     def offsets_client(self, topic: str = "") -> OffsetsClient:
         consumer = AIOKafkaConsumer(

@@ -31,7 +31,7 @@ class Client:
             KafkaUnavailable: the broker can't be reached in time.
             KafkaRefused: it can, and does not let us in.
         """
-        starting = asyncio.ensure_future(self._client.start())
+        starting = asyncio.ensure_future(self._begin())
         try:
             with kafka_errors(doing):
                 try:
@@ -55,6 +55,10 @@ class Client:
         except (TimeoutError, KafkaError) as error:
             log.debug("client did not stop in order: %r", error)
             await self._close_by_force()
+
+    def _begin(self) -> Awaitable[None]:
+        begin: Awaitable[None] = self._client.start()
+        return begin
 
     def _end(self) -> Awaitable[None]:
         end: Awaitable[None] = self._client.stop()

@@ -28,6 +28,8 @@ from runtime.errors import KafkaRefused, KafkaUnavailable
 APPEARING_S = 1.0
 """How long a topic may take to be known to every broker after it was made."""
 _POLL_S = 0.05
+APART = "apart"
+"""Names a second connection with a broker, beside aiokafka's own two."""
 
 
 class Connections:
@@ -36,6 +38,21 @@ class Connections:
 
     def __init__(self, client: Any) -> None:
         self._client = client
+
+    def follow(self, topic: str) -> None:
+        """Keeps the metadata of a topic from the next refreshing on."""
+        internals.follow_topic(self._client, topic)
+
+    def known_leader(self, tp: TopicPartition) -> int | None:
+        """Returns the partition's leader as far as it is known, without asking anybody.
+
+        Raises:
+            TopicAuthorizationFailedError: we may not see its topic.
+        """
+        leader = self._client.cluster.leader_for_partition(tp)
+        if leader is None and tp.topic in self._client.cluster.unauthorized_topics:
+            raise errors.TopicAuthorizationFailedError(tp.topic)
+        return int(leader) if leader is not None and leader >= 0 else None
 
     async def ask(self, node: int, request: Request[Answer]) -> Answer:
         """Sends a request to one broker."""
@@ -46,6 +63,12 @@ class Connections:
         """Sends a request over the connection that is kept for a coordinator."""
         group = ConnectionGroup.COORDINATION
         answer: Answer = await self._client.send(node, request, group=group)
+        return answer
+
+    async def ask_apart(self, node: int, request: Request[Answer]) -> Answer:
+        """Sends a request that may stay at its broker for long, over a connection on which it holds
+        up no other: a broker answers one request of a connection at a time."""
+        answer: Answer = await self._client.send(node, request, group=APART)
         return answer
 
     async def ask_any(self, request: Request[Answer]) -> Answer:
