@@ -37,8 +37,8 @@ _records_head = struct.Struct(">ii")
 
 
 class Limits(msgspec.Struct, frozen=True):
-    """Says how long a fetch may stay at the broker, and how much its answer may hold (one batch
-    that is larger comes all the same)."""
+    """Says how long a fetch may stay at the broker, and how much its answer may hold. One batch
+    that is larger comes all the same."""
 
     wait_ms: int
     fetch_bytes: int

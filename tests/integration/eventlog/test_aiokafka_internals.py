@@ -13,8 +13,10 @@ from aiokafka.producer import sender
 from aiokafka.record.default_records import DefaultRecordBatch
 
 from eventlog import aiokafka_internals as internals
+from eventlog.clients.connections import APART
 from eventlog.clients.group_consumer import GroupConsumer
 from eventlog.clients.producer import TransactionalProducer
+from eventlog.fetch_requests import Fetch, Limits
 from eventlog.groups import group_members
 from eventlog.kafka import CONCURRENT_TRANSACTIONS_BACKOFF_S, Kafka
 from eventlog.records import TopicPartition
@@ -118,6 +120,21 @@ async def test_a_further_connection_is_made_as_the_others_were(kafka: Kafka, top
         assert connection.connected()
         assert connection._client_id == "test"
         connection.close()
+
+
+async def test_a_client_that_is_only_connections_is_its_own_connections(kafka: Kafka) -> None:
+    client = kafka.fetcher(())._client
+    assert internals.connections_of(client) is client
+
+
+async def test_a_broker_takes_a_connection_of_any_name(kafka: Kafka, tp: TopicPartition) -> None:
+    async with kafka.fetcher([tp.topic]) as fetcher:
+        node = await fetcher.connections.leader_of(tp)
+        assert node is not None
+        for ask in (fetcher.connections.ask, fetcher.connections.ask_apart):
+            request = Fetch(Limits(0, 1), (0, -1), {tp: 0})
+            assert (await ask(node, request)).error_code == 0
+        assert {(node, APART), (node, ConnectionGroup.DEFAULT)} <= set(fetcher._client._conns)
 
 
 # -- producers -------------------------------------------------------------------------------------
