@@ -1,6 +1,5 @@
 """Confirms that a partner is still registered as it is served."""
 
-from eventlog.clients.offsets_client import OffsetsClient
 from eventlog.registry import Registry
 from eventlog.stage.lane_count import check_lanes
 from eventlog.tail import Tail
@@ -21,14 +20,13 @@ class Registrations:
         self._topic = topic
         self._lanes = lanes
 
-    async def confirm(self, partner: Partner, offsets: OffsetsClient) -> None:
-        """Returns if the registry, up to its end as of now, has this entry.
+    async def confirm(self, partner: Partner, end: int) -> None:
+        """Returns if the registry up to ``end`` has this entry, and our number of lanes.
 
         Raises:
             Unavailable: it has another, or the registry can't be read so far.
             LanesChanged: the installation works with another number of lanes.
         """
-        end = (await offsets.high_watermarks(self._topic, [0]))[0]
         await self._tail.until(self._topic, 0, end, READ_S)
         if self._registry.partner(partner.id) != partner:
             raise Unavailable(f"partner {partner.id} is registered differently by now")

@@ -173,7 +173,8 @@ class Fanout:
         async def confirm(offsets: OffsetsClient) -> None:
             # Whoever removes the partner and adds another under its id has to take the fence over
             # first, so an entry that is right now stays so for what we write.
-            await self._registrations.confirm(partner, offsets)
+            end = (await offsets.high_watermarks(topics.registry, [0]))[0]
+            await self._registrations.confirm(partner, end)
 
         def make_partition(partition: int, fail: Fail) -> StagePartition:
             return FanoutPartition(topics, partner, partition)

@@ -117,21 +117,12 @@ class LaneWriting:
         ended = loop.time()
         count = sum(len(of_partition) for of_partition in by_partition.values())
         self._setup.counts.committed(count, ended - started_at)
-        self._rests_until = ended + self._rest_s(count, ended - started_at)
+        self._rests_until = ended + rest_s(count, ended - started_at, self._setup.rest_times)
         places = {partition: iter(of_partition) for partition, of_partition in offsets.items()}
         return [
             [next(places[one.partition.tp.partition]) for _ in of_batch]
             for one, of_batch in zip(decided, outputs, strict=True)
         ]
-
-    def _rest_s(self, records: int, took_s: float) -> float:
-        """Returns how long more may pile up before the next transaction begins, which costs nearly
-        as much for one record as for twenty."""
-        if records >= PLENTY:
-            return MARKERS_S
-        share = (records - 1) / records
-        rest = min(LONGEST_REST_S, self._setup.rest_times * share * took_s)
-        return max(MARKERS_S, rest)
 
     async def _tell(self, decided: Decided, offsets: Sequence[int]) -> None:
         """Tells the partition that a batch of its own is committed."""
@@ -145,3 +136,12 @@ class LaneWriting:
             return
         partition.done(decided)
         self._setup.counts.done(decided.records)
+
+
+def rest_s(records: int, took_s: float, times: float) -> float:
+    """Returns how long more may pile up, behind a transaction of so many records, before the next
+    one begins: it costs nearly as much for one record as for twenty."""
+    if records >= PLENTY:
+        return MARKERS_S
+    share = (records - 1) / records
+    return max(MARKERS_S, min(LONGEST_REST_S, times * share * took_s))

@@ -15,12 +15,14 @@ from aiokafka.record.default_records import DefaultRecordBatch
 from eventlog import aiokafka_internals as internals
 from eventlog.clients.connections import APART
 from eventlog.clients.group_consumer import GroupConsumer
+from eventlog.clients.lane_assignor import LaneAssignor
 from eventlog.clients.producer import TransactionalProducer
 from eventlog.fetch_requests import Fetch, Limits
 from eventlog.groups import group_members
 from eventlog.kafka import CONCURRENT_TRANSACTIONS_BACKOFF_S, Kafka
 from eventlog.records import TopicPartition
 from runtime.settings import Settings
+from schemas.lanes import Lanes
 from tests.integration.kafka_tools import eventually, write_raw
 from tests.integration.roles import install
 
@@ -47,9 +49,10 @@ async def transactional(kafka: Kafka, settings: Settings) -> AsyncIterator[Trans
 
 
 @pytest.fixture
-async def member(kafka: Kafka, topic: str) -> AsyncIterator[GroupConsumer]:
+async def member(kafka: Kafka, topic: str, settings: Settings) -> AsyncIterator[GroupConsumer]:
     """A static member of the group that is called as the topic."""
-    consumer = kafka.group_consumer(topic, "replica-1")
+    assignor = LaneAssignor(topic, Lanes(settings.partitions, 1))
+    consumer = kafka.group_consumer(topic, "replica-1", assignor)
 
     async def nothing(tps: object) -> None: ...
 

@@ -13,6 +13,7 @@ from eventlog.kafka import Kafka, stable_ends
 from eventlog.publisher import FactPublisher
 from eventlog.records import Output
 from eventlog.registry import Registry, edit_registry, read_registry, registry_tail
+from eventlog.stage.lane_count import settle_lanes
 from eventlog.tail import Tail
 from eventlog.topic_setup import delete_topic, ensure_installation, ensure_topics
 from eventlog.transactional_writer import TransactionalWriter
@@ -196,6 +197,7 @@ async def test_a_stage_that_kafka_refuses_stops_loudly_and_does_not_ask_again(
     import httpx
 
     await add_partner(kafka, installed)
+    await settle_lanes(kafka, installed)
     port = free_port(0)
     settings = msgspec.structs.replace(
         guarded.as_user(installed, user), projector_health_port=port, fanout_health_port=port

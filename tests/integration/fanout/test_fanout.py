@@ -16,6 +16,7 @@ from eventlog.transactional_writer import TransactionalWriter
 from fanout.role import run_fanout
 from runtime.errors import KafkaUnavailable
 from runtime.settings import Settings
+from schemas.lanes import lane_id
 from schemas.lock_events import Event, EventHeaders, encode_event, event_type
 from schemas.partner_events import PartnerPosition, decode_envelope
 from schemas.topic_configs import Topic
@@ -367,12 +368,16 @@ async def _checkpoint_reaches(stream: Stream, offset: int) -> bool:
     return at >= offset and note.startswith("sequence=0;")
 
 
+def lane_ids(stream: Stream, partner_id: str) -> list[str]:
+    group = stream.topics.fanout_group(partner_id)
+    return [lane_id(group, lane) for lane in range(stream.settings.lanes)]
+
+
 async def delete(stream: Stream, timeout_s: float) -> None:
     await end_stage(
         stream.kafka,
-        stream.settings.partitions,
         stream.topics.fanout_group("a"),
-        stream.topics.fanout_transactional_prefix("a"),
+        lane_ids(stream, "a"),
         timeout_s,
     )
     await delete_topic(stream.kafka, stream.topics.partner_events("a"))
@@ -390,7 +395,7 @@ async def test_a_topic_that_is_still_written_into_is_not_deleted(stream: Stream)
 
 async def test_an_open_transaction_is_ended_before_its_topic_is_deleted(stream: Stream) -> None:
     await add_partner(stream.kafka, stream.settings, "a", "acme")
-    name = f"{stream.topics.fanout_transactional_prefix('a')}.0"
+    name = lane_ids(stream, "a")[0]
     topic = stream.topics.partner_events("a")
     async with open_transaction(stream.kafka, name, topic, 0, b"never committed") as paused:
         await delete(stream, timeout_s=5.0)

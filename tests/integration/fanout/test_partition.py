@@ -38,9 +38,7 @@ class Partition:
         self.topic = settings.topics.partner_events("a")
 
     def made(self) -> FanoutPartition:
-        async def confirm(end: int) -> None: ...
-
-        return FanoutPartition(self.settings.topics, self.partner, 0, confirm)
+        return FanoutPartition(self.settings.topics, self.partner, 0)
 
     async def deliver(self, *places: tuple[int, int]) -> None:
         """Records of the topic, as ``(source_offset, sequence)``."""

@@ -20,7 +20,7 @@ from runtime.settings import Settings
 from schemas.partner_events import decode_envelope
 from schemas.topics import partition_of
 from tests.examples_of import created_event, used_event
-from tests.integration.fanout.test_fanout import Stream, _set, check_sequences
+from tests.integration.fanout.test_fanout import Stream, _set, check_sequences, lane_ids
 from tests.integration.kafka_tools import eventually
 from tests.integration.roles import add_partner, install, running
 
@@ -69,9 +69,8 @@ async def test_a_replica_with_an_old_registration_delivers_nothing_to_the_new_pa
         await stream.publish(created_event(1))
         await stream.until_delivered("a", 1)
         link.open.clear()
-        for partition in range(stream.settings.partitions):
-            name = f"{stream.topics.fanout_transactional_prefix('a')}.{partition}"
-            await (await TransactionalWriter.fence(stream.kafka, name, partition)).discard()
+        for name in lane_ids(stream, "a"):
+            await (await TransactionalWriter.fence(stream.kafka, name)).discard()
         await delete_topic(stream.kafka, topic)
 
         async def gone() -> bool:

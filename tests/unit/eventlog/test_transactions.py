@@ -3,7 +3,7 @@
 import asyncio
 import struct
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from aiokafka.errors import (
@@ -143,7 +143,7 @@ async def test_of_several_batches_only_what_was_not_taken_is_sent_again_as_it_wa
     made, _ = transactions(answers)
     places = await made.produce({EVENTS: batch_of(b"a"), PARKED: batch_of(b"b")})
     assert places == {EVENTS: 5, PARKED: 9}
-    whole, again = (request.encode() for request in answers.asked)
+    whole, again = (cast(Produce, request).encode() for request in answers.asked)
     batch = again[_batch_at(again) : -3]
     assert batch in whole
     assert b"events" not in again

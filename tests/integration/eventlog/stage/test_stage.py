@@ -63,7 +63,10 @@ class Copying:
         if self._partition == 1 and not self._copies.away.is_set():
             raise Unavailable("what it asks is away")
         self._copies.restored.append(self._partition)
-        self._copies.fails.append(self.fail)
+        if (fault := self._copies.fault_of_restore) is not None:
+            self._copies.fault_of_restore = None
+            self.fail(fault)
+        self._copies.fails.setdefault(self._partition, []).append(self.fail)
         last = await output.last(self._topic)
         source = -1 if last is None else int(dict(last.headers)[HEADER])
         return source + 1 + self._copies.skips
@@ -110,8 +113,9 @@ class Copies(Stage):
         self.given: list[int] = []
         self.committed: list[int] = []
         self.leads: list[int] = []
-        self.fails: list[Fail] = []
+        self.fails: dict[int, list[Fail]] = {}
         self.faults: dict[int, Exception] = {}
+        self.fault_of_restore: Exception | None = None
         self.skips = 0
         self.swells = -1
         self.away = asyncio.Event()
@@ -324,7 +328,7 @@ async def test_what_an_attempt_of_before_is_told_says_nothing_to_the_next(
         await stage.put(b"b")
         await stage.until_copied(b"a", b"b")
         restored = list(stage.restored)
-        stage.fails[0](StreamViolation("of an attempt that has ended"))
+        stage.fails[0][0](StreamViolation("of an attempt that has ended"))
         await stage.put(b"c")
         await stage.until_copied(b"a", b"b", b"c")
         assert stage.restored == restored
@@ -473,48 +477,103 @@ async def test_a_partition_whose_output_is_refused_leaves_its_lane_and_the_other
     logged_errors.clear()
 
 
-async def test_the_next_batch_is_decided_on_while_the_one_before_is_committed(
-    kafka: Kafka, settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    committing, go_on = asyncio.Event(), asyncio.Event()
-    commit = TransactionalWriter._commit
+class HeldCommit:
+    """Holds every commit while ``go_on`` is not set."""
+
+    def __init__(self) -> None:
+        self.reached, self.go_on = asyncio.Event(), asyncio.Event()
+        self.go_on.set()
+
+
+@pytest.fixture
+def held_commit(monkeypatch: pytest.MonkeyPatch) -> HeldCommit:
+    commit, hold = TransactionalWriter._commit, HeldCommit()
 
     async def held(writer: TransactionalWriter) -> None:
-        committing.set()
-        await go_on.wait()
+        if not hold.go_on.is_set():
+            hold.reached.set()
+        await hold.go_on.wait()
         await commit(writer)
 
     monkeypatch.setattr(TransactionalWriter, "_commit", held)
+    return hold
+
+
+async def test_the_next_batch_is_decided_on_while_the_one_before_is_committed(
+    kafka: Kafka, settings: Settings, held_commit: HeldCommit
+) -> None:
     async with copies(kafka, settings) as stage:
+        held_commit.go_on.clear()
         await stage.put(b"a")
-        await committing.wait()
-        await stage.put(b"b", b"c")
-        await stage.until_given(0, 1, 2)
+        await held_commit.reached.wait()
+        await stage.put(b"b")
+        await stage.until_given(0, 1)
         assert await stage.copied() == []
         assert stage.committed == []
-        go_on.set()
-        await stage.until_copied(b"a", b"b", b"c")
+        held_commit.go_on.set()
+        await stage.until_copied(b"a", b"b")
 
 
 async def test_what_was_decided_on_top_of_a_failed_commit_is_decided_again(
-    kafka: Kafka, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    kafka: Kafka, settings: Settings, held_commit: HeldCommit
 ) -> None:
-    committing, go_on = asyncio.Event(), asyncio.Event()
-    commit = TransactionalWriter._commit
-
-    async def held(writer: TransactionalWriter) -> None:
-        committing.set()
-        await go_on.wait()
-        await commit(writer)
-
     async with copies(kafka, settings) as stage:
-        monkeypatch.setattr(TransactionalWriter, "_commit", held)
+        held_commit.go_on.clear()
         await stage.put(b"a")
-        await committing.wait()
+        await held_commit.reached.wait()
         await stage.put(b"b")
         await stage.until_given(0, 1)
         thief = await stage.thief()
-        go_on.set()
+        held_commit.go_on.set()
         await stage.until_copied(b"a", b"b")
         assert stage.restored == [0, 0]
         await thief.discard()
+
+
+async def test_what_fails_while_a_partition_is_restored_is_raised_once_it_is(
+    kafka: Kafka, settings: Settings
+) -> None:
+    async with copies(kafka, settings) as stage:
+        await stage.put(b"a")
+        await stage.until_copied(b"a")
+        stage.fault_of_restore = Unavailable("what was restored has moved")
+        thief = await stage.thief()
+        await stage.put(b"b")
+        await stage.until_copied(b"a", b"b")
+        assert stage.restored == [0, 0, 0]
+        await thief.discard()
+
+
+async def test_what_a_partition_has_decided_is_forgotten_when_it_is_restored_again(
+    kafka: Kafka, settings: Settings, held_commit: HeldCommit
+) -> None:
+    async with copies(kafka, settings, partitions=2) as stage:
+        await stage.put(b"a", partition=1)
+        await stage.until_copied(b"a", partition=1)
+        held_commit.go_on.clear()
+        await stage.put(b"a", partition=0)
+        await held_commit.reached.wait()
+        await stage.put(b"b", partition=1)
+        await stage.until_given(0, 0, 1)
+        stage.fails[1][-1](Unavailable("what it asks is away"))
+        await stage.until_blocked("what it asks is away")
+        held_commit.go_on.set()
+        await stage.until_copied(b"a", b"b", partition=1)
+        await stage.put(b"c", partition=1)
+        await stage.until_copied(b"a", b"b", b"c", partition=1)
+
+
+async def test_a_partition_is_restored_again_behind_what_is_being_written_of_it(
+    kafka: Kafka, settings: Settings, held_commit: HeldCommit
+) -> None:
+    async with copies(kafka, settings) as stage:
+        held_commit.go_on.clear()
+        await stage.put(b"a")
+        await held_commit.reached.wait()
+        stage.fails[0][-1](Unavailable("what it asks is away"))
+        await stage.until_blocked("what it asks is away")
+        # Whoever did not wait would read the output without what is being written.
+        await asyncio.sleep(10 * lane_partition.FIRST_PAUSE_S)
+        held_commit.go_on.set()
+        await stage.put(b"b")
+        await stage.until_copied(b"a", b"b")
