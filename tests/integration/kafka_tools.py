@@ -90,9 +90,10 @@ async def write_facts(kafka: Kafka, topic: str, partitions: int, facts: Sequence
         await asyncio.gather(*futures)
 
 
-async def read_all(kafka: Kafka, topic: str, partitions: int) -> list[Record]:
-    """All committed records that are there now, partition by partition."""
-    numbers = list(range(partitions))
+async def read_all(kafka: Kafka, topic: str, partitions: int | Sequence[int]) -> list[Record]:
+    """All committed records that are there now, partition by partition. ``partitions``: how many
+    there are, or which of them."""
+    numbers = list(range(partitions) if isinstance(partitions, int) else partitions)
     ends = await stable_ends(kafka, topic, numbers)
     found: list[Record] = []
     async with LogReader.open(kafka) as reader:

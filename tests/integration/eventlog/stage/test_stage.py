@@ -159,8 +159,8 @@ class Copies(Stage):
             await write_raw(self.kafka, self.topics.lock_facts, partition, b"7", value)
 
     async def copied(self, partition: int = 0) -> list[bytes | None]:
-        records = await read_all(self.kafka, self.topics.lock_events, self.topics.partitions)
-        return [record.value for record in records if record.partition == partition]
+        records = await read_all(self.kafka, self.topics.lock_events, [partition])
+        return [record.value for record in records]
 
     async def until_copied(self, *values: bytes, partition: int = 0) -> None:
         async def all_are() -> bool:
