@@ -1,7 +1,9 @@
 """Listens in whatever family the host has; says in one line why a host or port can't be used."""
 
+import ctypes
 import errno
 import socket
+import struct
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -54,6 +56,30 @@ def reserved_port(host: str, port: int, host_variable: str, port_variable: str) 
     with ExitStack() as opened:
         _bind(opened, host, port, host_variable, port_variable, _nothing, keep)
         yield
+
+
+def leave_to_others(listener: socket.socket) -> bool:
+    """Drops what asks a socket that listens as ``shared`` for a new connection. The caller's kernel
+    asks again a second later, and gets another process, once this socket is closed. Handshakes that
+    have begun go on. Returns whether the socket is shared; one that is not stays as it is."""
+    if not can_share_ports() or not listener.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT):
+        return False
+    steps = b"".join(struct.pack("=HBBI", *step) for step in _NO_SYN)
+    program = ctypes.create_string_buffer(steps, len(steps))
+    filtering = struct.pack("@HP", len(_NO_SYN), ctypes.addressof(program))
+    listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, filtering)
+    return True
+
+
+_SO_ATTACH_FILTER = 26
+_NO_SYN = (
+    (0x30, 0, 0, 13),  # load the byte of the TCP header that holds the flags
+    (0x54, 0, 0, 0x12),  # and of these SYN and ACK
+    (0x15, 0, 1, 0x02),  # SYN alone asks for a connection:
+    (0x06, 0, 0, 0),  # drop it
+    (0x06, 0, 0, 0xFFFFFFFF),  # all else passes
+)
+"""A classic BPF program: code, jump if true, jump if false, operand."""
 
 
 def can_share_ports() -> bool:
