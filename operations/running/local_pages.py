@@ -21,12 +21,12 @@ def base_url(settings: Settings) -> str:
 
 
 def health_pages(settings: Settings) -> dict[str, Sequence[str]]:
-    """Returns the addresses of each role's health pages: the API has one for each worker, where
-    these have ports of their own."""
+    """Returns the addresses of each role's health pages. The API has one on its own port, and one
+    for each of several workers, where these have ports of their own."""
     health = in_url(reachable(settings.health_host))
-    own = own_health_ports(settings)
+    workers = own_health_ports(settings) if settings.api_workers > 1 else ()
     return {
-        "api": [f"http://{health}:{port}" for port in own] or [base_url(settings)],
+        "api": [*(f"http://{health}:{port}" for port in workers), base_url(settings)],
         "projector": [f"http://{health}:{settings.projector_health_port}"],
         "fanout": [f"http://{health}:{settings.fanout_health_port}"],
     }
