@@ -82,7 +82,7 @@ def main() -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="two minutes: a rehearsal")
+    parser.add_argument("--quick", action="store_true", help="some minutes: a rehearsal")
     parser.add_argument("--big", action="store_true", help="ten million events too")
     parser.add_argument("--before", metavar="COMMIT", help="whose code takes turns with this one")
     parser.add_argument("--only", action="append", choices=list(PARTS), help="only this part")
