@@ -8,7 +8,7 @@ from html import escape
 import msgspec
 
 PANEL_WIDTH, PANEL_HEIGHT = 270, 300
-LEFT, TOP, BOTTOM, LABELS = 54, 46, 52, 178
+LEFT, TOP, BOTTOM, LABELS = 54, 46, 52, 190
 LABEL_GAP = 16
 MARK = 3.5
 LIGHT = ("#0072b2", "#0072b2", "#c2410c", "#8a6100", "#00735c", "#a2306f", "#5b3fb5")
