@@ -117,7 +117,9 @@ def write_report() -> None:
     if not results.parts:
         sys.exit(f"there are no results in {FOLDER}: run the bench first")
     drawn = draw(results.measurements, DOCUMENT.parent)
-    pictures = "\n\n".join(f"![{picture.stem.replace('-', ' ')}]({picture.name})" for picture in drawn)
+    pictures = "\n\n".join(
+        f"![{picture.stem.replace('-', ' ')}]({picture.name})" for picture in drawn
+    )
     text = f"{pictures}\n\n{report(results)}"
     DOCUMENT.write_text(put_between_markers(DOCUMENT.read_text(), "results", text))
     print(f"report: {DOCUMENT}")
