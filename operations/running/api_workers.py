@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import msgspec
 
 from operations.running.supervisor import BAD_CONFIGURATION, Command, Supervised
-from runtime.errors import ConfigurationError, Unavailable
+from runtime.errors import AlreadySaid, ConfigurationError, Unavailable
 from runtime.ports import free_port
 from runtime.settings import Settings, variable_of
 from runtime.sockets import can_share_ports, reserved_port
@@ -62,12 +62,12 @@ def _judge(codes: Sequence[int | None]) -> None:
     """Ends as the workers have: what they ended with is our exit code too.
 
     Raises:
-        ConfigurationError: one ended with code 2.
+        AlreadySaid: one ended with code 2.
         Unavailable: one ended with another code, or had to be killed.
     """
     for number, code in enumerate(codes):
         if code == BAD_CONFIGURATION:
-            raise ConfigurationError(f"worker {number} ended for the reason above")
+            raise AlreadySaid(f"worker {number} ended for a reason that a restart does not mend")
         if code:
             raise Unavailable(f"worker {number} did not stop in order (it ended with {code})")
 

@@ -12,7 +12,7 @@ import msgspec
 
 from operations.shared.console import say
 from runtime.backoff import Backoff
-from runtime.errors import ConfigurationError
+from runtime.errors import AlreadySaid, ConfigurationError
 from runtime.waiting import first_of
 
 FIRST_PAUSE_S, SECOND_PAUSE_S = 0.0, 0.5
@@ -86,7 +86,7 @@ class Supervised:
             if self._stopping.is_set():
                 return
             if code == BAD_CONFIGURATION:
-                raise ConfigurationError(await asyncio.to_thread(_reason, self._command))
+                raise await asyncio.to_thread(_refusal, self._command)
             if time.monotonic() - started_at > STABLE_S:
                 backoff.reset()
             pause = backoff.next()
@@ -148,12 +148,16 @@ def _describe(code: int) -> str:
     return f"signal {-code}" if code < 0 else f"exit code {code}"
 
 
-def _reason(command: Command) -> str:
-    """Returns why a process ended with its configuration: the last line that it wrote."""
+def _refusal(command: Command) -> ConfigurationError:
+    """Returns why a process ended with its configuration: the last line that it wrote for people.
+    Behind it there may be lines of others that it has started."""
     if command.log is None:
-        return f"{command.name} ended for the reason above, which a restart does not mend"
+        return AlreadySaid(f"{command.name} ended for a reason that a restart does not mend")
     lines = command.log.read_text(errors="replace").splitlines()
-    return lines[-1].removeprefix("lockstream: ") if lines else f"see {command.log}"
+    said = [line for line in lines if line.startswith("lockstream")] or lines
+    return ConfigurationError(
+        said[-1].removeprefix("lockstream: ") if said else f"see {command.log}"
+    )
 
 
 async def _watch_size(log: Path) -> None:

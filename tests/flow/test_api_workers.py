@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -189,8 +190,11 @@ def test_a_worker_that_can_not_be_configured_ends_all(running_system: RunningSys
     url = f"http://127.0.0.1:{free_port(0)}"
     code, said = another(running_system, url, *TWO, **settings)
     assert code == 2
-    assert "LOCKSTREAM_JWT_ISSUERS" in said
-    assert said.splitlines()[-1].startswith("lockstream api: api worker ")
+    for_people = [line for line in said.splitlines() if line.startswith("lockstream")]
+    assert for_people
+    for line in for_people:
+        assert line.startswith("lockstream api worker ")
+        assert "LOCKSTREAM_JWT_ISSUERS" in line
 
 
 def another(system: RunningSystem, url: str, *options: str, **variables: str) -> tuple[int, str]:
@@ -209,6 +213,17 @@ def another(system: RunningSystem, url: str, *options: str, **variables: str) ->
 def issuers_of(system: RunningSystem) -> str:
     keys = system.folder / "jwks.json"
     return f'[{{"issuer": "https://a.test/", "audience": "lockstream", "jwks": "{keys}"}}]'
+
+
+def test_up_says_why_a_worker_can_not_be_configured(own_system: RunningSystem) -> None:
+    own_system.folder.mkdir()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        settings = {"LOCKSTREAM_API_HEALTH_PORT": str(port)}
+        done = own_system.try_lockstream("up", "--api-workers", "2", timeout_s=120, **settings)
+    assert done.returncode == 2
+    why = f"LOCKSTREAM_API_HEALTH_PORT: another process listens on 127.0.0.1:{port}"
+    assert why in done.stderr.splitlines()[-1]
 
 
 def test_up_runs_several_workers_and_comes_back_when_their_parent_is_killed(
