@@ -17,7 +17,8 @@ help:
 	@echo 'make mutants  put known bugs into the code, one at a time: tests must notice (SAMPLE=10)'
 	@echo 'make mutate   change the pure modules in small ways: a unit test must notice each (ARGS="module …")'
 	@echo 'make chaos    break whole systems on a schedule, then audit them (SEED=1 MINUTES=20)'
-	@echo 'make bench    measure speed and memory (QUICK=1: two to four minutes, BIG=1: ten million events)'
+	@echo 'make bench    measure speed and memory (QUICK=1: a rehearsal, BIG=1: ten million events,'
+	@echo '              BEFORE=commit: beside the code of that commit, in turns)'
 	@echo 'make lock     pin the newest versions that pyproject.toml allows'
 	@echo 'make clean    remove the environment and caches (not .lockstream/)'
 
@@ -48,7 +49,7 @@ mutate: dev-environment
 	$(BIN)/python -m tests.mutation $(ARGS)
 
 bench: bench-environment
-	$(BIN)/python -m bench $(if $(QUICK),--quick) $(if $(BIG),--big) $(ARGS)
+	$(BIN)/python -m bench $(if $(QUICK),--quick) $(if $(BIG),--big) $(if $(BEFORE),--before $(BEFORE)) $(ARGS)
 
 chaos: dev-environment
 	$(BIN)/python -m chaos $(if $(SEED),--seed $(SEED)) --minutes $(or $(MINUTES),20) $(ARGS)

@@ -21,19 +21,23 @@ from bench.parts.cores import compare_cores
 from bench.parts.growth import measure_growth
 from bench.parts.partitions import compare_partitions
 from bench.parts.stages import measure_stages
+from bench.parts.turns import take_turns
 from bench.parts.whole_path import measure_whole_path
 from bench.placement import place
+from bench.plots import draw
 from bench.progress import Progress
 from bench.report import put_between_markers, report
 from bench.results import FOLDER, Part, keep_part, newest_parts, read_results, results_file
 from bench.sizes import FULL, QUICK
 from bench.targets import judge
+from bench.trees import check_out
 from bench.workbench import Workbench
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "performance.md"
-BIG = "big"
+BIG, TURNS = "big", "turns"
 PARTS: Mapping[str, Callable[[Workbench], None]] = {
     "commands": compare_commands,
+    TURNS: take_turns,
     "partitions": compare_partitions,
     "cores": compare_cores,
     "stages": measure_stages,
@@ -46,10 +50,13 @@ PARTS: Mapping[str, Callable[[Workbench], None]] = {
 
 def main() -> None:
     options = _options()
+    if TURNS in (options.only or ()) and not options.before:
+        sys.exit(f"--only {TURNS} needs --before COMMIT: whose code takes turns with this one")
     if options.report:
         write_report()
         return
-    chosen = options.only or [name for name in PARTS if name != BIG or options.big]
+    asked_for = {BIG: options.big, TURNS: options.before}
+    chosen = options.only or [name for name in PARTS if asked_for.get(name, True)]
     file = results_file(FOLDER, datetime.now(UTC).date().isoformat(), options.quick)
     sizes, placement = QUICK if options.quick else FULL, place(options.placement)
     with (
@@ -57,7 +64,8 @@ def main() -> None:
         tempfile.TemporaryDirectory(prefix="lockstream-bench-") as folder,
     ):
         machine = describe_machine()
-        with Workbench(Path(folder), sizes, placement, progress) as bench:
+        before = check_out(options.before, Path(folder) / "before") if options.before else None
+        with Workbench(Path(folder), sizes, placement, progress, before) as bench:
             for name in chosen:
                 bench.settle()
                 progress.part(name)
@@ -74,8 +82,9 @@ def main() -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="two minutes: a rehearsal")
+    parser.add_argument("--quick", action="store_true", help="some minutes: a rehearsal")
     parser.add_argument("--big", action="store_true", help="ten million events too")
+    parser.add_argument("--before", metavar="COMMIT", help="whose code takes turns with this one")
     parser.add_argument("--only", action="append", choices=list(PARTS), help="only this part")
     parser.add_argument("--report", action="store_true", help="write the newest results again")
     parser.add_argument(
@@ -107,11 +116,10 @@ def write_report() -> None:
     results = newest_parts(FOLDER)
     if not results.parts:
         sys.exit(f"there are no results in {FOLDER}: run the bench first")
-    # Only the report needs what draws.
-    from bench.plots import draw
-
     drawn = draw(results.measurements, DOCUMENT.parent)
-    pictures = "\n\n".join(f"![{picture.stem}]({picture.name})" for picture in drawn)
+    pictures = "\n\n".join(
+        f"![{picture.stem.replace('-', ' ')}]({picture.name})" for picture in drawn
+    )
     text = f"{pictures}\n\n{report(results)}"
     DOCUMENT.write_text(put_between_markers(DOCUMENT.read_text(), "results", text))
     print(f"report: {DOCUMENT}")

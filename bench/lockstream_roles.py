@@ -15,6 +15,7 @@ import msgspec
 
 from bench.load import Plan
 from bench.processes import Finished, Process, run_process
+from bench.trees import HERE, Tree
 from eventlog.kafka import Kafka
 from operations.organizations.keys import create_key
 from operations.organizations.organizations import ensure_organization
@@ -30,6 +31,7 @@ from schemas.topic_configs import partner_topic
 
 ORG = "bench"
 READY_S = 90.0
+COMMAND_S = 60.0
 T = TypeVar("T")
 
 
@@ -43,7 +45,7 @@ class Replica(msgspec.Struct, frozen=True):
 
 class Roles:
     """Runs the roles of one installation. ``prefix`` names its topics: several installations share
-    one broker."""
+    one broker. ``tree``: whose code runs; another commit's is driven by its commands."""
 
     def __init__(
         self,
@@ -54,6 +56,7 @@ class Roles:
         partitions: int = 12,
         read_model: str = "",
         environment: dict[str, str] | None = None,
+        tree: Tree = HERE,
     ) -> None:
         folder.mkdir(parents=True)
         ensure_signing_key(folder)
@@ -70,23 +73,38 @@ class Roles:
             *("kafka_bootstrap_servers", "topic_prefix", "partitions", "state_dir"),
             *("read_model_url", "jwt_issuers"),
         ]
-        self._environment = {
-            **os.environ,
-            **{variable_of(name): str(getattr(self.settings, name)) for name in chosen},
-            **(environment or {}),
-        }
+        self._tree = tree
+        self.commit = tree.commit
+        self._environment = tree.environment(
+            {
+                **os.environ,
+                **{variable_of(name): str(getattr(self.settings, name)) for name in chosen},
+                **(environment or {}),
+            }
+        )
         self._running: list[Replica] = []
         self.partners: list[str] = []
-        self._key = self.with_installation(self._register)
+        self._key = self._register()
         lifetime = timedelta(hours=23)
         self._token = mint_token(self.settings, subject="bench", org_id=None, lifetime=lifetime)
 
-    async def _register(self, here: Installation) -> str:
-        await ensure_organization(here, ORG)
-        _, key = await create_key(here, ORG, None)
-        return key
+    def _register(self) -> str:
+        """Registers the organisation; returns an API key of it."""
+        if self._tree is not HERE:
+            self.command("org", "add", "--id", ORG, seconds=COMMAND_S)
+            issued = self.command("key", "issue", "--org", ORG, seconds=COMMAND_S)
+            return issued.output.decode().strip()
+
+        async def register(here: Installation) -> str:
+            await ensure_organization(here, ORG)
+            _, key = await create_key(here, ORG, None)
+            return key
+
+        return self.with_installation(register)
 
     def with_installation(self, work: Callable[[Installation], Awaitable[T]]) -> T:
+        """Runs what a verb of this tree does, without the verb's start."""
+
         async def run() -> T:
             settings = self.settings
             read_model = open_read_model(settings)
@@ -100,13 +118,18 @@ class Roles:
     def add_partners(self, count: int, org_id: str = ORG, begin: str = "now") -> list[str]:
         """Adds partners of one organisation, which get its events from ``begin`` on."""
         names = [f"p{len(self.partners) + n}" for n in range(count)]
+        self.partners += names
+        if self._tree is not HERE:
+            for name in names:
+                adding = ("partner", "add", "--id", name, "--org", org_id, "--from", begin)
+                self.command(*adding, seconds=COMMAND_S)
+            return names
 
         async def add(here: Installation) -> None:
             for name in names:
                 await create_partner(here, name, org_id, ("*",), begin)
 
         self.with_installation(add)
-        self.partners += names
         return names
 
     def partner_topic(self, partner: str) -> str:
@@ -126,6 +149,7 @@ class Roles:
             environment,
             self.folder / "logs" / f"{role}-{number}.log",
             cpus,
+            self._tree.folder,
         )
         replica = Replica(role, f"http://127.0.0.1:{port}", process)
         self._running.append(replica)
@@ -172,7 +196,7 @@ class Roles:
             TimeoutError: it has not ended in time, or has failed.
         """
         command = [sys.executable, "-m", "operations", *arguments]
-        return run_process(command, self._environment, seconds)
+        return run_process(command, self._environment, seconds, folder=self._tree.folder)
 
     # -- load ----------------------------------------------------------------------------------
 

@@ -37,6 +37,7 @@ class Process:
         environment: Mapping[str, str],
         log: Path,
         cpus: Iterable[int] = (),
+        folder: Path | None = None,
     ) -> None:
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as output:
@@ -46,6 +47,7 @@ class Process:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
+                cwd=folder,
             )
         self._log = log
         self.pid = self._process.pid
@@ -79,6 +81,7 @@ def run_process(
     seconds: float,
     cpus: Sequence[int] = (),
     stdin: bytes = b"",
+    folder: Path | None = None,
 ) -> Finished:
     """Runs a process to its end.
 
@@ -89,7 +92,9 @@ def run_process(
         put.write(stdin)
         put.seek(0)
         started_at = time.perf_counter()
-        process = subprocess.Popen(arguments, env=dict(environment), stdin=put, stdout=output)
+        process = subprocess.Popen(
+            arguments, env=dict(environment), stdin=put, stdout=output, cwd=folder
+        )
         pin(process.pid, cpus)
         try:
             peak = _watch(process.pid, started_at + seconds)

@@ -5,9 +5,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from bench.distributions import median
 from bench.measurement import Measurement, select
 from bench.names import (
+    BACKLOG_TURNS,
     BUDGET,
     CLOSED,
     COLD,
+    COMMAND_TURNS,
     CORES,
     DISTRIBUTED,
     DRAIN,
@@ -19,11 +21,12 @@ from bench.names import (
     PROFILE,
     PUBLISH_ONLY,
     READERS,
+    ROLES,
     TRANSACTIONS,
     WHOLE_PATH,
 )
 from bench.results import Part, Results
-from bench.targets import judge, ratios
+from bench.targets import Judged, Target, judge, ratios
 
 BEGIN, END = "<!-- written by the bench: {} -->", "<!-- end: {} -->"
 LATENCIES = ("p50_ms", "p99_ms", "p99.9_ms")
@@ -50,6 +53,7 @@ def report(results: Results) -> str:
     sections = [
         ("Targets", _targets(found)),
         ("The command path, beside what people would write instead", _commands(found)),
+        ("Before and after", _turns(found)),
         ("Open loop", _open(found)),
         ("Kinds of load", _distributed(found)),
         ("Each stage alone", _stages(found)),
@@ -92,18 +96,29 @@ def _has(measurement: Measurement, number: str) -> bool:
 
 
 def _targets(found: All) -> str:
-    marks = {True: "met", False: "**not met**", None: "not measured"}
     rows = [
         (
             judged.target.what,
-            f"{'≥' if judged.target.at_least else '≤'} {figure(judged.target.limit)} "
-            f"{judged.target.unit}",
+            _bound(judged.target, judged.target.limit),
+            "" if judged.target.aim is None else _bound(judged.target, judged.target.aim),
             "" if judged.measured is None else f"{figure(judged.measured)} {judged.target.unit}",
-            marks[judged.met],
+            _verdict(judged),
         )
         for judged in judge(found)
     ]
-    return table(("", "target", "measured", ""), rows)
+    return table(("", "target", "aim", "measured", ""), rows)
+
+
+def _bound(target: Target, bound: float) -> str:
+    return f"{'≥' if target.at_least else '≤'} {figure(bound)} {target.unit}"
+
+
+def _verdict(judged: Judged) -> str:
+    if judged.met is None:
+        return "not measured"
+    if not judged.met:
+        return "**not met**"
+    return "met, and the aim" if judged.target.aim is not None and judged.aim_met else "met"
 
 
 def _commands(found: All) -> str:
@@ -171,6 +186,15 @@ def _distributed(found: All) -> str:
 def _stages(found: All) -> str:
     names = (DRAIN, FANOUT, READERS, TRANSACTIONS)
     return "\n\n".join(part for name in names if (part := _any(found, name)))
+
+
+def _turns(found: All) -> str:
+    costs = [f"{role}_cpu_ms" for role in ("total", *ROLES, "broker")]
+    parts = (
+        _any(found, COMMAND_TURNS, [*costs, "per_second", "p50_ms"]),
+        _any(found, BACKLOG_TURNS),
+    )
+    return "\n\n".join(part for part in parts if part)
 
 
 def _whole_path(found: All) -> str:

@@ -7,14 +7,19 @@ import msgspec
 from bench.distributions import median
 from bench.measurement import Measurement, Parameter, select
 from bench.names import (
+    AFTER,
+    BACKLOG,
+    BACKLOG_TURNS,
+    BEFORE,
     BIG_EVENTS_GROWTH,
     BIG_LOCKS_GROWTH,
     CLOSED,
-    DRAIN,
+    COMMAND_TURNS,
     EVENTS_GROWTH,
     FANOUT,
     LOCKS_GROWTH,
     LOCKSTREAM,
+    POSTGRES,
     PUBLISH_ONLY,
     READERS,
     UNVERSIONED,
@@ -30,33 +35,44 @@ Found = float | None
 
 
 class Target(msgspec.Struct, frozen=True):
-    """Describes a target. ``limit``: the worst value that meets it; ``at_least``: greater is
-    better."""
+    """Describes a target. ``limit``: the worst value that meets it; ``aim``: what we would like, if
+    that is more; ``at_least``: greater is better."""
 
     what: str
     limit: float
+    aim: float | None
     at_least: bool
     unit: str
     find: Callable[[All], Found]
 
 
 class Judged(msgspec.Struct, frozen=True):
-    """What a run says of a target. ``met``: None when it was not measured."""
+    """What a run says of a target. ``met``, ``aim_met``: None when it was not measured."""
 
     target: Target
     measured: Found
     met: bool | None
+    aim_met: bool | None
 
 
 def judge(measurements: All) -> list[Judged]:
     judged = []
     for target in TARGETS:
         value = target.find(measurements)
-        met = None
-        if value is not None:
-            met = value >= target.limit if target.at_least else value <= target.limit
-        judged.append(Judged(target, value, met))
+        judged.append(
+            Judged(target, value, _meets(target, value, target.limit), _aims(target, value))
+        )
     return judged
+
+
+def _aims(target: Target, value: Found) -> bool | None:
+    return _meets(target, value, target.limit if target.aim is None else target.aim)
+
+
+def _meets(target: Target, value: Found, bound: float) -> bool | None:
+    if value is None:
+        return None
+    return value >= bound if target.at_least else value <= bound
 
 
 def ratios(one: Measurement, other: Measurement, number: str) -> list[float]:
@@ -85,34 +101,39 @@ def _number(name: str, number: str, **parameters: Parameter) -> Callable[[All], 
     return find
 
 
-def _most_in_flight(measurements: All, server: str) -> Measurement | None:
-    found = select(measurements, CLOSED, server=server)
-    return max(found, key=lambda m: float(m.parameters["in_flight"])) if found else None
-
-
-def _beside(server: str) -> Callable[[All], Found]:
-    """Returns commands a second, as a ratio to this server's answers."""
+def _beside(
+    server: str, in_flight: int, number: str = "per_second", ours: str = LOCKSTREAM
+) -> Callable[[All], Found]:
+    """Returns our number with so many in flight, as a ratio to this server's."""
 
     def find(measurements: All) -> Found:
-        ours = _most_in_flight(measurements, LOCKSTREAM)
-        theirs = _most_in_flight(measurements, server)
-        if ours is None or theirs is None:
+        mine = _one(measurements, CLOSED, server=ours, in_flight=in_flight)
+        theirs = _one(measurements, CLOSED, server=server, in_flight=in_flight)
+        if mine is None or theirs is None:
             return None
-        return median(ratios(ours, theirs, "per_second"))
+        return median(ratios(mine, theirs, number))
 
     return find
 
 
-def _fanout(kind: str, number: str) -> Callable[[All], Found]:
-    """With some partners, at last those that are far behind. With a hundred, taking their
-    partitions outweighs the events."""
+def _after_before(name: str, number: str, **parameters: Parameter) -> Callable[[All], Found]:
+    """Returns a number of this code, as a ratio to that of an earlier commit."""
 
     def find(measurements: All) -> Found:
-        found = select(measurements, FANOUT, events=kind)
-        some = select(measurements, FANOUT, events=kind, partners=SOME_PARTNERS) or found
-        return some[-1].median(number) if some else None
+        after = _one(measurements, name, code=AFTER, **parameters)
+        before = _one(measurements, name, code=BEFORE, **parameters)
+        if after is None or before is None:
+            return None
+        return median(ratios(after, before, number))
 
     return find
+
+
+def _fanout_memory(measurements: All) -> Found:
+    """Finds the memory with some partners, at last those that are far behind."""
+    found = select(measurements, FANOUT, events="delivered")
+    some = select(measurements, FANOUT, events="delivered", partners=SOME_PARTNERS) or found
+    return some[-1].median("peak_mib") if some else None
 
 
 def _replay_beside_aiokafka(measurements: All) -> Found:
@@ -139,89 +160,92 @@ def growth_of_cost(*names: str) -> Callable[[All], Found]:
 
 TARGETS = (
     Target(
-        "commands/s, one API process, beside the endpoint that only publishes",
+        "commands/s beside an endpoint that only publishes, 256 in flight",
+        0.6,
         0.75,
         True,
         "×",
-        _beside(PUBLISH_ONLY),
+        _beside(PUBLISH_ONLY, 256),
+    ),
+    Target("the same, 64 in flight", 0.45, 0.6, True, "×", _beside(PUBLISH_ONLY, 64)),
+    Target("the same, 16 in flight", 0.3, 0.4, True, "×", _beside(PUBLISH_ONLY, 16)),
+    Target(
+        "p50 of one client beside that endpoint's",
+        6.0,
+        4.0,
+        False,
+        "×",
+        _beside(PUBLISH_ONLY, 1, "p50_ms"),
     ),
     Target(
-        "the same, beside our own endpoint when it only publishes",
-        0.75,
+        "our endpoint alone beside that one, 256 in flight",
+        0.8,
+        0.9,
         True,
         "×",
-        _beside(UNVERSIONED),
+        _beside(PUBLISH_ONLY, 256, ours=UNVERSIONED),
     ),
     Target(
-        "one client, p50",
-        3.0,
+        "CPU of a command, 16 in flight, after / before",
+        0.5,
+        0.35,
         False,
-        "ms",
-        _number(CLOSED, "p50_ms", server=LOCKSTREAM, in_flight=1),
+        "×",
+        _after_before(COMMAND_TURNS, "total_cpu_ms", in_flight=16),
     ),
     Target(
-        "one client, p99",
-        10.0,
+        "the same, the fan-out's share",
+        0.5,
+        None,
         False,
-        "ms",
-        _number(CLOSED, "p99_ms", server=LOCKSTREAM, in_flight=1),
+        "×",
+        _after_before(COMMAND_TURNS, "fanout_cpu_ms", in_flight=16),
     ),
     Target(
-        "16 clients, p50",
-        8.0,
-        False,
-        "ms",
-        _number(CLOSED, "p50_ms", server=LOCKSTREAM, in_flight=16),
-    ),
-    Target(
-        "16 clients, p99",
-        25.0,
-        False,
-        "ms",
-        _number(CLOSED, "p99_ms", server=LOCKSTREAM, in_flight=16),
-    ),
-    Target(
-        "command → record readable by the partner, p50, at 10 % of capacity",
-        10.0,
-        False,
-        "ms",
-        _number(WHOLE_PATH, "p50_ms", capacity_percent=10),
-    ),
-    Target(
-        "projector, backlog drain, per core",
-        20_000,
+        "commands/s beside PostgreSQL with a version check, 256 in flight",
+        1.5,
+        2.0,
         True,
-        "facts/s",
-        _number(DRAIN, "facts_per_cpu_second", read_model="SQLite"),
+        "×",
+        _beside(POSTGRES, 256),
     ),
     Target(
-        "fan-out, events skipped, per core",
-        100_000,
+        "commands/s beside PostgreSQL with a version check, 16 in flight",
+        1.0,
+        2.0,
         True,
-        "events/s",
-        _fanout("skipped", "events_per_cpu_second"),
+        "×",
+        _beside(POSTGRES, 16),
     ),
     Target(
-        "fan-out, events delivered, per core",
-        20_000,
+        "projector, backlog: events for a second of CPU, after / before",
+        1.5,
+        2.0,
         True,
-        "events/s",
-        _fanout("delivered", "events_per_cpu_second"),
+        "×",
+        _after_before(BACKLOG_TURNS, "events_per_cpu_second", work=BACKLOG),
     ),
     Target(
-        "fan-out, memory with ten partners far behind",
-        512,
-        False,
-        "MiB",
-        _fanout("delivered", "peak_mib"),
+        "rebuild: events for a second of CPU, after / before",
+        1.5,
+        2.0,
+        True,
+        "×",
+        _after_before(BACKLOG_TURNS, "events_per_cpu_second", work="rebuild"),
     ),
-    Target("replay beside a bare aiokafka consumer", 0.8, True, "×", _replay_beside_aiokafka),
     Target(
-        "rebuild", 30_000, True, "events/s", _number(READERS, "events_per_second", reader="rebuild")
+        "verify: events for a second of CPU, after / before",
+        1.5,
+        2.0,
+        True,
+        "×",
+        _after_before(BACKLOG_TURNS, "events_per_cpu_second", work="verify"),
     ),
+    Target("replay beside a bare aiokafka consumer", 0.8, None, True, "×", _replay_beside_aiokafka),
     Target(
         "CPU for a command, most events / fewest",
         FLAT,
+        None,
         False,
         "×",
         growth_of_cost(BIG_EVENTS_GROWTH, EVENTS_GROWTH),
@@ -229,8 +253,18 @@ TARGETS = (
     Target(
         "CPU for a command, most locks / fewest",
         FLAT,
+        None,
         False,
         "×",
         growth_of_cost(BIG_LOCKS_GROWTH, LOCKS_GROWTH),
+    ),
+    Target("fan-out, memory with ten partners far behind", 512, None, False, "MiB", _fanout_memory),
+    Target(
+        "command → record readable by the partner, p50, at 10 % of capacity",
+        10.0,
+        None,
+        False,
+        "ms",
+        _number(WHOLE_PATH, "p50_ms", capacity_percent=10),
     ),
 )

@@ -19,6 +19,7 @@ from bench.placement import Placement
 from bench.processes import compiler_seconds, cpu_seconds, pin, run_process
 from bench.progress import Progress
 from bench.sizes import Sizes
+from bench.trees import HERE, Tree
 from eventlog.local.local_broker import LocalBroker
 from support.postgres import PostgresCluster
 
@@ -31,11 +32,18 @@ COMPILING_CORES = 0.05
 
 
 class Workbench:
-    """Starts the broker; whatever is started through it ends with it."""
+    """Starts the broker; whatever is started through it ends with it. ``before``: the code that
+    this one takes turns with, if any."""
 
     def __init__(
-        self, folder: Path, sizes: Sizes, placement: Placement, progress: Progress
+        self,
+        folder: Path,
+        sizes: Sizes,
+        placement: Placement,
+        progress: Progress,
+        before: Tree | None = None,
     ) -> None:
+        self.before = before
         self.folder = folder
         self.sizes = sizes
         self.placement = placement
@@ -62,6 +70,7 @@ class Workbench:
         partitions: int = 12,
         read_model: str = "",
         environment: Mapping[str, str] | None = None,
+        tree: Tree = HERE,
     ) -> Roles:
         """Makes a new installation; no role runs yet. The caller stops it."""
         self._count += 1
@@ -72,6 +81,7 @@ class Workbench:
             partitions=partitions,
             read_model=read_model,
             environment=dict(environment or {}),
+            tree=tree,
         )
 
     @property

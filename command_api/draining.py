@@ -13,10 +13,13 @@ from contextlib import suppress
 
 from command_api.connection import GuardedConnection
 from runtime.quiet_server import QuietServer
+from runtime.sockets import leave_to_others
 
 IDLE_S = 1.0
 """How long an idle connection may still bring a request after the stop."""
 LOOK_EVERY_S = 0.02
+HANDSHAKE_S = 0.05
+"""How long handshakes that have begun get, where other workers take those that have not."""
 
 
 class DrainingServer(QuietServer):
@@ -56,6 +59,9 @@ class DrainingServer(QuietServer):
             for server in self.servers
             for listener in server.sockets
         ]
+        # Who asks between our last look and the end of the socket would be reset.
+        if [listener for listener in accepting if leave_to_others(listener)]:
+            await asyncio.sleep(HANDSHAKE_S)
         for server in self.servers:
             server.close()
         for bound in sockets:

@@ -48,7 +48,13 @@ async def listen(app: ASGIApp, settings: Settings, stop: Event) -> None:
         config.ssl_context_factory = lambda config, default: context
     scheme = "http" if context is None else "https"
     sockets = await to_thread(
-        listening_sockets, settings.api_host, settings.api_port, HOST_VARIABLE, PORT_VARIABLE
+        listening_sockets,
+        settings.api_host,
+        settings.api_port,
+        HOST_VARIABLE,
+        PORT_VARIABLE,
+        # Never alone: a second API on the port would take half of the requests, unnoticed.
+        shared=settings.api_workers > 1,
     )
     log.info("api listens on %s://%s:%s", scheme, in_url(settings.api_host), settings.api_port)
     await DrainingServer(config).serve_until(stop, sockets)

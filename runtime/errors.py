@@ -2,6 +2,7 @@
 
 LockstreamError
 ├── ConfigurationError       a setting or an argument is missing or bad: say so, exit 2
+│   └── AlreadySaid          … and a process of ours has said so: only exit 2
 ├── Unavailable              it may work later: retry, or 503 with Retry-After
 │   ├── KafkaUnavailable     the broker can't be reached or can't take this now
 │   ├── OutcomeUnknown       it was sent, but no answer came: it may or may not be recorded
@@ -28,6 +29,11 @@ class LockstreamError(Exception):
 
 class ConfigurationError(LockstreamError):
     """A setting or an argument is missing or bad; the text names it."""
+
+
+class AlreadySaid(ConfigurationError):
+    """A process that was started for us has ended for such a reason, and has written it where we
+    write."""
 
 
 class Unavailable(LockstreamError):

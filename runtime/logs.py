@@ -37,6 +37,10 @@ request_ids: ContextVar[RequestIds] = ContextVar("request_ids")
 """The request that the running task works for."""
 
 
+worker: ContextVar[int] = ContextVar("worker")
+"""Which worker of the API this process is: what is logged from then on says so."""
+
+
 class AccessLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One answered request. ``route``: the template, not the path; ``client``: as a trusted proxy
     says. ``key_id`` and ``org_id``: those of the API key, if it is valid."""
@@ -65,9 +69,11 @@ class AccessLog:
         self._second = -1
         self._second_text = ""
         self._encode = msgspec.json.Encoder().encode
+        number = worker.get(None)
+        self._end = b"}" if number is None else b',"worker":%d}' % number
 
     def add(self, line: AccessLine) -> None:
-        self._lines.append(self._encode(line))
+        self._lines.append(self._encode(line)[:-1] + self._end)
         if len(self._lines) == 1:
             asyncio.get_running_loop().call_later(FLUSH_S, self.flush)
         elif len(self._lines) >= FULL_LINES:
@@ -97,6 +103,10 @@ def _public_name(logger: str) -> str:
 
 
 class _JsonLines(logging.Formatter):
+    def __init__(self) -> None:
+        super().__init__()
+        self._worker = worker.get(None)
+
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, object] = {
             "time": write_time(datetime.fromtimestamp(record.created, UTC)),
@@ -104,6 +114,8 @@ class _JsonLines(logging.Formatter):
             "logger": _public_name(record.name),
             "message": record.getMessage(),
         }
+        if self._worker is not None:
+            line["worker"] = self._worker
         ids = request_ids.get(None)
         if ids is not None:
             line.update(msgspec.to_builtins(ids))

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 
 import uvloop
 
-from runtime.errors import ConfigurationError, KafkaRefused, LockstreamError
+from runtime.errors import AlreadySaid, ConfigurationError, KafkaRefused, LockstreamError
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +38,8 @@ def run_role(name: str, role: Role) -> int:
     except (LockstreamError, ExceptionGroup) as error:
         for cause in _leaves(error):
             if isinstance(cause, ConfigurationError | KafkaRefused):
-                print(f"lockstream {name}: {cause}", file=sys.stderr)
+                if not isinstance(cause, AlreadySaid):
+                    print(f"lockstream {name}: {cause}", file=sys.stderr)
                 return 2
             ours = isinstance(cause, LockstreamError)
             log.error("%s stops: %s", name, cause or repr(cause), exc_info=None if ours else cause)

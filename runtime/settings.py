@@ -31,6 +31,7 @@ def _says(description: str) -> msgspec.Meta:
 
 Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
 Seconds = Annotated[float, msgspec.Meta(gt=0, le=1e9)]
+MOST_WORKERS = 64
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=variable_of):
@@ -109,6 +110,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=variable_of):
 
     api_host: Annotated[str, _says("the address or host that the API listens on")] = "127.0.0.1"
     api_port: Annotated[Port, _says("the port that the API listens on")] = 8080
+    api_workers: Annotated[
+        int,
+        msgspec.Meta(
+            ge=1,
+            le=MOST_WORKERS,
+            description="processes that serve the API's port together, each a replica of its own",
+        ),
+    ] = 1
     tls_cert: Annotated[
         str, _says("PEM file: certificate and chain of the API; empty: plain HTTP")
     ] = ""
@@ -124,7 +133,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=variable_of):
         _says("who gets /metrics on the API's port; local: this machine, not through a proxy"),
     ] = "local"
     api_health_port: Annotated[
-        Port, _says("a second port for the API's /livez, /readyz and /metrics; 0: none")
+        Port,
+        _says(
+            "a second port for the API's /livez, /readyz and /metrics; 0: none; with several "
+            "workers the first of as many ports"
+        ),
     ] = 0
     health_host: Annotated[str, _says("the address or host that the health ports listen on")] = (
         "127.0.0.1"

@@ -13,12 +13,12 @@ from bench.load import Plan
 from bench.lockstream_roles import ORG, Roles
 from bench.measurement import Case, Numbers, Parameter
 from bench.names import (
-    BARE,
     CLOSED,
     COLD,
     DISTRIBUTED,
     LOCKSTREAM,
     OPEN,
+    POSTGRES,
     PUBLISH_ONLY,
     UNVERSIONED,
 )
@@ -30,11 +30,10 @@ from runtime.settings import variable_of
 from support.postgres import NoPostgres
 
 ALTERNATIVES = {
-    "bare_starlette": BARE,
     "starlette_aiokafka": PUBLISH_ONLY,
     "fastapi_aiokafka": "FastAPI + aiokafka",
     "faststream_kafka": "FastStream",
-    "starlette_postgres": "Starlette + PostgreSQL",
+    "starlette_postgres": POSTGRES,
 }
 READY_S = 30.0
 AT_ONCE_S = 0.001
@@ -73,7 +72,7 @@ def compare_commands(bench: Workbench) -> None:
                 ]
             )
         lockstream = servers[-1]
-        for in_flight in bench.sizes.in_flight:
+        for in_flight in bench.sizes.few_and_many:
             # Uniform again: what stands side by side was measured side by side.
             distributions = ("uniform", "zipf", "one lock")
             bench.measure([_distributed(bench, lockstream, in_flight, d) for d in distributions])

@@ -28,7 +28,7 @@ def compare_cores(bench: Workbench) -> None:
         for server in servers:
             bench.warm_up(server.plan)
         started.callback(pin, bench.broker.pid, bench.placement.broker or cpus)
-        for in_flight in bench.sizes.in_flight:
+        for in_flight in bench.sizes.few_and_many:
             bench.measure(
                 [
                     _on(bench, server, in_flight, cpus[:count])

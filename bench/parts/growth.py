@@ -13,7 +13,6 @@ from bench.measurement import Case, Numbers
 from bench.names import (
     EVENTS_GROWTH,
     LOCKS_GROWTH,
-    PARTITIONS_GROWTH,
     PARTNERS_GROWTH,
     REPLICAS_GROWTH,
 )
@@ -33,9 +32,8 @@ def measure_growth(bench: Workbench) -> None:
     sizes = bench.sizes
     compare_sizes(bench, EVENTS_GROWTH, sizes.events, with_events)
     compare_sizes(bench, LOCKS_GROWTH, sizes.locks, with_locks)
-    compare_sizes(bench, PARTITIONS_GROWTH, sizes.partitions, _with_partitions)
     compare_sizes(bench, REPLICAS_GROWTH, sizes.replicas, _with_replicas)
-    for size in sizes.partners:
+    for size in sizes.growth_partners:
         # One by one: a hundred partners are not idle, even if nothing happens.
         compare_sizes(bench, PARTNERS_GROWTH, (size,), _with_partners)
 
@@ -102,13 +100,12 @@ def _behind(roles: Roles) -> float | None:
 def _prepared(
     bench: Workbench,
     *,
-    partitions: int = 12,
     locks: Sequence[int] = LOCKS,
     events: int = 0,
     partners: int = 1,
     replicas: int = 1,
 ) -> Grown:
-    roles = bench.roles(partitions=partitions)
+    roles = bench.roles()
     try:
         project(roles, publish(roles.settings, ORG, locks, events), bench.placement.beside)
     except BaseException:
@@ -155,10 +152,6 @@ def with_locks(bench: Workbench, size: int) -> Grown:
 
 def _with_partners(bench: Workbench, size: int) -> Grown:
     return _prepared(bench, partners=size)
-
-
-def _with_partitions(bench: Workbench, size: int) -> Grown:
-    return _prepared(bench, partitions=size)
 
 
 def _with_replicas(bench: Workbench, size: int) -> Grown:

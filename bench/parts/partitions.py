@@ -15,7 +15,7 @@ def compare_partitions(bench: Workbench) -> None:
             started.callback(roles.stop)
             servers[partitions] = start_lockstream(bench, roles)
             bench.warm_up(servers[partitions].plan)
-        for in_flight in bench.sizes.in_flight:
+        for in_flight in bench.sizes.few_and_many:
             bench.measure(
                 [
                     closed_loop(bench, server, in_flight, PARTITIONS, {"partitions": partitions})

@@ -44,7 +44,7 @@ def measure_stages(bench: Workbench) -> None:
     for partners in bench.sizes.partners:
         events = max(LEAST_FANOUT_EVENTS, bench.sizes.fanout_events // partners)
         _fan_out(bench, partners, events)
-    _fan_out(bench, SOME_PARTNERS, bench.sizes.far_behind)
+    _fan_out(bench, SOME_PARTNERS, bench.sizes.far_behind, skipped=False)
 
 
 def drain(bench: Workbench, roles: Roles, read_model: str, facts: int) -> int:
@@ -143,7 +143,7 @@ def _named(case: Case, name: str) -> Case:
 # -- fan-out -----------------------------------------------------------------------------------
 
 
-def _fan_out(bench: Workbench, partners: int, events: int) -> None:
+def _fan_out(bench: Workbench, partners: int, events: int, *, skipped: bool = True) -> None:
     """The more partners, the fewer events: each run looks at about as many. Besides some partners
     that are all far behind, which is what takes the most memory."""
     roles = bench.roles()
@@ -151,7 +151,8 @@ def _fan_out(bench: Workbench, partners: int, events: int) -> None:
     project(roles, total)
     roles.stop()
     roles.with_installation(_register_other)
-    for kind, org_id in (("skipped", OTHER_ORG), ("delivered", ORG)):
+    kinds = (("skipped", OTHER_ORG), ("delivered", ORG))
+    for kind, org_id in kinds if skipped else kinds[1:]:
         roles.add_partners(partners, org_id, "earliest")
         fanout = roles.start("fanout", bench.placement.measured)
         try:

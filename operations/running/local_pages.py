@@ -1,8 +1,9 @@
 """Finds the pages of the services of ``lockstream up``, and waits until they are ready."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+from operations.running.api_workers import own_health_ports
 from operations.running.probes import ask, shows
 from operations.shared.console import say
 from runtime.addresses import in_url, reachable
@@ -19,13 +20,15 @@ def base_url(settings: Settings) -> str:
     return f"{scheme}://{in_url(reachable(settings.api_host))}:{settings.api_port}"
 
 
-def health_pages(settings: Settings) -> dict[str, str]:
-    """Returns the address of each role's health page."""
+def health_pages(settings: Settings) -> dict[str, Sequence[str]]:
+    """Returns the addresses of each role's health pages. The API has one on its own port, and one
+    for each of several workers, where these have ports of their own."""
     health = in_url(reachable(settings.health_host))
+    workers = own_health_ports(settings) if settings.api_workers > 1 else ()
     return {
-        "api": base_url(settings),
-        "projector": f"http://{health}:{settings.projector_health_port}",
-        "fanout": f"http://{health}:{settings.fanout_health_port}",
+        "api": [*(f"http://{health}:{port}" for port in workers), base_url(settings)],
+        "projector": [f"http://{health}:{settings.projector_health_port}"],
+        "fanout": [f"http://{health}:{settings.fanout_health_port}"],
     }
 
 
@@ -37,7 +40,10 @@ async def wait_until_ready(settings: Settings) -> None:
     """
     loop = asyncio.get_running_loop()
     deadline = loop.time() + READY_S
-    for role, page in health_pages(settings).items():
+    pages = [
+        (role, page) for role, all_of_it in health_pages(settings).items() for page in all_of_it
+    ]
+    for role, page in pages:
         while not (found := await asyncio.to_thread(ask, page)).ready:
             if loop.time() > deadline:
                 reasons = "; ".join(f"{name}: {why}" for name, why in found.obstacles.items())

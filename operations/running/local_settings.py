@@ -20,6 +20,7 @@ _OF_SERVICES = (
     "read_model_url",
     "state_dir",
     "api_port",
+    "api_workers",
     "projector_health_port",
     "fanout_health_port",
     "jwt_issuers",

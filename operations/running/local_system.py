@@ -124,7 +124,9 @@ class LocalSystem:
             "BASE_URL": base_url(settings),
             "KAFKA_BOOTSTRAP_SERVERS": settings.kafka_bootstrap_servers,
             "READ_MODEL_URL": settings.read_model_url,
-            variable_of("health_pages"): ",".join(health_pages(settings).values()),
+            variable_of("health_pages"): ",".join(
+                page for pages in health_pages(settings).values() for page in pages
+            ),
         }
         if demo is not None:
             values |= demo.variables(settings)

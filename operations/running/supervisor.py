@@ -12,7 +12,7 @@ import msgspec
 
 from operations.shared.console import say
 from runtime.backoff import Backoff
-from runtime.errors import ConfigurationError
+from runtime.errors import AlreadySaid, ConfigurationError
 from runtime.waiting import first_of
 
 FIRST_PAUSE_S, SECOND_PAUSE_S = 0.0, 0.5
@@ -25,12 +25,13 @@ BAD_CONFIGURATION = 2
 
 
 class Command(msgspec.Struct, frozen=True):
-    """How a process is started. ``environment``: all of it; ``log``: where its output goes."""
+    """How a process is started. ``environment``: all of it; ``log``: where its output goes; None:
+    where ours does."""
 
     name: str
     arguments: Sequence[str]
     environment: Mapping[str, str]
-    log: Path
+    log: Path | None
 
 
 class Supervised:
@@ -64,16 +65,14 @@ class Supervised:
         Raises:
             ConfigurationError: it ended because of its configuration: to try again is no use.
         """
-        keeping_small = asyncio.create_task(self._keep_log_small())
+        if self._command.log is None:
+            await self._keep_running()
+            return
+        keeping_small = asyncio.create_task(_watch_size(self._command.log))
         try:
             await self._keep_running()
         finally:
             keeping_small.cancel()
-
-    async def _keep_log_small(self) -> None:
-        while True:
-            await asyncio.sleep(LOG_WATCH_S)
-            await asyncio.to_thread(_keep_small, self._command.log)
 
     async def _keep_running(self) -> None:
         backoff = Backoff(FIRST_PAUSE_S, self._longest_pause_s, SECOND_PAUSE_S)
@@ -87,36 +86,38 @@ class Supervised:
             if self._stopping.is_set():
                 return
             if code == BAD_CONFIGURATION:
-                said = await asyncio.to_thread(_last_line, self._command.log)
-                raise ConfigurationError(said)
+                raise await asyncio.to_thread(_refusal, self._command)
             if time.monotonic() - started_at > STABLE_S:
                 backoff.reset()
             pause = backoff.next()
             self._tell(
                 f"{self._command.name} ended ({_describe(code)}), starting it again"
                 + (f" in {pause:.1f} s" if pause else "")
-                + f"; see {self._command.log}"
+                + (f"; see {self._command.log}" if self._command.log else "")
             )
             await first_of(self._stopping, timeout_s=pause)
 
     async def _start(self) -> asyncio.subprocess.Process:
-        with self._command.log.open("ab") as log:
+        with contextlib.ExitStack() as opened:
+            log = self._command.log
+            output = opened.enter_context(log.open("ab")) if log is not None else None
             self._process = await asyncio.create_subprocess_exec(
                 *self._command.arguments,
                 env=dict(self._command.environment),
                 stdin=asyncio.subprocess.PIPE,
-                stdout=log,
-                stderr=log,
+                stdout=output,
+                stderr=output,
                 start_new_session=True,
             )
         self._on_start()
         return self._process
 
-    async def stop(self) -> None:
-        """Sends SIGTERM, and SIGKILL if the process does not end in 20 s."""
+    async def stop(self) -> int | None:
+        """Sends SIGTERM, and SIGKILL if the process does not end in 20 s. Returns what it ended
+        with; None if it did not run."""
         process = await self._last_started()
         if process is None or process.returncode is not None:
-            return
+            return None
         with contextlib.suppress(ProcessLookupError):
             process.terminate()
         try:
@@ -125,6 +126,7 @@ class Supervised:
         except TimeoutError:
             self._tell(f"{self._command.name} did not stop in {STOP_S:.0f} s and is killed")
             await self.kill()
+        return process.returncode
 
     async def kill(self) -> None:
         """Sends SIGKILL; the process is not started again."""
@@ -146,9 +148,22 @@ def _describe(code: int) -> str:
     return f"signal {-code}" if code < 0 else f"exit code {code}"
 
 
-def _last_line(log: Path) -> str:
-    lines = log.read_text(errors="replace").splitlines()
-    return lines[-1].removeprefix("lockstream: ") if lines else f"see {log}"
+def _refusal(command: Command) -> ConfigurationError:
+    """Returns why a process ended with its configuration: the last line that it wrote for people.
+    Behind it there may be lines of others that it has started."""
+    if command.log is None:
+        return AlreadySaid(f"{command.name} ended for a reason that a restart does not mend")
+    lines = command.log.read_text(errors="replace").splitlines()
+    said = [line for line in lines if line.startswith("lockstream")] or lines
+    return ConfigurationError(
+        said[-1].removeprefix("lockstream: ") if said else f"see {command.log}"
+    )
+
+
+async def _watch_size(log: Path) -> None:
+    while True:
+        await asyncio.sleep(LOG_WATCH_S)
+        await asyncio.to_thread(_keep_small, log)
 
 
 def _keep_small(log: Path) -> None:

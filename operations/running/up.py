@@ -8,9 +8,16 @@ from typing import Annotated
 import typer
 
 from command_api.listening import check_listening
+from operations.running.api_workers import check_workers
 from operations.running.env_files import env_lines
 from operations.running.local_system import LocalSystem
-from operations.running.tls_options import TlsCert, TlsKey, with_tls
+from operations.running.serving_options import (
+    ApiWorkers,
+    TlsCert,
+    TlsKey,
+    with_tls,
+    with_workers,
+)
 from operations.shared.configuration import DOTENV, warn_of_unknown_variables
 from operations.shared.installation import run_verb
 from read_model.database import read_model_url
@@ -24,17 +31,21 @@ def up(
         bool,
         typer.Option("--demo", help="Also create an organisation, a lock, a key and a partner."),
     ] = False,
+    api_workers: ApiWorkers = None,
     tls_cert: TlsCert = None,
     tls_key: TlsKey = None,
 ) -> None:
     """Run everything on this machine: the three services, and a broker if none is configured.
 
     Ctrl-C stops all of them. All data stays in the state folder (.lockstream)."""
-    run_verb(lambda: _up(demo, tls_cert, tls_key))
+    run_verb(lambda: _up(demo, api_workers, tls_cert, tls_key))
 
 
-async def _up(demo: bool, tls_cert: str | None, tls_key: str | None) -> None:
+async def _up(
+    demo: bool, api_workers: int | None, tls_cert: str | None, tls_key: str | None
+) -> None:
     settings = with_tls(read_settings(os.environ, DOTENV), tls_cert, tls_key)
+    settings = with_workers(settings, api_workers)
     warn_of_unknown_variables()
     await _check(settings)
     keep_private()
@@ -62,6 +73,7 @@ async def _check(settings: Settings) -> None:
         ConfigurationError: a setting can't be used, or not written to ``demo.env``.
     """
     read_model_url(settings)
+    check_workers(settings)
     await check_listening(settings)
     env_lines(
         {

@@ -22,38 +22,39 @@ READY_S = 60
 class Replica(msgspec.Struct, frozen=True):
     url: str
     log: Path
+    process: subprocess.Popen[bytes]
 
 
 @contextmanager
-def second_api(system: RunningSystem, **variables: str) -> Iterator[Replica]:
+def second_api(system: RunningSystem, *options: str, **variables: str) -> Iterator[Replica]:
     """It runs, with these settings besides the system's, until the context ends."""
-    replica = Replica(f"http://127.0.0.1:{free_port(0)}", system.folder / "second-api.log")
+    url, log = f"http://127.0.0.1:{free_port(0)}", system.folder / "second-api.log"
     configured = json.loads(system._environment.get("LOCKSTREAM_JWT_ISSUERS") or "[]")
     local = json.loads(write_issuers([local_issuer(system.folder)]))
     environment = {
         **system._environment,
-        "LOCKSTREAM_API_PORT": replica.url.rpartition(":")[2],
+        "LOCKSTREAM_API_PORT": url.rpartition(":")[2],
         "LOCKSTREAM_JWT_ISSUERS": json.dumps(configured + local),
         **{name: system.env[name] for name in ("KAFKA_BOOTSTRAP_SERVERS", "READ_MODEL_URL")},
         **variables,
     }
-    with replica.log.open("wb") as output:
+    with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "operations", "api", "--supervised"],
+            [sys.executable, "-m", "operations", "api", "--supervised", *options],
             env=environment,
             stdin=subprocess.PIPE,
             stdout=output,
             stderr=subprocess.STDOUT,
         )
     try:
-        wait_until(lambda: _is_ready(replica.url), READY_S)
-        yield replica
+        wait_until(lambda: is_ready(url), READY_S)
+        yield Replica(url, log, process)
     finally:
         process.terminate()
         process.communicate(timeout=30)
 
 
-def _is_ready(url: str) -> bool:
+def is_ready(url: str) -> bool:
     try:
         return httpx.get(f"{url}/readyz", timeout=2).status_code == 200
     except httpx.HTTPError:

@@ -124,8 +124,8 @@ class RawConnection:
 
 
 @asynccontextmanager
-async def listening(settings: Settings) -> AsyncIterator[Listener]:
-    chosen = msgspec.structs.replace(settings, api_port=free_port(0))
+async def listening(settings: Settings, port: int = 0) -> AsyncIterator[Listener]:
+    chosen = msgspec.structs.replace(settings, api_port=port or free_port(0))
     listener = Listener(chosen)
     serving = asyncio.create_task(listen(listener.served, chosen, listener.stop))
     try:

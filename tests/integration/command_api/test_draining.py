@@ -2,7 +2,10 @@
 
 import asyncio
 import socket
+import ssl
 from collections.abc import AsyncIterator
+from contextlib import suppress
+from pathlib import Path
 
 import httpx
 import pytest
@@ -10,6 +13,7 @@ import pytest
 from command_api import listening as listening_module
 from command_api.draining import DrainingServer
 from runtime.settings import Settings
+from tests.certificates import make_certificate
 from tests.integration.command_api.listener import Listener, RawConnection, listening
 
 GET = b"GET /unread HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -166,3 +170,47 @@ async def test_a_stop_under_load_cuts_no_request() -> None:
                     await asyncio.sleep(0.01)
                 listener.stop.set()
             assert answered >= 100
+
+
+@pytest.mark.parametrize("encrypted", [False, True])
+async def test_a_connection_asked_for_as_a_worker_stops_is_anothers(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, encrypted: bool
+) -> None:
+    """It is asked for when the worker has looked for the last time, before its socket is closed."""
+    callers: list[socket.socket] = []
+    accept = socket.socket.accept
+    cert, key = make_certificate(tmp_path) if encrypted else ("", "")
+    tls = ssl.create_default_context(cafile=cert) if encrypted else None
+    settings = Settings(api_workers=2, tls_cert=cert, tls_key=key)
+
+    async with listening(settings) as stopped, listening(settings, stopped.settings.api_port):
+        address = ("127.0.0.1", stopped.settings.api_port)
+
+        def accept_late(listener: socket.socket) -> tuple[socket.socket, object]:
+            try:
+                return accept(listener)
+            except BlockingIOError:
+                for _ in range(20):
+                    caller = socket.socket()
+                    caller.setblocking(False)
+                    with suppress(BlockingIOError):
+                        caller.connect(address)
+                    callers.append(caller)
+                raise
+
+        monkeypatch.setattr(socket.socket, "accept", accept_late)
+        stopped.stop.set()
+        async with asyncio.timeout(10):
+            while not callers:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        monkeypatch.undo()
+        for caller in callers:
+            await asyncio.get_running_loop().sock_connect(caller, address)
+            name = "127.0.0.1" if encrypted else None
+            opened = await asyncio.open_connection(sock=caller, ssl=tls, server_hostname=name)
+            connection = RawConnection(*opened)
+            await connection.send(GET)
+            answer = await connection.answer()
+            await connection.close()
+            assert answer.status == 200
+            assert "connection" not in answer.headers, "by the one that goes on"

@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from command_api.listening import check_listening
+from command_api.listening import check_listening, listen
 from runtime.errors import ConfigurationError
 from runtime.settings import Settings
 from tests.certificates import make_certificate
@@ -220,3 +220,11 @@ def test_bad_certificates_are_named_in_one_line(tmp_path: Path) -> None:
             asyncio.run(check_listening(settings))
         assert named in str(refused.value)
         assert "\n" not in str(refused.value)
+
+
+async def test_two_apis_do_not_share_a_port_unnoticed() -> None:
+    async with listening(Settings()) as first:
+        port = first.settings.api_port
+        with pytest.raises(ConfigurationError, match=f"another process listens on .*:{port}"):
+            await listen(first.served, first.settings, asyncio.Event())
+        assert (await first.ask(get())).status == 200

@@ -1,12 +1,14 @@
 import asyncio
+import contextvars
 import json
+import logging
 import subprocess
 import sys
 import tomllib
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from runtime.logs import FULL_LINES, PACKAGES, AccessLine, AccessLog
+from runtime.logs import FULL_LINES, PACKAGES, AccessLine, AccessLog, _JsonLines, worker
 
 
 def line(log: AccessLog, request_id: str = "1") -> AccessLine:
@@ -39,6 +41,24 @@ async def test_access_lines_are_written_together_whole_and_in_order() -> None:
     assert len(written) == 2
     ids = [json.loads(text)["request_id"] for text in b"".join(written).splitlines()]
     assert ids == [*map(str, range(FULL_LINES)), "last"]
+
+
+async def test_what_a_worker_logs_says_which_it_is() -> None:
+    written: list[bytes] = []
+    plain = logging.makeLogRecord({"name": "projector", "msg": "hello"})
+
+    def log_as_worker() -> str:
+        worker.set(3)
+        log = AccessLog(written.append)
+        log.add(line(log))
+        log.flush()
+        return _JsonLines().format(plain)
+
+    said = contextvars.copy_context().run(log_as_worker)
+    access = json.loads(b"".join(written))
+    assert json.loads(said)["worker"] == access["worker"] == 3
+    assert access["request_id"] == "1"
+    assert "worker" not in json.loads(_JsonLines().format(plain))
 
 
 def test_an_access_line_says_when_it_was() -> None:

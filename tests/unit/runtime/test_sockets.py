@@ -9,17 +9,17 @@ import pytest
 from runtime.addresses import in_url, is_loopback, reachable, unmapped
 from runtime.errors import ConfigurationError
 from runtime.ports import free_port, is_free
-from runtime.sockets import check_host, listening_sockets
+from runtime.sockets import check_host, leave_to_others, listening_sockets, reserved_port
 from tests.ipv6 import needs_ipv6
 
 NAMES = ("LOCKSTREAM_API_HOST", "LOCKSTREAM_API_PORT")
 
 
 @contextlib.contextmanager
-def listening(host: str, port: int) -> Iterator[None]:
-    sockets = listening_sockets(host, port, *NAMES)
+def listening(host: str, port: int, *, shared: bool = False) -> Iterator[list[socket.socket]]:
+    sockets = listening_sockets(host, port, *NAMES, shared=shared)
     try:
-        yield
+        yield sockets
     finally:
         for each in sockets:
             each.close()
@@ -51,6 +51,48 @@ def test_a_taken_port_is_named_before_anything_is_served() -> None:
     named = pytest.raises(ConfigurationError, match=f"LOCKSTREAM_API_PORT: .*127.0.0.1:{port};")
     with listening("127.0.0.1", port), named:
         listening_sockets("127.0.0.1", port, *NAMES)
+
+
+def test_only_those_who_say_so_share_a_port() -> None:
+    port = free_port(0)
+    with reserved_port("127.0.0.1", port, *NAMES):
+        with listening("127.0.0.1", port, shared=True), listening("127.0.0.1", port, shared=True):
+            assert reaches("127.0.0.1", port)
+            with pytest.raises(ConfigurationError, match="LOCKSTREAM_API_PORT: another process"):
+                listening_sockets("127.0.0.1", port, *NAMES)
+        # The port stays ours while nobody listens: all workers may be starting again.
+        assert not reaches("127.0.0.1", port)
+        with pytest.raises(ConfigurationError, match="LOCKSTREAM_API_PORT: another process"):
+            listening_sockets("127.0.0.1", port, *NAMES)
+    with listening("127.0.0.1", port):
+        pass
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_port_on_which_another_listens_is_not_reserved(shared: bool) -> None:
+    port = free_port(0)
+    named = pytest.raises(ConfigurationError, match=f"LOCKSTREAM_API_PORT: .*127.0.0.1:{port};")
+    with (
+        listening("127.0.0.1", port, shared=shared),
+        named,
+        reserved_port("127.0.0.1", port, *NAMES),
+    ):
+        pass
+
+
+@needs_ipv6
+@pytest.mark.parametrize("host", ["::1", "::", "127.0.0.1"])
+def test_a_socket_that_leaves_connections_to_others_gets_no_more(host: str) -> None:
+    port = free_port(0, host=host)
+    with listening(host, port, shared=True) as stopping:
+        assert all(leave_to_others(each) for each in stopping)
+        with socket.socket(stopping[0].family) as caller:
+            caller.settimeout(0.2)
+            with pytest.raises(TimeoutError):
+                caller.connect((reachable(host), port))
+    with listening(host, port) as alone:
+        assert not any(leave_to_others(each) for each in alone)
+        assert reaches(reachable(host), port)
 
 
 @pytest.mark.parametrize(
