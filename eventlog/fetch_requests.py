@@ -37,11 +37,12 @@ _records_head = struct.Struct(">ii")
 
 
 class Limits(msgspec.Struct, frozen=True):
-    """Says how long a fetch may stay at the broker, and how much its answer may hold. One batch
-    that is larger comes all the same."""
+    """Says how long a fetch may stay at the broker, and how much its answer may hold: together, and
+    of each partition. One batch that is larger comes all the same."""
 
     wait_ms: int
     fetch_bytes: int
+    partition_bytes: int
 
 
 class PartitionAnswer(msgspec.Struct, frozen=True, gc=False):
@@ -113,10 +114,10 @@ class Fetch(Request[Fetched]):
         named: Mapping[TopicPartition, int],
         forgotten: Iterable[TopicPartition] = (),
     ) -> None:
-        most = limits.fetch_bytes
+        most, of_one = limits.fetch_bytes, limits.partition_bytes
         head = (_NOT_A_REPLICA, limits.wait_ms, _LEAST_BYTES, most, _READ_COMMITTED, *session)
         asked = {
-            tp: _asked.pack(tp.partition, _UNKNOWN, offset, _UNKNOWN, most)
+            tp: _asked.pack(tp.partition, _UNKNOWN, offset, _UNKNOWN, of_one)
             for tp, offset in named.items()
         }
         left = {tp: _int32.pack(tp.partition) for tp in forgotten}

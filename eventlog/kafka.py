@@ -16,9 +16,8 @@ from eventlog.clients.client import REQUEST_TIMEOUT_S
 from eventlog.clients.fetcher import Fetcher
 from eventlog.clients.group_consumer import GroupConsumer
 from eventlog.clients.lane_assignor import LaneAssignor
-from eventlog.clients.offsets_client import OffsetsClient
+from eventlog.clients.offsets_client import OffsetsClient, StableOffsetsClient
 from eventlog.clients.producer import Producer, TransactionalProducer
-from eventlog.clients.reader import Reader
 from eventlog.fetch_requests import Limits
 from runtime.errors import ConfigurationError
 from runtime.settings import Settings
@@ -91,33 +90,13 @@ class Kafka:
         )
         return TransactionalProducer(_following(topic, producer), transactional_id)
 
-    def reader(
-        self, fetch_bytes: int = READER_FETCH_BYTES, fetch_wait_ms: int = READER_FETCH_WAIT_MS
-    ) -> Reader:
-        """Makes a consumer without a group that sees committed records only.
-
-        Args:
-            fetch_bytes: of each partition, at once.
-            fetch_wait_ms: how long a fetch stays at the broker that finds nothing, and holds up
-                the next one.
-        """
-        return Reader(
-            AIOKafkaConsumer(
-                **self._options,
-                isolation_level="read_committed",
-                auto_offset_reset="none",
-                enable_auto_commit=False,
-                fetch_max_wait_ms=fetch_wait_ms,
-                max_partition_fetch_bytes=fetch_bytes,
-            )
-        )
-
     def fetcher(
         self,
         topics: Sequence[str],
         fetch_bytes: int = READER_FETCH_BYTES,
         fetch_wait_ms: int = READER_FETCH_WAIT_MS,
         arrived: asyncio.Event | None = None,
+        partition_bytes: int | None = None,
     ) -> Fetcher:
         """Makes a client that reads committed records of these topics' partitions.
 
@@ -125,18 +104,27 @@ class Kafka:
             fetch_bytes: of all partitions that one broker leads, at once.
             fetch_wait_ms: how long a request stays at the broker that finds nothing.
             arrived: is set when there is something to be taken.
+            partition_bytes: of one of them; None if one may have all.
         """
         client = AIOKafkaClient(**self._options)
-        return Fetcher(client, topics, Limits(fetch_wait_ms, fetch_bytes), arrived)
+        limits = Limits(fetch_wait_ms, fetch_bytes, partition_bytes or fetch_bytes)
+        return Fetcher(client, topics, limits, arrived)
 
     def offsets_client(self, topic: str = "") -> OffsetsClient:
-        consumer = AIOKafkaConsumer(
+        consumer = self._consumer("read_uncommitted")
+        return OffsetsClient(_following(topic, consumer))
+
+    def stable_offsets_client(self) -> StableOffsetsClient:
+        return StableOffsetsClient(self._consumer("read_committed"))
+
+    def _consumer(self, isolation_level: str) -> Any:
+        """Returns a consumer without a group, of which only offsets are asked."""
+        return AIOKafkaConsumer(
             **self._options,
-            isolation_level="read_uncommitted",
+            isolation_level=isolation_level,
             auto_offset_reset="none",
             enable_auto_commit=False,
         )
-        return OffsetsClient(_following(topic, consumer))
 
     def group_consumer(
         self, group: str, instance_id: str | None, assignor: LaneAssignor
@@ -180,10 +168,10 @@ def _ssl_context(cafile: str) -> ssl.SSLContext:
 
 
 async def stable_ends(kafka: Kafka, topic: str, partitions: Sequence[int]) -> dict[int, int]:
-    """Returns the last stable offset of each partition, through a reader of its own.
+    """Returns the last stable offset of each partition, through a client of its own.
 
     Raises:
         KafkaUnavailable: no answer in time.
     """
-    async with kafka.reader() as reader:
-        return await reader.stable_ends(topic, partitions)
+    async with kafka.stable_offsets_client() as client:
+        return await client.stable_ends(topic, partitions)

@@ -1,28 +1,28 @@
 """A log reader reads a stretch of the log: from an offset to an end that was seen beforehand."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
 
-from eventlog.clients.reader import Reader
+from eventlog.clients.fetcher import Fetcher
 from eventlog.kafka import READER_FETCH_BYTES, READER_FETCH_WAIT_MS, Kafka
-from eventlog.kafka_errors import errors, kafka_errors
-from eventlog.records import FetchedRecord, Record, TopicPartition, to_record
+from eventlog.kafka_errors import errors, kafka_errors, ours
+from eventlog.records import Record, TopicPartition
 from runtime.errors import KafkaUnavailable, PositionLost
 
 STALL_S = 10.0
-_POLL_MS = 50
+_POLL_S = 0.05
 _AT_ONCE = 5000
 FEW_AT_ONCE = 500
-"""aiokafka makes a dozen objects of each record. While few of them live, the garbage collector has
-nothing to do: with all that was fetched, it took more than half of the time."""
+"""For whoever holds stretches of many topics side by side."""
 
 
 class LogReader:
-    """Reads committed records, one stretch at a time."""
+    """Reads committed records, one stretch at a time. The next of them are fetched while the caller
+    works on the last."""
 
-    def __init__(self, reader: Reader) -> None:
-        self._reader = reader
+    def __init__(self, fetcher: Fetcher) -> None:
+        self._fetcher = fetcher
 
     @classmethod
     @asynccontextmanager
@@ -32,14 +32,17 @@ class LogReader:
         fetch_bytes: int = READER_FETCH_BYTES,
         fetch_wait_ms: int = READER_FETCH_WAIT_MS,
     ) -> AsyncIterator["LogReader"]:
-        """Connects. ``fetch_bytes``, ``fetch_wait_ms``: see ``Kafka.reader``; less for one of many
-        readers, and for one that reads many short stretches.
+        """Connects. ``fetch_bytes``: of each partition, at once; ``fetch_wait_ms``: see
+        ``Kafka.fetcher``; less for one of many readers, and for one that reads many short
+        stretches.
 
         Raises:
             KafkaUnavailable: the broker can't be reached in time.
         """
-        async with kafka.reader(fetch_bytes, fetch_wait_ms) as reader:
-            yield cls(reader)
+        together = max(fetch_bytes, READER_FETCH_BYTES)
+        client = kafka.fetcher((), together, fetch_wait_ms, partition_bytes=fetch_bytes)
+        async with client as fetcher:
+            yield cls(fetcher)
 
     async def read(
         self,
@@ -57,19 +60,6 @@ class LogReader:
         """
         async with aclosing(self._read(topic, begin, end, at_once)) as batches:
             async for batch in batches:
-                yield [to_record(record) for record in batch]
-
-    async def fetch(
-        self, topic: str, begin: Mapping[int, int], end: Mapping[int, int]
-    ) -> AsyncIterator[Sequence[FetchedRecord]]:
-        """Yields what ``read`` does, uncopied: the caller keeps no record beyond its batch.
-
-        Raises:
-            KafkaUnavailable: as ``read``.
-            PositionLost: as ``read``.
-        """
-        async with aclosing(self._read(topic, begin, end, FEW_AT_ONCE)) as batches:
-            async for batch in batches:
                 yield batch
 
     async def _read(
@@ -79,37 +69,41 @@ class LogReader:
         end: Mapping[int, int],
         at_once: int,
         first: bool = False,
-    ) -> AsyncGenerator[Sequence[FetchedRecord], None]:
+    ) -> AsyncGenerator[list[Record], None]:
         """Yields what was fetched. ``first``: of each partition only what comes first."""
         left = {TopicPartition(topic, p): end[p] for p in begin if begin[p] < end[p]}
-        if not left:
-            return
-        reader = self._reader
-        reader.assign({tp: begin[tp.partition] for tp in left})
+        fetcher = self._fetcher
+        for tp in fetcher.followed():
+            fetcher.leave(tp)
+        for tp in left:
+            fetcher.follow(tp, begin[tp.partition])
         loop = asyncio.get_running_loop()
         deadline = loop.time() + STALL_S
         while left:
+            found: list[list[Record]] = []
             with kafka_errors(f"reading {topic}"):
-                try:
-                    batches = await reader.fetch(_POLL_MS, at_once)
-                except errors.OffsetOutOfRangeError as error:
-                    raise PositionLost(
-                        f"{topic}: retention has deleted records that were still to be read"
-                    ) from error
-                positions = {tp: await reader.position(tp) for tp in left}
-            for tp, batch in batches.items():
-                stop_at = end[tp.partition]
-                if batch[-1].offset >= stop_at:
+                taken = await fetcher.fetch(_POLL_S, at_once)
+            for entry in taken:
+                batch, stop_at = entry.records, left[entry.tp]
+                if batch and batch[-1].offset >= stop_at:
                     batch = [record for record in batch if record.offset < stop_at]
                 if batch:
-                    yield batch
-                    if first:
-                        positions[tp] = stop_at
-            for tp, position in positions.items():
-                if position >= left[tp]:
-                    del left[tp]
-                    reader.pause(tp)
-            if batches:
+                    found.append(batch)
+                if entry.next_offset >= stop_at or (first and batch):
+                    del left[entry.tp]
+                    fetcher.leave(entry.tp)
+            if left:
+                fetcher.request()
+            for batch in found:
+                yield batch
+            for entry in taken:
+                if isinstance(entry.error, errors.OffsetOutOfRangeError):
+                    raise PositionLost(
+                        f"{topic}: retention has deleted records that were still to be read"
+                    ) from entry.error
+                if entry.error is not None:
+                    raise ours(entry.error, f"reading {topic}") from entry.error
+            if found:
                 # Later than the caller took: its own slowness is no stall of Kafka's.
                 deadline = loop.time() + STALL_S
                 # What is buffered comes without a turn of the loop, which fetches need.
@@ -129,7 +123,7 @@ class LogReader:
             PositionLost: as ``read``.
         """
         async with aclosing(self._read(topic, begin, end, FEW_AT_ONCE, first=True)) as batches:
-            return {batch[0].partition: to_record(batch[0]) async for batch in batches}
+            return {batch[0].partition: batch[0] async for batch in batches}
 
     async def last(self, topic: str, partition: int, end: int, beginning: int) -> Record | None:
         """Returns the last committed record before ``end``, or None if there is none since

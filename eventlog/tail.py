@@ -3,18 +3,18 @@
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 
-from eventlog.aiokafka_internals import lost_positions
+from eventlog.clients.fetched_partition import Taken
+from eventlog.clients.fetcher import Fetcher
 from eventlog.clients.offsets_client import OffsetsClient
-from eventlog.clients.reader import Reader
 from eventlog.kafka import Kafka
-from eventlog.kafka_errors import errors, kafka_errors
-from eventlog.records import Record, TopicPartition, to_record
+from eventlog.kafka_errors import errors, kafka_errors, ours
+from eventlog.records import Record, TopicPartition
 from runtime.errors import KafkaUnavailable, PositionLost
 from runtime.waiting import is_cancelled
 
 LOOK_AGAIN_S = 0.01
-IDLE_POLL_MS = 100
-"""How late ``until`` may learn that only markers were left."""
+POLL_S = 0.1
+"""How late the tail may learn that it is to stop."""
 
 FIRST = -1
 """Stands for the offset of a partition's first record, wherever retention has left it."""
@@ -45,14 +45,16 @@ class Tail:
             PositionLost: retention has deleted records that were still to be seen. Whoever follows
                 can't go on: it would not know what it has missed. It ends, and begins anew.
         """
-        async with self._kafka.reader() as reader:
+        async with self._kafka.fetcher(list(self._begin)) as fetcher:
             async with self._kafka.offsets_client() as client:
                 ends, offsets = await self._ends(client), await self._offsets(client)
-            reader.assign(offsets)
+            for tp, offset in offsets.items():
+                fetcher.follow(tp, offset)
+                self._positions[tp] = offset
             while not stop.is_set() and not is_cancelled():
                 if not self.caught_up.is_set():
-                    await self._check_caught_up(reader, ends)
-                await self._poll(reader)
+                    self._check_caught_up(ends)
+                await self._poll(fetcher)
 
     async def until(self, topic: str, partition: int, end: int, timeout_s: float) -> None:
         """Returns once everything before ``end`` has been seen.
@@ -85,30 +87,29 @@ class Tail:
             for p, end in (await client.high_watermarks(topic, list(offsets))).items()
         }
 
-    async def _check_caught_up(self, reader: Reader, ends: Mapping[TopicPartition, int]) -> None:
+    def _check_caught_up(self, ends: Mapping[TopicPartition, int]) -> None:
         for tp, end in ends.items():
-            if await reader.position(tp) < end:
+            if self._positions[tp] < end:
                 return
         self.caught_up.set()
 
-    async def _poll(self, reader: Reader) -> None:
-        timeout_ms = IDLE_POLL_MS if self.caught_up.is_set() else 20
+    async def _poll(self, fetcher: Fetcher) -> None:
         with kafka_errors("following the log"):
-            try:
-                batches = await reader.fetch(timeout_ms)
-            except errors.OffsetOutOfRangeError as error:
-                raise PositionLost(_lost(error)) from error
-        for tp, messages in batches.items():
-            self._on_records(tp.topic, [to_record(m) for m in messages])
-        # A poll that brings records may leave markers to the next one, which then brings none.
-        for tp in batches or reader.assigned():
-            self._positions[tp] = await reader.position(tp)
+            found = await fetcher.fetch(POLL_S)
+        # What comes next may come while this is looked at.
+        fetcher.request()
+        for taken in found:
+            if taken.records:
+                self._on_records(taken.tp.topic, taken.records)
+            self._positions[taken.tp] = taken.next_offset
+            if isinstance(taken.error, errors.OffsetOutOfRangeError):
+                raise PositionLost(_lost(taken)) from taken.error
+            if taken.error is not None:
+                raise ours(taken.error, "following the log") from taken.error
 
 
-def _lost(error: errors.OffsetOutOfRangeError) -> str:
-    lost = lost_positions(error)
-    places = ", ".join(f"{tp.topic}[{tp.partition}] from offset {at}" for tp, at in lost.items())
+def _lost(taken: Taken) -> str:
     return (
-        f"{places or 'a topic'} was to be followed, and that is not there: retention has deleted "
-        "it, or the topic was made anew"
+        f"{taken.tp.topic}[{taken.tp.partition}] from offset {taken.next_offset} was to be "
+        "followed, and that is not there: retention has deleted it, or the topic was made anew"
     )

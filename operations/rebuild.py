@@ -79,10 +79,10 @@ async def _refold_parked(here: Installation, ends: Ends, generation: int) -> int
     """Folds the parked facts, before the events: a fact that is not parked then never was."""
     topic = here.settings.topics.parked_facts
     while True:
-        async with here.kafka.reader() as client:
+        async with here.kafka.offsets_client() as client, LogReader.open(here.kafka) as reader:
             begins = await client.beginnings(topic, list(ends))
             try:
-                return await _fold_parked(here, LogReader(client), begins, ends, generation)
+                return await _fold_parked(here, reader, begins, ends, generation)
             except PositionLost:
                 if begins == await client.beginnings(topic, list(ends)):
                     raise

@@ -10,6 +10,8 @@ import asyncio
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
+from msgspec import structs
+
 from eventlog.clients.client import Client
 from eventlog.clients.fetched_partition import Position, Waiting
 from eventlog.clients.fetched_partition import Taken as Taken
@@ -74,7 +76,7 @@ class Fetcher(Client):
         super().__init__(client)
         self.arrived = arrived or asyncio.Event()
         self._limits = limits
-        self._beside = Limits(min(BESIDE_WAIT_MS, limits.wait_ms), limits.fetch_bytes)
+        self._beside = structs.replace(limits, wait_ms=min(BESIDE_WAIT_MS, limits.wait_ms))
         self._topics = set(topics)
         for topic in topics:
             self.connections.follow(topic)

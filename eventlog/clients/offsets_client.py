@@ -53,3 +53,13 @@ class OffsetsClient(AsksOffsets):
             tp.partition: ends[tp.partition] if entry is None else entry.offset
             for tp, entry in found.items()
         }
+
+
+class StableOffsetsClient(AsksOffsets):
+    """Asks for offsets as whoever reads committed records sees them: an end is the last stable
+    offset."""
+
+    async def stable_ends(self, topic: str, partitions: Sequence[int]) -> dict[int, int]:
+        """Returns the last stable offset of each partition: all before it is decided, committed or
+        aborted."""
+        return await self._offsets(self._client.end_offsets, topic, partitions)

@@ -5,14 +5,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-from eventlog.records import FetchedRecord
+from eventlog.records import Record
 from operations.shared.output_files import OutputFile
 
 OUT = "--out"
 
 
 class Sink(Protocol):
-    def write(self, records: Sequence[FetchedRecord]) -> None:
+    def write(self, records: Sequence[Record]) -> None:
         """Takes records of one partition, in the order of their offsets."""
 
     def close(self) -> None: ...
@@ -31,7 +31,7 @@ class NdjsonSink:
         """
         self._output = OutputFile(OUT, file)
 
-    def write(self, records: Sequence[FetchedRecord]) -> None:
+    def write(self, records: Sequence[Record]) -> None:
         lines = [record.value or b"null" for record in records]
         lines.append(b"")
         self._output.write(b"\n".join(lines))

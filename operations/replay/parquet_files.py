@@ -10,7 +10,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from eventlog.records import FetchedRecord
+from eventlog.records import Record
 from operations.replay.event_files import OUT
 from operations.shared.output_files import OutputFolder, output_errors
 from schemas.primitives import read_time
@@ -99,7 +99,7 @@ class ParquetSink:
         self._writers: dict[int, Any] = {}
         self._waiting: dict[int, _Rows] = {}
 
-    def write(self, records: Sequence[FetchedRecord]) -> None:
+    def write(self, records: Sequence[Record]) -> None:
         partition = records[0].partition
         waiting = self._waiting.setdefault(partition, _Rows())
         waiting.offsets += [record.offset for record in records]

@@ -7,8 +7,9 @@ from typing import Annotated, Literal
 
 import typer
 
+from eventlog.kafka import stable_ends
 from eventlog.log_reader import LogReader
-from eventlog.records import FetchedRecord, Record
+from eventlog.records import Record
 from operations.replay.event_files import NdjsonSink, Sink
 from operations.shared.console import progress_bar, say
 from operations.shared.installation import Installation, run_on_installation
@@ -71,9 +72,9 @@ async def _export(here: Installation, numbers: Sequence[int], start: Start, sink
     topic = here.settings.topics.lock_events
     async with here.kafka.offsets_client() as client:
         begins = await start_offsets(client, topic, numbers, start, FROM)
-    async with here.kafka.reader() as reader:
-        ranges = OffsetRanges(begins, await reader.stable_ends(topic, numbers))
-        return await _copy(LogReader(reader), topic, ranges, sink)
+    ranges = OffsetRanges(begins, await stable_ends(here.kafka, topic, numbers))
+    async with LogReader.open(here.kafka) as reader:
+        return await _copy(reader, topic, ranges, sink)
 
 
 def _sink(form: str, out: Path | None) -> Sink:
@@ -99,7 +100,7 @@ async def _copy(reader: LogReader, topic: str, ranges: OffsetRanges, sink: Sink)
     written = 0
     reached = dict(ranges.begin)
     with progress_bar("replaying", ranges.size, "offsets") as advance:
-        async for records in reader.fetch(topic, ranges.begin, ranges.end):
+        async for records in reader.read(topic, ranges.begin, ranges.end):
             sink.write(records)
             written += len(records)
             advance(_progress(reached, records))
@@ -107,7 +108,7 @@ async def _copy(reader: LogReader, topic: str, ranges: OffsetRanges, sink: Sink)
     return written
 
 
-def _progress(reached: dict[int, int], records: Sequence[Record | FetchedRecord]) -> int:
+def _progress(reached: dict[int, int], records: Sequence[Record]) -> int:
     last = records[-1]
     advanced = last.offset + 1 - reached[last.partition]
     reached[last.partition] = last.offset + 1

@@ -10,7 +10,7 @@ from aiokafka.admin import RecordsToDelete
 from eventlog.groups import group_members
 from eventlog.kafka import Kafka, stable_ends
 from eventlog.log_reader import LogReader
-from eventlog.records import Output, Record, TopicPartition, to_record
+from eventlog.records import Output, Record, TopicPartition
 from eventlog.transactional_writer import TransactionalWriter
 from schemas.lock_facts import Fact, encode_fact
 from schemas.primitives import Headers
@@ -105,9 +105,9 @@ async def read_all(kafka: Kafka, topic: str, partitions: int | Sequence[int]) ->
 async def retained(kafka: Kafka, topic: str, partition: int) -> list[Record]:
     """Returns the committed records that retention has left, as far as they come within 0.3 s."""
     tp = TopicPartition(topic, partition)
-    async with kafka.reader() as reader:
-        reader.assign({tp: (await reader.beginnings(topic, [partition]))[partition]})
-        return [to_record(fetched) for fetched in (await reader.fetch(300)).get(tp, ())]
+    async with kafka.offsets_client() as client, kafka.fetcher([topic]) as fetcher:
+        fetcher.follow(tp, (await client.beginnings(topic, [partition]))[partition])
+        return [record for taken in await fetcher.fetch(0.3) for record in taken.records]
 
 
 async def shares(kafka: Kafka, group: str, members: int, partitions: int) -> bool:

@@ -67,22 +67,22 @@ async def member(kafka: Kafka, topic: str, settings: Settings) -> AsyncIterator[
 async def test_each_kind_of_client_stands_on_connections(kafka: Kafka, topic: str) -> None:
     async with (
         kafka.idempotent_producer() as producer,
-        kafka.reader() as reader,
+        kafka.offsets_client() as client,
         kafka.admin() as admin,
     ):
-        for client in (producer._client, reader._client, admin._client):
-            connections = internals.connections_of(client)
+        for wrapped in (producer._client, client._client, admin._client):
+            connections = internals.connections_of(wrapped)
             assert isinstance(connections, AIOKafkaClient)
             assert connections.cluster.brokers()
 
 
 async def test_a_client_that_follows_a_topic_asks_for_no_other(kafka: Kafka, topic: str) -> None:
     for followed, known in (((), {"lock-facts", "lock-events"}), ((topic,), {"lock-events"})):
-        reader = kafka.reader()
-        connections = internals.connections_of(reader._client)
+        client = kafka.offsets_client()
+        connections = internals.connections_of(client._client)
         for name in followed:
             internals.follow_topic(connections, name)
-        async with reader:
+        async with client:
             await connections.force_metadata_update()
             prefix = topic.removesuffix("lock-events")
             found = {name.removeprefix(prefix) for name in connections.cluster.topics()}
@@ -93,10 +93,10 @@ async def test_a_client_that_follows_a_topic_asks_for_no_other(kafka: Kafka, top
 async def test_who_has_waited_for_a_topic_knows_its_leaders(
     kafka: Kafka, topic: str, tp: TopicPartition
 ) -> None:
-    reader = kafka.reader()
-    connections = internals.connections_of(reader._client)
+    client = kafka.offsets_client()
+    connections = internals.connections_of(client._client)
     internals.follow_topic(connections, "another")
-    async with reader:
+    async with client:
         assert connections.cluster.leader_for_partition(tp) is None
         await internals.wait_for_topic(connections, topic)
         assert connections.cluster.leader_for_partition(tp) >= 0
@@ -116,8 +116,8 @@ async def test_a_connected_coordinator_has_said_which_versions_it_speaks(
 
 
 async def test_a_further_connection_is_made_as_the_others_were(kafka: Kafka, topic: str) -> None:
-    async with kafka.reader() as reader:
-        connections = internals.connections_of(reader._client)
+    async with kafka.offsets_client() as client:
+        connections = internals.connections_of(client._client)
         (host, port, _), *_ = connections.hosts
         connection = await internals.connect_as(connections, host, port)
         assert connection.connected()
@@ -135,7 +135,7 @@ async def test_a_broker_takes_a_connection_of_any_name(kafka: Kafka, tp: TopicPa
         node = await fetcher.connections.leader_of(tp)
         assert node is not None
         for ask in (fetcher.connections.ask, fetcher.connections.ask_apart):
-            request = Fetch(Limits(0, 1), (0, -1), {tp: 0})
+            request = Fetch(Limits(0, 1, 1), (0, -1), {tp: 0})
             assert (await ask(node, request)).error_code == 0
         assert {(node, APART), (node, ConnectionGroup.DEFAULT)} <= set(fetcher._client._conns)
 
@@ -161,11 +161,11 @@ async def test_transactions_follow_each_other_without_the_20_ms_pause(
 
 
 async def test_a_producer_sends_in_a_task_of_its_own(kafka: Kafka, tp: TopicPartition) -> None:
-    async with kafka.idempotent_producer() as producer, kafka.reader() as reader:
+    async with kafka.idempotent_producer() as producer, kafka.offsets_client() as client:
         task = internals.sender_task(producer._client)
         assert task is not None
         assert not task.done()
-        assert internals.sender_task(reader._client) is None
+        assert internals.sender_task(client._client) is None
     assert task.done()
 
 
@@ -215,19 +215,21 @@ async def test_a_sealed_batch_is_its_producers(transactional: TransactionalProdu
 async def test_a_consumers_progress_is_what_it_has_handed_over(
     kafka: Kafka, tp: TopicPartition
 ) -> None:
-    async with kafka.reader() as reader:
-        assert internals.fetch_state(reader._client, tp) is None
-        reader.assign({tp: 0})
-        state = internals.fetch_state(reader._client, tp)
+    async with kafka.offsets_client() as client:
+        consumer = client._client
+        assert internals.fetch_state(consumer, tp) is None
+        consumer.assign([tp])
+        consumer.seek(tp, 0)
+        state = internals.fetch_state(consumer, tp)
         assert state is not None
         assert state.position == 0
 
         async def handed_over() -> bool:
-            return bool(await reader.fetch(timeout_ms=100))
+            return bool(await consumer.getmany(timeout_ms=100))
 
         await eventually(handed_over)
-        assert internals.fetch_state(reader._client, tp) == internals.FetchState(1, 1)
-        assert internals.fetch_state(reader._client, TopicPartition(tp.topic, 1)) is None
+        assert internals.fetch_state(consumer, tp) == internals.FetchState(1, 1)
+        assert internals.fetch_state(consumer, TopicPartition(tp.topic, 1)) is None
 
 
 async def test_a_committed_offset_is_read_with_its_note(
@@ -250,10 +252,12 @@ async def test_a_static_member_that_forgets_its_instance_id_leaves_its_group(
 
 
 async def test_a_position_where_nothing_is_is_told(kafka: Kafka, tp: TopicPartition) -> None:
-    async with kafka.reader() as reader:
-        reader.assign({tp: 1_000})
+    async with kafka.offsets_client() as client:
+        consumer = client._client
+        consumer.assign([tp])
+        consumer.seek(tp, 1_000)
         with pytest.raises(OffsetOutOfRangeError) as raised:
-            await reader.fetch(timeout_ms=10_000)
+            await consumer.getmany(timeout_ms=10_000)
     assert internals.lost_positions(raised.value) == {tp: 1_000}
 
 

@@ -1,4 +1,4 @@
-"""The reader's promises, on a real broker; ``read`` and ``fetch`` make the same."""
+"""The reader's promises, on a real broker."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -8,7 +8,7 @@ import pytest
 from eventlog import log_reader
 from eventlog.kafka import Kafka, stable_ends
 from eventlog.log_reader import LogReader
-from eventlog.records import FetchedRecord, Output
+from eventlog.records import Output, Record
 from eventlog.transactional_writer import TransactionalWriter
 from runtime.errors import KafkaUnavailable, PositionLost
 from runtime.settings import Settings
@@ -16,22 +16,9 @@ from tests.integration.kafka_tools import delete_records, end_of, open_transacti
 from tests.integration.roles import install
 
 MANY = 1_300
-Batches = AsyncIterator[list[FetchedRecord]]
 
 
-@pytest.fixture(params=["read", "fetch"])
-def way(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
-def batches_of(
-    reader: LogReader, way: str, topic: str, begin: dict[int, int], end: dict[int, int]
-) -> Batches:
-    batches: Batches = getattr(reader, way)(topic, begin, end)
-    return batches
-
-
-async def collect(batches: Batches, found: list[FetchedRecord]) -> None:
+async def collect(batches: AsyncIterator[list[Record]], found: list[Record]) -> None:
     async for batch in batches:
         found += batch
 
@@ -52,7 +39,7 @@ async def abort(kafka: Kafka, settings: Settings, partition: int, value: bytes) 
 
 
 async def test_committed_records_are_read_from_begin_up_to_end_and_no_further(
-    kafka: Kafka, settings: Settings, way: str
+    kafka: Kafka, settings: Settings
 ) -> None:
     await install(kafka, settings)
     topic = settings.topics.lock_events
@@ -65,12 +52,12 @@ async def test_committed_records_are_read_from_begin_up_to_end_and_no_further(
     await write(kafka, settings, 0, b"later")
     await write(kafka, settings, 2, b"later")
     begin, end = {0: 7, 1: 0, 2: 0}, {**ends, 1: MANY - 7}
-    found: dict[int, list[FetchedRecord]] = {0: [], 1: [], 2: []}
+    found: dict[int, list[Record]] = {0: [], 1: [], 2: []}
     async with LogReader.open(kafka) as reader:
         for _ in range(2):  # a second stretch begins anew
             for records in found.values():
                 records.clear()
-            async for batch in batches_of(reader, way, topic, begin, end):
+            async for batch in reader.read(topic, begin, end):
                 found[batch[0].partition] += batch
     assert [record.value for record in found[0]] == [*many[7:], b"after"]
     # A marker, the aborted record and its marker lie between.
@@ -80,18 +67,18 @@ async def test_committed_records_are_read_from_begin_up_to_end_and_no_further(
 
 
 async def test_a_stretch_that_ends_in_aborted_records_ends(
-    kafka: Kafka, settings: Settings, way: str
+    kafka: Kafka, settings: Settings
 ) -> None:
     await install(kafka, settings)
     topic = settings.topics.lock_events
     await abort(kafka, settings, 0, b"aborted")
     end = {0: await end_of(kafka, topic, 0)}
     async with LogReader.open(kafka) as reader:
-        assert [batch async for batch in batches_of(reader, way, topic, {0: 0}, end)] == []
+        assert [batch async for batch in reader.read(topic, {0: 0}, end)] == []
 
 
 async def test_what_an_open_transaction_hides_is_reported_and_not_waited_for_for_ever(
-    kafka: Kafka, settings: Settings, way: str, monkeypatch: pytest.MonkeyPatch
+    kafka: Kafka, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(log_reader, "STALL_S", 0.3)
     await install(kafka, settings)
@@ -103,22 +90,22 @@ async def test_what_an_open_transaction_hides_is_reported_and_not_waited_for_for
         LogReader.open(kafka) as reader,
     ):
         end = {0: await end_of(kafka, topic, 0)}
-        found: list[FetchedRecord] = []
+        found: list[Record] = []
         with pytest.raises(KafkaUnavailable, match="no progress"):
-            await collect(batches_of(reader, way, topic, {0: 0}, end), found)
+            await collect(reader.read(topic, {0: 0}, end), found)
         assert [record.value for record in found] == [b"before"]
         await producer.abort_transaction()
 
 
 async def test_a_caller_that_takes_its_time_is_no_stall(
-    kafka: Kafka, settings: Settings, way: str, monkeypatch: pytest.MonkeyPatch
+    kafka: Kafka, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing comes at once when it is back: what is next is committed only then."""
     await install(kafka, settings)
     topic = settings.topics.lock_events
     await write(kafka, settings, 0, b"a")
     monkeypatch.setattr(log_reader, "STALL_S", 1.0)
-    monkeypatch.setattr(log_reader, "_POLL_MS", 1)
+    monkeypatch.setattr(log_reader, "_POLL_S", 0.001)
     name = f"{settings.topic_prefix}open"
     values = []
     async with (
@@ -127,7 +114,7 @@ async def test_a_caller_that_takes_its_time_is_no_stall(
         asyncio.TaskGroup() as tasks,
     ):
         end = {0: await end_of(kafka, topic, 0)}
-        async for batch in batches_of(reader, way, topic, {0: 0}, end):
+        async for batch in reader.read(topic, {0: 0}, end):
             values += [record.value for record in batch]
             if values == [b"a"]:
                 await asyncio.sleep(1.1)
@@ -136,7 +123,7 @@ async def test_a_caller_that_takes_its_time_is_no_stall(
 
 
 async def test_records_that_retention_has_deleted_are_missed(
-    kafka: Kafka, settings: Settings, way: str
+    kafka: Kafka, settings: Settings
 ) -> None:
     await install(kafka, settings)
     topic = settings.topics.lock_events
@@ -145,7 +132,7 @@ async def test_records_that_retention_has_deleted_are_missed(
     end = {0: await end_of(kafka, topic, 0)}
     async with LogReader.open(kafka) as reader:
         with pytest.raises(PositionLost, match="retention"):
-            await collect(batches_of(reader, way, topic, {0: 0}, end), [])
-        left: list[FetchedRecord] = []
-        await collect(batches_of(reader, way, topic, {0: 1}, end), left)
+            await collect(reader.read(topic, {0: 0}, end), [])
+        left: list[Record] = []
+        await collect(reader.read(topic, {0: 1}, end), left)
     assert [record.value for record in left] == [b"left"]

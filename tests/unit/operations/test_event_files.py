@@ -5,13 +5,11 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pyarrow.parquet as pq
-from aiokafka import ConsumerRecord
 
-from eventlog.records import FetchedRecord
+from eventlog.records import Record
 from operations.replay.event_files import NdjsonSink
 from operations.replay.parquet_files import PARQUET_SCHEMA, ROWS_PER_GROUP, ParquetSink
 from schemas.lock_events import (
@@ -40,15 +38,11 @@ def organization_set_event() -> OrganizationSetEvent:
     )
 
 
-def records_of(values: Sequence[bytes | None], partition: int = 3) -> list[FetchedRecord]:
-    made: list[Any] = [
-        ConsumerRecord("lock-events", partition, 10 + 2 * n, 0, 0, b"7", value, None, 1, 0, ())
-        for n, value in enumerate(values)
-    ]
-    return made
+def records_of(values: Sequence[bytes | None], partition: int = 3) -> list[Record]:
+    return [Record(partition, 10 + 2 * n, 0, b"7", value, ()) for n, value in enumerate(values)]
 
 
-def written(folder: Path, records: Sequence[FetchedRecord]) -> list[dict[str, object]]:
+def written(folder: Path, records: Sequence[Record]) -> list[dict[str, object]]:
     sink = ParquetSink(folder)
     sink.write(records)
     sink.close()
@@ -58,7 +52,7 @@ def written(folder: Path, records: Sequence[FetchedRecord]) -> list[dict[str, ob
     return rows
 
 
-def row_of(record: FetchedRecord, event: Event) -> dict[str, object]:
+def row_of(record: Record, event: Event) -> dict[str, object]:
     use = event.data if isinstance(event, TempKeyUsedEvent) else None
     return {
         "partition": record.partition,
