@@ -72,8 +72,9 @@ class LockView(msgspec.Struct, frozen=True, gc=False):
     seen_at: tuple[int, int] | None = None
 
 
-OutcomeQueue = asyncio.Queue[Outcome]
-"""The outcomes of the facts with one event id, as they come; there may be several such facts."""
+OutcomeQueue = asyncio.Queue[Outcome | None]
+"""The outcomes of the facts with one event id, as they come; there may be several such facts. None
+says that nobody need wait any longer."""
 
 
 class RecentEvents:

@@ -9,6 +9,7 @@ from eventlog.clients.producer import Producer, Written
 from eventlog.kafka import Kafka
 from eventlog.kafka_errors import KAFKA_ERRORS, kafka_errors, ours
 from eventlog.records import Output
+from runtime.deadlines import Deadlines
 from runtime.errors import KafkaRefused, KafkaUnavailable, OutcomeUnknown
 from runtime.tracing import Attributes, Tracing, ended_on_error, messaging
 from schemas.lock_facts import Fact, encode_fact
@@ -34,7 +35,7 @@ class FactPublisher:
         self._kafka = kafka
         self._topic = topic
         self._partitions = partitions
-        self._timeout_s = timeout_s
+        self._deadlines = Deadlines(timeout_s)
         self._tracing = tracing
         self._producer: Producer | None = None
         self._logged = ""
@@ -81,15 +82,15 @@ class FactPublisher:
         producer = self._producer
         output = Output(self._topic, lock_key(fact.lock_id), encode_fact(fact), headers)
         try:
-            async with asyncio.timeout(self._timeout_s):
+            with self._deadlines.limit():
                 if producer is None:
                     producer = await self._working_producer()
                 sent = await producer.send(output, partition)
-                metadata = await asyncio.shield(sent)
+                # A time-out cancels this future, which does not keep the record from being sent.
+                metadata = await sent
         except TimeoutError as error:
             if sent is None:
                 raise KafkaUnavailable("Kafka did not take the fact in time") from error
-            sent.add_done_callback(_consume)
             raise OutcomeUnknown("Kafka did not confirm the fact in time") from error
         except KafkaRefused as refusal:
             self._log(refusal)
@@ -133,9 +134,3 @@ class FactPublisher:
             self._producer = None
             log.warning("the fact producer failed and is replaced")
             await producer.stop(timeout_s=0.5)
-
-
-def _consume(sent: "asyncio.Future[Written]") -> None:
-    """Retrieves the late error of a send that nobody waits for any more."""
-    if not sent.cancelled():
-        sent.exception()
