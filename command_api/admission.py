@@ -65,7 +65,7 @@ class Admission:
     def _refuse(self, scope: Scope) -> Exception | None:
         if self._in_flight.count >= self._in_flight.most:
             return Unavailable("too many requests at once")
-        headers = dict(scope["headers"])
+        headers: dict[bytes, bytes] = dict(scope["headers"])
         if self._trusted_hosts and not self._trusts(headers.get(b"host", b"")):
             return InvalidRequest((BadField("Host", "is not served here"),))
         length = headers.get(b"content-length", b"0")
@@ -118,6 +118,16 @@ class _LimitedBody:
                 return await self._receive()
         except TimeoutError:
             raise NotReceivedInTime from None
+
+
+async def whole_body(receive: Receive) -> bytes:
+    """Returns what comes through a ``_LimitedBody``."""
+    message = await receive()
+    body: bytes = message.get("body", b"")
+    while message.get("more_body", False):
+        message = await receive()
+        body += message.get("body", b"")
+    return body
 
 
 def _too_large() -> TooLarge:

@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from command_api.admission import whole_body
 from command_api.bodies import (
     EventBody,
     EventPageBody,
@@ -25,6 +26,7 @@ from command_api.fact_search import FactSearch
 from command_api.rate_limits import RateLimits
 from command_api.request_state import request_state
 from command_api.requests import (
+    READ_HEADERS,
     read_event_id,
     read_list_events,
     read_show_lock,
@@ -75,16 +77,17 @@ class Api:
         principal = await self._authenticator.authenticate(request)
         now = asyncio.get_running_loop().time()
         limits = self._rate_limits.take(principal.org_id, principal.actor.key_id or "", now)
-        request_state(request.scope).answer_headers = [
-            (name.lower().encode(), value.encode()) for name, value in limits.items()
-        ]
+        if limits:
+            request_state(request.scope).answer_headers = [
+                (name.lower().encode(), value.encode()) for name, value in limits.items()
+            ]
         return principal
 
     async def use_temp_key(self, request: Request) -> Response:
         principal = await self._principal(request)
-        body = await request.body()
+        body = await whole_body(request.receive)
         command = read_use_temp_key(
-            _as_sent(request, "id"), _query(request), request.headers.items(), body
+            _as_sent(request, "id"), _query(request), _headers(request), body
         )
         answer = await self._handler.handle(command, principal)
         if isinstance(answer, Accepted):
@@ -138,7 +141,16 @@ def _as_sent(request: Request, name: str) -> str:
     """Returns a parameter of the path as it came. No path of ours needs an escape, which would give
     a thing a second URL: of a path with one, the whole is returned, which is no valid parameter."""
     sent: bytes = request.scope["raw_path"]
-    return sent.decode("latin-1") if b"%" in sent else request.path_params[name]
+    return sent.decode("latin-1") if b"%" in sent else request.scope["path_params"][name]
+
+
+def _headers(request: Request) -> list[tuple[str, str]]:
+    """Returns the headers that commands are read from."""
+    return [
+        (text, value.decode("latin-1"))
+        for name, value in request.scope["headers"]
+        if (text := name.decode("latin-1")) in READ_HEADERS
+    ]
 
 
 def _query(request: Request) -> Sequence[tuple[str, str]]:

@@ -150,9 +150,12 @@ class GuardedConnection(HttpToolsProtocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._count(len(name) + len(value) + 4)
-        if self._in_head:
-            super().on_header(name, value)
         # Anything else is a trailer: none has a use here, and no credential may hide in one.
+        if self._in_head:
+            name = name.lower()
+            if name == b"expect" and value.lower() == b"100-continue":
+                self.expect_100_continue = True
+            self.headers.append((name, value))
 
     def _count(self, size: int) -> None:
         self._understood = True

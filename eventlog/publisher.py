@@ -11,7 +11,7 @@ from eventlog.kafka_errors import KAFKA_ERRORS, kafka_errors, ours
 from eventlog.records import Output
 from runtime.deadlines import Deadlines
 from runtime.errors import KafkaRefused, KafkaUnavailable, OutcomeUnknown
-from runtime.tracing import Attributes, Tracing, ended_on_error, messaging
+from runtime.tracing import Tracing, ended_on_error, messaging
 from schemas.lock_facts import Fact, encode_fact
 from schemas.primitives import Headers
 from schemas.topics import lock_key, partition_of
@@ -65,17 +65,20 @@ class FactPublisher:
             OutcomeUnknown: it was sent and no answer came: it may be recorded, now or later.
         """
         partition = partition_of(fact.lock_id, self._partitions)
+        if not self._tracing.on:
+            offset = await self._publish(fact, partition, trace.to_kafka())
+            return Published(partition, offset)
         span = self._tracing.start(
-            f"send {self._topic}", "producer", trace.traceparent, self._attributes(partition)
+            f"send {self._topic}",
+            "producer",
+            trace.traceparent,
+            messaging("send", self._topic, partition),
         )
         with ended_on_error(span):
             carried = TraceContext(span.traceparent, trace.tracestate)
             offset = await self._publish(fact, partition, carried.to_kafka())
         span.end({"messaging.kafka.offset": offset})
         return Published(partition, offset)
-
-    def _attributes(self, partition: int) -> Attributes:
-        return messaging("send", self._topic, partition) if self._tracing.on else {}
 
     async def _publish(self, fact: Fact, partition: int, headers: Headers) -> int:
         sent: asyncio.Future[Written] | None = None

@@ -36,9 +36,11 @@ class Deadlines:
         self._seconds = seconds
         self._alarms: deque[Alarm] = deque()
         self._timer: asyncio.TimerHandle | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     def set(self, ring: Callable[[], object]) -> Alarm:
-        loop = asyncio.get_running_loop()
+        # In Python 3.11 each look for the loop asks the kernel for our process id.
+        loop = self._loop = self._loop or asyncio.get_running_loop()
         while self._alarms and self._alarms[0].is_over:
             self._alarms.popleft()
         alarm = Alarm(loop.time() + self._seconds, ring)
