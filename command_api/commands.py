@@ -18,7 +18,7 @@ from command_api.metrics import ApiMetrics
 from command_api.recent_events import (
     LockView,
     Outcome,
-    OutcomeQueue,
+    Outcomes,
     RecentEvents,
     SeenEvent,
 )
@@ -193,7 +193,7 @@ class UseTempKeyHandler:
         self._metrics.published(fact_type(fact))
         return published
 
-    async def _version(self, outcomes: OutcomeQueue, published: Published) -> Recorded | None:
+    async def _version(self, outcomes: Outcomes, published: Published) -> Recorded | None:
         """Waits for what becomes of the published fact. Returns None if it does not come in time.
 
         Raises:
@@ -201,7 +201,7 @@ class UseTempKeyHandler:
                 the projector came to it.
         """
         started_at = time.perf_counter()
-        alarm = self._answer_deadlines.set(partial(outcomes.put_nowait, None))
+        alarm = self._answer_deadlines.set(partial(outcomes.put, None))
         try:
             while (outcome := await outcomes.get()) is not None:
                 if isinstance(outcome, SeenEvent):

@@ -145,23 +145,23 @@ class GuardedConnection(HttpToolsProtocol):
         self._set_deadline(self.receipt_timeout_s)
 
     def on_url(self, url: bytes) -> None:
-        self._count(len(url))
-        super().on_url(url)
+        self._understood = True
+        self._head_bytes += len(url)
+        if self._head_bytes > MAX_HEAD_BYTES:
+            self._stop_parsing(_head_too_large())
+        self.url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._count(len(name) + len(value) + 4)
+        self._understood = True
+        self._head_bytes += len(name) + len(value) + 4
+        if self._head_bytes > MAX_HEAD_BYTES:
+            self._stop_parsing(_head_too_large())
         # Anything else is a trailer: none has a use here, and no credential may hide in one.
         if self._in_head:
             name = name.lower()
             if name == b"expect" and value.lower() == b"100-continue":
                 self.expect_100_continue = True
             self.headers.append((name, value))
-
-    def _count(self, size: int) -> None:
-        self._understood = True
-        self._head_bytes += size
-        if self._head_bytes > MAX_HEAD_BYTES:
-            self._stop_parsing(_head_too_large())
 
     def on_headers_complete(self) -> None:
         self._understood = self._head_is_new = True

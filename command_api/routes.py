@@ -31,7 +31,8 @@ class Routes:
         """
         request = Request(scope, receive)
         try:
-            answer = await self._answer(request)
+            route = self._find(scope)
+            answer: Response = await route.endpoint(request)
         except LockstreamError as error:
             answer = await on_error(request, error)
         except HTTPException as error:
@@ -42,8 +43,12 @@ class Routes:
             raise
         await answer(scope, receive, send)
 
-    async def _answer(self, request: Request) -> Response:
-        scope = request.scope
+    def _find(self, scope: Scope) -> Route:
+        """Returns the route of a request.
+
+        Raises:
+            HTTPException: 404 or 405.
+        """
         of_another_method = None
         for route in self._routes:
             found = route.path_regex.match(scope["path"])
@@ -51,8 +56,7 @@ class Routes:
                 continue
             if scope["method"] in (route.methods or ()):
                 scope["route"], scope["path_params"] = route, found.groupdict()
-                answer: Response = await route.endpoint(request)
-                return answer
+                return route
             of_another_method = of_another_method or route
         if of_another_method is None:
             raise HTTPException(404)
