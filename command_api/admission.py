@@ -1,7 +1,7 @@
 """Decides which requests reach the application: by host, by size, by how many are in flight."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -14,7 +14,7 @@ from command_api.errors import (
     error_context,
     error_response,
 )
-from command_api.request_state import request_state
+from command_api.request_state import WHOLE_BODY
 from command_api.requests import MAX_BODY_BYTES
 from runtime.errors import Unavailable
 
@@ -30,7 +30,7 @@ class InFlight:
 
 
 class Admission:
-    """Refuses what must not reach the application, and completes the headers of every answer."""
+    """Refuses what must not reach the application."""
 
     def __init__(
         self,
@@ -46,36 +46,26 @@ class Admission:
         self._trusted_hosts = tuple(host.lower() for host in trusted_hosts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        state = request_state(scope)
-
-        async def send_with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = _completed(message["headers"], state.answer_headers)
-            await send(message)
-
         if scope["path"] in PROBES:
             # Probes come by address, and must get through when nothing else does.
-            await self._app(scope, receive, send_with_headers)
+            await self._app(scope, receive, send)
             return
         refusal = self._refuse(scope)
         if refusal is not None:
             context = error_context(Headers(scope=scope), scope["method"])
-            await error_response(context, refusal)(scope, receive, send_with_headers)
+            await error_response(context, refusal)(scope, receive, send)
             return
         self._in_flight.count += 1
         try:
-            limited = _LimitedBody(receive, self._receipt_timeout_s)
-            await self._app(scope, limited, send_with_headers)
+            limited = _LimitedBody(receive, self._receipt_timeout_s, scope.get(WHOLE_BODY))
+            await self._app(scope, limited, send)
         finally:
             self._in_flight.count -= 1
 
     def _refuse(self, scope: Scope) -> Exception | None:
         if self._in_flight.count >= self._in_flight.most:
             return Unavailable("too many requests at once")
-        headers = dict(scope["headers"])
+        headers: dict[bytes, bytes] = dict(scope["headers"])
         if self._trusted_hosts and not self._trusts(headers.get(b"host", b"")):
             return InvalidRequest((BadField("Host", "is not served here"),))
         length = headers.get(b"content-length", b"0")
@@ -99,22 +89,19 @@ def host_without_port(host: str) -> str:
 
 class _LimitedBody:
     """Counts a body as it arrives, since its length need not be announced, and waits for it
-    ``timeout_s`` seconds at most in all."""
+    ``timeout_s`` seconds at most in all. ``whole``: the body, if it is there already."""
 
-    def __init__(self, receive: Receive, timeout_s: float) -> None:
+    def __init__(self, receive: Receive, timeout_s: float, whole: bytes | None) -> None:
         self._receive = receive
         self._deadline = asyncio.get_running_loop().time() + timeout_s
         self._received = 0
+        self._coming = whole
         self._whole = False
 
     async def __call__(self) -> Message:
         if self._whole:
             return await self._receive()
-        try:
-            async with asyncio.timeout_at(self._deadline):
-                message = await self._receive()
-        except TimeoutError:
-            raise NotReceivedInTime from None
+        message = await self._next()
         if message["type"] == "http.disconnect":
             raise InvalidRequest((BadField("body", "ended before it was complete"),))
         self._received += len(message.get("body", b""))
@@ -123,19 +110,25 @@ class _LimitedBody:
             raise _too_large()
         return message
 
+    async def _next(self) -> Message:
+        if self._coming is not None:
+            return {"type": "http.request", "body": self._coming}
+        try:
+            async with asyncio.timeout_at(self._deadline):
+                return await self._receive()
+        except TimeoutError:
+            raise NotReceivedInTime from None
+
+
+async def whole_body(receive: Receive) -> bytes:
+    """Returns what comes through a ``_LimitedBody``."""
+    message = await receive()
+    body: bytes = message.get("body", b"")
+    while message.get("more_body", False):
+        message = await receive()
+        body += message.get("body", b"")
+    return body
+
 
 def _too_large() -> TooLarge:
     return TooLarge(f"The body may have {MAX_BODY_BYTES} bytes at most")
-
-
-Pairs = Sequence[tuple[bytes, bytes]]
-
-
-def _completed(headers: Pairs, extra: Mapping[str, str]) -> Pairs:
-    """Adds to an answer's headers those that all answers have, and ``extra``."""
-    wanted = [(b"x-content-type-options", b"nosniff")]
-    wanted += [(name.lower().encode(), value.encode()) for name, value in extra.items()]
-    # An answer is one caller's own, unless it says that it may be kept.
-    wanted.append((b"cache-control", b"no-store"))
-    present = {name for name, _ in headers}
-    return [*headers, *(header for header in wanted if header[0] not in present)]

@@ -1,16 +1,15 @@
-"""Handles each route. There is no ``try``: ``errors`` has the response to whatever is raised."""
+"""Handles each route. There is no ``try``: ``Routes`` has the response to whatever is raised."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Sequence
 from uuid import UUID
 
 import msgspec
-from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from command_api.admission import whole_body
 from command_api.bodies import (
     EventBody,
     EventPageBody,
@@ -22,11 +21,12 @@ from command_api.bodies import (
 )
 from command_api.commands import Accepted, Recorded, UseTempKeyHandler
 from command_api.credentials import Authenticator, Principal
-from command_api.errors import NotFound, on_error, on_http_exception
+from command_api.errors import NotFound
 from command_api.fact_search import FactSearch
 from command_api.rate_limits import RateLimits
 from command_api.request_state import request_state
 from command_api.requests import (
+    READ_HEADERS,
     read_event_id,
     read_list_events,
     read_show_lock,
@@ -34,11 +34,12 @@ from command_api.requests import (
 )
 from command_api.stream_view import StreamView, Unprojected
 from read_model.rows import ParkedRow
-from runtime.errors import LockstreamError
 from schemas.lock_events import Event, event_type
 from schemas.partner_events import partner_data
 
 USE_TEMP_KEY = "/locks/{id}/use-temp-key"
+RETRY_AFTER = (b"retry-after", b"1")
+REPLAYED = (b"idempotent-replayed", b"true")
 
 
 class Api:
@@ -76,37 +77,37 @@ class Api:
         principal = await self._authenticator.authenticate(request)
         now = asyncio.get_running_loop().time()
         limits = self._rate_limits.take(principal.org_id, principal.actor.key_id or "", now)
-        request_state(request.scope).answer_headers = limits
+        if limits:
+            request_state(request.scope).answer_headers = [
+                (name.lower().encode(), value.encode()) for name, value in limits.items()
+            ]
         return principal
 
     async def use_temp_key(self, request: Request) -> Response:
         principal = await self._principal(request)
-        body = await request.body()
+        body = await whole_body(request.receive)
         command = read_use_temp_key(
-            _as_sent(request, "id"),
-            request.query_params.multi_items(),
-            request.headers.items(),
-            body,
+            _as_sent(request, "id"), _query(request), _headers(request), body
         )
         answer = await self._handler.handle(command, principal)
         if isinstance(answer, Accepted):
             return _json(
                 PendingBody(True, answer.lock_uuid, answer.event_id),
                 status=202,
-                headers={"Location": f"/events/{answer.event_id}", "Retry-After": "1"},
+                headers=[(b"location", b"/events/%b" % str(answer.event_id).encode()), RETRY_AFTER],
             )
         return _recorded(answer)
 
     async def show_lock(self, request: Request) -> Response:
         principal = await self._principal(request)
-        question = read_show_lock(_as_sent(request, "id"), request.query_params.multi_items())
+        question = read_show_lock(_as_sent(request, "id"), _query(request))
         row = await self._stream.lock_at(question.lock_id, principal.org_id, question.min_version)
         body = LockBody(row.lock_id, row.lock_uuid, row.org_id, row.version, row.updated_at)
-        return _json(body, headers={"ETag": f'"{row.version}"'})
+        return _json(body, headers=[_etag(row.version)])
 
     async def list_events(self, request: Request) -> Response:
         principal = await self._principal(request)
-        page = read_list_events(_as_sent(request, "id"), request.query_params.multi_items())
+        page = read_list_events(_as_sent(request, "id"), _query(request))
         history = await self._stream.history(
             page.lock_id, principal.org_id, page.after_version, page.limit
         )
@@ -116,7 +117,7 @@ class Api:
 
     async def show_event(self, request: Request) -> Response:
         principal = await self._principal(request)
-        event_id = read_event_id(_as_sent(request, "event_id"), request.query_params.multi_items())
+        event_id = read_event_id(_as_sent(request, "event_id"), _query(request))
         fate = await self._stream.fate_of(event_id, principal.org_id)
         if isinstance(fate, Unprojected):
             return await self._show_pending(event_id, fate, principal)
@@ -140,26 +141,27 @@ def _as_sent(request: Request, name: str) -> str:
     """Returns a parameter of the path as it came. No path of ours needs an escape, which would give
     a thing a second URL: of a path with one, the whole is returned, which is no valid parameter."""
     sent: bytes = request.scope["raw_path"]
-    return sent.decode("latin-1") if b"%" in sent else request.path_params[name]
+    return sent.decode("latin-1") if b"%" in sent else request.scope["path_params"][name]
 
 
-def make_app(routes: list[BaseRoute]) -> Starlette:
-    handlers: Mapping[type[Exception] | int, Callable[[Request, Exception], object]] = {
-        LockstreamError: on_error,
-        HTTPException: on_http_exception,
-        Exception: on_error,
-    }
-    app = Starlette(routes=routes, exception_handlers=dict(handlers))  # type: ignore[arg-type]
-    # The redirect would be built from the Host header.
-    app.router.redirect_slashes = False
-    return app
+def _headers(request: Request) -> list[tuple[str, str]]:
+    """Returns the headers that commands are read from."""
+    return [
+        (text, value.decode("latin-1"))
+        for name, value in request.scope["headers"]
+        if (text := name.decode("latin-1")) in READ_HEADERS
+    ]
+
+
+def _query(request: Request) -> Sequence[tuple[str, str]]:
+    return request.query_params.multi_items() if request.scope["query_string"] else ()
 
 
 def _recorded(answer: Recorded) -> Response:
     event = answer.event
-    headers = {"ETag": f'"{event.version}"'}
+    headers = [_etag(event.version)]
     if answer.replayed:
-        headers["Idempotent-Replayed"] = "true"
+        headers.append(REPLAYED)
     body = RecordedBody(True, event.aggregate_id, event.version, _body(event))
     return _json(body, headers=headers)
 
@@ -174,9 +176,13 @@ def _listed(event: Event) -> ListedEvent:
     )
 
 
+def _etag(version: int) -> tuple[bytes, bytes]:
+    return (b"etag", b'"%d"' % version)
+
+
 def _json(
-    body: msgspec.Struct, status: int = 200, headers: dict[str, str] | None = None
+    body: msgspec.Struct, status: int = 200, headers: Sequence[tuple[bytes, bytes]] = ()
 ) -> Response:
-    return Response(
-        msgspec.json.encode(body), status, headers=headers, media_type="application/json"
-    )
+    response = Response(msgspec.json.encode(body), status, media_type="application/json")
+    response.raw_headers += headers
+    return response

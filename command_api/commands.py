@@ -1,9 +1,11 @@
 """Records a command: publishes its fact, waits for the event, answers with the version."""
 
 import asyncio
+import time
 from collections import OrderedDict
 from collections.abc import Awaitable
 from datetime import UTC, datetime
+from functools import partial
 from typing import TypeVar
 from uuid import UUID
 
@@ -16,7 +18,7 @@ from command_api.metrics import ApiMetrics
 from command_api.recent_events import (
     LockView,
     Outcome,
-    OutcomeQueue,
+    Outcomes,
     RecentEvents,
     SeenEvent,
 )
@@ -24,6 +26,7 @@ from command_api.requests import UseTempKey
 from command_api.stream_view import StreamView
 from eventlog.publisher import FactPublisher, Published
 from eventlog.watch import OBSTACLE, REFUSAL
+from runtime.deadlines import Deadlines
 from runtime.errors import (
     KafkaRefused,
     KafkaUnavailable,
@@ -34,6 +37,7 @@ from runtime.readiness import Readiness
 from schemas.lock_events import Event, TempKeyUsedEvent
 from schemas.lock_facts import TempKeyUsed, fact_type
 from schemas.primitives import event_id_of_idempotency_key, write_time
+from schemas.trace_context import TraceContext
 
 T = TypeVar("T")
 
@@ -80,7 +84,7 @@ class UseTempKeyHandler:
         self._publisher = publisher
         self._readiness = readiness
         self._metrics = metrics
-        self._answer_timeout_s = answer_timeout_s
+        self._answer_deadlines = Deadlines(answer_timeout_s)
         self._under_way: dict[UUID, tuple[UseTempKey, asyncio.Task[Recorded | Accepted]]] = {}
         self._pending: OrderedDict[UUID, PendingFact] = OrderedDict()
 
@@ -164,23 +168,51 @@ class UseTempKeyHandler:
             actor=principal.actor,
             data=command.use,
         )
-        outcomes = self._recent.expect(str(event_id))
+        name = str(event_id)
+        outcomes = self._recent.expect(name)
         try:
-            with self._metrics.publish_wait.time():
-                published = await self._publisher.publish(fact, command.trace)
-            self._metrics.published(fact_type(fact))
-            with self._metrics.version_wait.time():
-                async with asyncio.timeout(self._answer_timeout_s):
-                    return await _outcome(outcomes, published)
-        except TimeoutError:
-            # The event may have come before anybody waited, or in the last moment.
-            seen = self._recent.event(str(event_id))
-            if seen is not None:
-                return _recorded(seen, published)
-            self._remember_pending(event_id, PendingFact(principal.org_id, command.lock_id))
-            return Accepted(event_id, lock.lock_uuid)
+            published = await self._publish(fact, command.trace)
+            recorded = await self._version(outcomes, published)
         finally:
-            self._recent.give_up(str(event_id), outcomes)
+            self._recent.give_up(name, outcomes)
+        if recorded is not None:
+            return recorded
+        # The event may have come before anybody waited, or in the last moment.
+        seen = self._recent.event(name)
+        if seen is not None:
+            return _recorded(seen, published)
+        self._remember_pending(event_id, PendingFact(principal.org_id, command.lock_id))
+        return Accepted(event_id, lock.lock_uuid)
+
+    async def _publish(self, fact: TempKeyUsed, trace: TraceContext) -> Published:
+        started_at = time.perf_counter()
+        try:
+            published = await self._publisher.publish(fact, trace)
+        finally:
+            self._metrics.publish_wait.observe(time.perf_counter() - started_at)
+        self._metrics.published(fact_type(fact))
+        return published
+
+    async def _version(self, outcomes: Outcomes, published: Published) -> Recorded | None:
+        """Waits for what becomes of the published fact. Returns None if it does not come in time.
+
+        Raises:
+            NotFound: the fact was parked, since the lock had gone to another organisation before
+                the projector came to it.
+        """
+        started_at = time.perf_counter()
+        alarm = self._answer_deadlines.set(partial(outcomes.put, None))
+        try:
+            while (outcome := await outcomes.get()) is not None:
+                if isinstance(outcome, SeenEvent):
+                    return _recorded(outcome, published)
+                if _is_of(outcome, published):
+                    raise NotFound
+                # An earlier attempt with this id was parked, which does not use up its key.
+            return None
+        finally:
+            alarm.cancel()
+            self._metrics.version_wait.observe(time.perf_counter() - started_at)
 
     def _remember_pending(self, event_id: UUID, fact: PendingFact) -> None:
         self._pending[event_id] = fact
@@ -203,22 +235,6 @@ async def _in_time(answer: Awaitable[T], deadline: float) -> T:
             return await answer
     except TimeoutError as error:
         raise ReadModelUnavailable("the read model is too slow") from error
-
-
-async def _outcome(outcomes: OutcomeQueue, published: Published) -> Recorded:
-    """Waits for what becomes of the published fact.
-
-    Raises:
-        NotFound: the fact was parked, since the lock had gone to another organisation before the
-            projector came to it.
-    """
-    while True:
-        outcome = await outcomes.get()
-        if isinstance(outcome, SeenEvent):
-            return _recorded(outcome, published)
-        if _is_of(outcome, published):
-            raise NotFound
-        # An earlier attempt with this id was parked, which does not use up its key.
 
 
 def _recorded(seen: SeenEvent, published: Published) -> Recorded:

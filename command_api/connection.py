@@ -7,6 +7,7 @@ a raw socket.
 """
 
 import asyncio
+import math
 import re
 import select
 from collections.abc import Sequence
@@ -28,6 +29,7 @@ from command_api.errors import (
     NotReceivedInTime,
     error_response,
 )
+from command_api.exchange import Exchange, complete_scope, offer_whole_body
 from runtime.addresses import unmapped
 from runtime.errors import CommandRefused
 
@@ -36,6 +38,7 @@ LINGER_S = 2.0
 """How long a refusal waits to be read: with unread input, a close at once would reset it away."""
 BODY_GRACE_S = 1.0
 """Admission answers a late body first; only what it did not wait for is left to this class."""
+NEVER = math.inf
 _OFFERS = (b"upgrade", b"http2-settings")
 _HOST = re.compile(rb"^[A-Za-z0-9._~%!$&'()*+,;=:\[\]-]*\Z")
 
@@ -50,16 +53,19 @@ class GuardedConnection(HttpToolsProtocol):
         if self.client is not None:
             # Without this no proxy with an IPv4 address would be trusted where we listen on `::`.
             self.client = (unmapped(self.client[0]), self.client[1])
-        self._deadline: asyncio.TimerHandle | None = None
+        self._deadline = self._kept_until = self._timer_due = NEVER
+        self._timer: asyncio.TimerHandle | None = None
         self._served: RequestResponseCycle | None = None
         self._refusal: CommandRefused | None = None
         self._refused = False
         self._draining = False
         self._begin_message(started=False)
         self._set_deadline(self.receipt_timeout_s)
+        self._watch()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._clear_deadline()
+        if self._timer is not None:
+            self._timer.cancel()
         super().connection_lost(exc)
 
     def shutdown(self) -> None:
@@ -91,10 +97,10 @@ class GuardedConnection(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self._refused:
             return
-        self._unset_keepalive_if_required()
-        if self._deadline is None:
+        self._kept_until = NEVER
+        if self._deadline == NEVER:
             self._set_deadline(self.receipt_timeout_s)
-        self._understood = False
+        self._understood = self._head_is_new = False
         try:
             self._parse(data)
         except httptools.HttpParserError:
@@ -104,6 +110,7 @@ class GuardedConnection(HttpToolsProtocol):
             self._open_bytes += len(data)
             if self._open_bytes > MAX_HEAD_BYTES:
                 self._refuse(_head_too_large())
+        self._watch()
 
     def _parse(self, data: bytes) -> None:
         """Feeds the parser, which calls back.
@@ -138,24 +145,28 @@ class GuardedConnection(HttpToolsProtocol):
         self._set_deadline(self.receipt_timeout_s)
 
     def on_url(self, url: bytes) -> None:
-        self._count(len(url))
-        super().on_url(url)
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self._count(len(name) + len(value) + 4)
-        if self._in_head:
-            super().on_header(name, value)
-        # Anything else is a trailer: none has a use here, and no credential may hide in one.
-
-    def _count(self, size: int) -> None:
         self._understood = True
-        self._head_bytes += size
+        self._head_bytes += len(url)
         if self._head_bytes > MAX_HEAD_BYTES:
             self._stop_parsing(_head_too_large())
+        self.url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._understood = True
+        self._head_bytes += len(name) + len(value) + 4
+        if self._head_bytes > MAX_HEAD_BYTES:
+            self._stop_parsing(_head_too_large())
+        # Anything else is a trailer: none has a use here, and no credential may hide in one.
+        if self._in_head:
+            name = name.lower()
+            if name == b"expect" and value.lower() == b"100-continue":
+                self.expect_100_continue = True
+            self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
-        self._understood = True
-        self._check_head()
+        self._understood = self._head_is_new = True
+        version = self.parser.get_http_version()
+        self._check_head(version)
         self._in_head = False
         method = self.parser.get_method().decode("ascii")
         if self.parser.should_upgrade() and method != "CONNECT":
@@ -163,23 +174,51 @@ class GuardedConnection(HttpToolsProtocol):
             self.scope["method"] = method
             self._offered = True
             return
-        super().on_headers_complete()
+        complete_scope(self.scope, method, version, self.url)
+        before, self.cycle = self.cycle, self._exchange(version)
         if self._draining:
             self.cycle.keep_alive = False
+        if before is None or before.response_complete:
+            self._start_asgi_task(self.cycle, self.app)
+        else:
+            # The answers go out in the order of their requests.
+            self.flow.pause_reading()
+            self.pipeline.appendleft((self.cycle, self.app))
         self._set_deadline(self.receipt_timeout_s + BODY_GRACE_S)
 
-    def _check_head(self) -> None:
-        version = self.parser.get_http_version()
-        named = [name for name, _ in self.headers]
-        hosts = [value for name, value in self.headers if name == b"host"]
+    def _exchange(self, version: str) -> Exchange:
+        return Exchange(
+            scope=self.scope,
+            transport=self.transport,
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=False,
+            default_headers=self.server_state.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=self.expect_100_continue,
+            keep_alive=version != "1.0" and self.parser.should_keep_alive(),
+            on_response=self.on_response_complete,
+        )
+
+    def _check_head(self, version: str) -> None:
+        hosts: list[bytes] = []
+        codings: list[bytes] = []
+        has_length = False
+        for name, value in self.headers:
+            if name == b"host":
+                hosts.append(value)
+            elif name == b"transfer-encoding":
+                codings.append(value.lower())
+            elif name == b"content-length":
+                has_length = True
         if version not in ("1.0", "1.1"):
             self._stop_parsing(_malformed("request", "is not HTTP/1.1"))
         if len(hosts) > 1 or (not hosts and version == "1.1"):
             self._stop_parsing(_malformed("Host", "must be given exactly once"))
         if hosts and not _HOST.match(hosts[0]):
             self._stop_parsing(_malformed("Host", "is not a host name"))
-        codings = [value.lower() for name, value in self.headers if name == b"transfer-encoding"]
-        if codings and b"content-length" in named:
+        if codings and has_length:
             self._stop_parsing(_malformed("Transfer-Encoding", "excludes Content-Length"))
         if codings and (codings != [b"chunked"] or version == "1.0"):
             self._stop_parsing(_malformed("Transfer-Encoding", "can be chunked only"))
@@ -199,31 +238,59 @@ class GuardedConnection(HttpToolsProtocol):
             return
         self._started = False
         self._in_head = True
-        self._clear_deadline()
+        self._deadline = NEVER
+        if self._head_is_new:
+            # The application has not begun to read.
+            offer_whole_body(self.scope, self.cycle.body)
         super().on_message_complete()
-        if self.cycle.response_complete and not self.transport.is_closing():
+        if self.cycle.response_complete:
             # The answer came before the end of the request: nothing else begins this time-out.
-            self._unset_keepalive_if_required()
-            self.timeout_keep_alive_task = self.loop.call_later(
-                self.timeout_keep_alive, self.timeout_keep_alive_handler
-            )
+            self._keep()
+
+    def on_response_complete(self) -> None:
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+        else:
+            self._keep()
+            self._watch()
 
     # -- deadlines -----------------------------------------------------------------------------
 
     def _set_deadline(self, seconds: float) -> None:
-        self._clear_deadline()
-        self._deadline = self.loop.call_later(seconds, self._deadline_passed)
+        self._deadline = self.loop.time() + seconds
 
-    def _clear_deadline(self) -> None:
-        if self._deadline is not None:
-            self._deadline.cancel()
-            self._deadline = None
+    def _keep(self) -> None:
+        """Lets the connection wait for its next request."""
+        self._kept_until = self.loop.time() + self.timeout_keep_alive
+
+    def _watch(self) -> None:
+        """Has the timer go off at the next deadline, or before it: one that moves on leaves the
+        timer alone, so a request that comes whole needs none."""
+        due = min(self._deadline, self._kept_until)
+        if due < self._timer_due:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer, self._timer_due = self.loop.call_at(due, self._look), due
+
+    def _look(self) -> None:
+        self._timer, self._timer_due = None, NEVER
+        now = self.loop.time()
+        if self._deadline <= now:
+            self._deadline = NEVER
+            self._deadline_passed()
+        if self._kept_until <= now:
+            self._kept_until = NEVER
+            self.transport.close()
+        self._watch()
 
     def _deadline_passed(self) -> None:
-        self._deadline = None
-        if self.transport.is_closing():
-            return
-        if self._answers_an_earlier_request():
+        if self._refused or self.transport.is_closing():
+            self.transport.close()
+        elif self._answers_an_earlier_request():
             self._set_deadline(self.receipt_timeout_s)
         elif self._started:
             self._refuse(NotReceivedInTime())
@@ -248,7 +315,7 @@ class GuardedConnection(HttpToolsProtocol):
         if self._refused:
             return
         self._refused = True
-        self._clear_deadline()
+        self._deadline = NEVER
         if self._answers_an_earlier_request():
             assert self._served is not None
             # That answer goes first; what followed is dropped, unanswered and without effect.
@@ -268,7 +335,8 @@ class GuardedConnection(HttpToolsProtocol):
         if self.transport.can_write_eof():
             self.transport.write_eof()
         self.flow.resume_reading()
-        self._deadline = self.loop.call_later(LINGER_S, self.transport.close)
+        self._set_deadline(LINGER_S)
+        self._watch()
 
     def _hang_up_on_the_application(self) -> None:
         self.cycle.disconnected = True

@@ -1,9 +1,10 @@
 """Finds out from a request's credentials who asks, and for which organisation."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 
 import msgspec
-from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection
 
 from command_api.api_key_uses import ApiKeyUses
@@ -19,6 +20,10 @@ from eventlog.registry import Registry
 from schemas.api_keys import is_valid, key_id_of
 from schemas.lock_facts import Actor
 from schemas.registry import ApiKey
+
+Headers = Sequence[tuple[bytes, bytes]]
+LONGEST_KEY = 128
+REMEMBERED_KEYS = 1024
 
 
 class Principal(msgspec.Struct, frozen=True):
@@ -36,6 +41,8 @@ class Authenticator:
         self._tokens = tokens
         self._registry = registry
         self._uses = uses
+        # Only of the format: whether the key is good is looked up each time.
+        self._key_id_of = lru_cache(REMEMBERED_KEYS)(key_id_of)
 
     async def authenticate(self, request: HTTPConnection) -> Principal:
         """Checks the API key first, then the token.
@@ -45,10 +52,11 @@ class Authenticator:
             Forbidden: the token is another organisation's, or lacks the scope.
             IssuerUnavailable: the token can't be checked now.
         """
-        token = _bearer(request.headers)
+        headers = request.scope["headers"]
+        token = _bearer(headers)
         # The cheap check first: nobody without a key can make us verify signatures or fetch keys.
         now = datetime.now(UTC)
-        entry = self._api_key(request.headers, now)
+        entry = self._api_key(headers, now)
         request_state(request.scope).api_key = entry
         caller = await self._tokens.check(token)
         if caller.org_id is not None and caller.org_id != entry.org_id:
@@ -65,10 +73,10 @@ class Authenticator:
         )
 
     def _api_key(self, headers: Headers, now: datetime) -> ApiKey:
-        key = _single(headers, "x-api-key", challenge=API_KEY_WANTED)
+        key = _single(headers, b"x-api-key", challenge=API_KEY_WANTED)
         if key is None:
             raise Unauthenticated("The X-API-Key header is missing", challenge=API_KEY_WANTED)
-        key_id = key_id_of(key)
+        key_id = self._key_id_of(key) if len(key) <= LONGEST_KEY else None
         entry = self._registry.api_key(key_id) if key_id is not None else None
         if not is_valid(key, entry, now) or entry is None:
             raise Unauthenticated("The API key is not valid", challenge=API_KEY_WANTED)
@@ -76,7 +84,7 @@ class Authenticator:
 
 
 def _bearer(headers: Headers) -> str:
-    value = _single(headers, "authorization", challenge=TOKEN_MISSING)
+    value = _single(headers, b"authorization", challenge=TOKEN_MISSING)
     if value is None:
         raise Unauthenticated("The Authorization header is missing", challenge=TOKEN_MISSING)
     scheme, _, token = value.partition(" ")
@@ -85,8 +93,9 @@ def _bearer(headers: Headers) -> str:
     return token.strip()
 
 
-def _single(headers: Headers, name: str, *, challenge: str) -> str | None:
-    values = headers.getlist(name)
+def _single(headers: Headers, name: bytes, *, challenge: str) -> str | None:
+    values = [value for given, value in headers if given == name]
     if len(values) > 1:
-        raise Unauthenticated(f"The {name} header came more than once", challenge=challenge)
-    return values[0] if values else None
+        text = name.decode()
+        raise Unauthenticated(f"The {text} header came more than once", challenge=challenge)
+    return values[0].decode("latin-1") if values else None

@@ -9,7 +9,7 @@ from starlette.routing import BaseRoute, Match, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from command_api.admission import PROBES
-from command_api.app import USE_TEMP_KEY
+from command_api.app import REPLAYED, USE_TEMP_KEY
 from command_api.metrics import ApiMetrics
 from command_api.request_state import RequestState, begin_request
 from runtime.logs import AccessLine, AccessLog, RequestIds, request_ids
@@ -19,7 +19,9 @@ from schemas.trace_context import read_traceparent
 REQUEST_ID = b"x-request-id"
 TRACEPARENT = b"traceparent"
 TRACESTATE = b"tracestate"
-REPLAYED = (b"idempotent-replayed", b"true")
+NOSNIFF = (b"x-content-type-options", b"nosniff")
+NO_STORE = (b"cache-control", b"no-store")
+"""An answer is one caller's own, unless it says that it may be kept."""
 _HARMLESS = re.compile(rb"^[A-Za-z0-9._-]{1,128}\Z")
 """A caller's request id that may stand in answers, logs and pages as it came."""
 UNMATCHED = "unmatched"
@@ -47,8 +49,8 @@ OUTCOMES = {
 
 
 class Observation:
-    """Gives each request its id, span, access line and metrics. ``routes``: the application's, for
-    the templates of their paths."""
+    """Gives each request its id, span, access line and metrics, and each answer the headers that
+    all have. ``routes``: the application's, for the templates of their paths."""
 
     def __init__(
         self,
@@ -65,9 +67,6 @@ class Observation:
         self._access_log = access_log
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
         started_at = time.perf_counter()
         request_id, traceparent = _read_headers(scope)
         span = None
@@ -77,20 +76,19 @@ class Observation:
         ids = RequestIds(request_id, _trace_id(traceparent))
         request_ids.set(ids)
         state = begin_request(scope, ids)
-        header = (REQUEST_ID, ids.request_id.encode())
         # What the server answers if the application fails before it does.
         status, replayed = 500, False
 
-        async def send_with_id(message: Message) -> None:
+        async def send_completed(message: Message) -> None:
             nonlocal status, replayed
             if message["type"] == "http.response.start":
                 status = message["status"]
                 replayed = REPLAYED in message["headers"]
-                message["headers"] = [*message["headers"], header]
+                message["headers"] = _completed(message["headers"], state)
             await send(message)
 
         try:
-            await self._app(scope, receive, send_with_id)
+            await self._app(scope, receive, send_completed)
         finally:
             seconds = time.perf_counter() - started_at
             self._ended(scope, state, status, replayed, seconds)
@@ -161,6 +159,15 @@ class Observation:
             if isinstance(candidate, Route) and candidate.matches(scope)[0] != Match.NONE:
                 return candidate.path
         return UNMATCHED
+
+
+def _completed(
+    headers: Sequence[tuple[bytes, bytes]], state: RequestState
+) -> list[tuple[bytes, bytes]]:
+    """Adds to an answer's headers those that it lacks."""
+    given = dict(headers)
+    wanted = [(REQUEST_ID, state.ids.request_id.encode()), NOSNIFF, *state.answer_headers, NO_STORE]
+    return [*headers, *(header for header in wanted if header[0] not in given)]
 
 
 def _method(scope: Scope) -> str:

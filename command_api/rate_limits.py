@@ -21,6 +21,7 @@ class RateLimits:
         """A limit of 0 is none."""
         self._organization = Quota("organization", organization_limit, window_s)
         self._key = Quota("key", key_limit, window_s)
+        self._is_limited = organization_limit > 0 or key_limit > 0
         self._buckets: OrderedDict[tuple[str, str], TokenBucket] = OrderedDict()
 
     def take(self, org_id: str, key_id: str, now: float) -> dict[str, str]:
@@ -30,6 +31,8 @@ class RateLimits:
         Raises:
             RateLimited: a bucket is empty.
         """
+        if not self._is_limited:
+            return {}
         quotas = ((self._organization, org_id), (self._key, key_id))
         buckets = {
             (quota.name, name): self._bucket(quota, name, now)

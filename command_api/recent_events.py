@@ -72,8 +72,30 @@ class LockView(msgspec.Struct, frozen=True, gc=False):
     seen_at: tuple[int, int] | None = None
 
 
-OutcomeQueue = asyncio.Queue[Outcome]
-"""The outcomes of the facts with one event id, as they come; there may be several such facts."""
+class Outcomes:
+    """Holds the outcomes of the facts with one event id, as they come, for one reader. There may be
+    several such facts."""
+
+    __slots__ = ("_come", "_reader")
+
+    def __init__(self) -> None:
+        self._come: list[Outcome | None] = []
+        self._reader: asyncio.Future[None] | None = None
+
+    def put(self, outcome: Outcome | None) -> None:
+        """Wakes the reader. None says that it need not wait any longer."""
+        self._come.append(outcome)
+        if self._reader is not None and not self._reader.done():
+            self._reader.set_result(None)
+
+    async def get(self) -> Outcome | None:
+        if not self._come:
+            self._reader = asyncio.get_running_loop().create_future()
+            await self._reader
+        return self._come.pop(0)
+
+    def empty(self) -> bool:
+        return not self._come
 
 
 class RecentEvents:
@@ -86,7 +108,7 @@ class RecentEvents:
         self._events: OrderedDict[str, SeenEvent] = OrderedDict()
         self._event_bytes = 0
         self._locks: OrderedDict[int, LockView] = OrderedDict()
-        self._waiting: dict[str, list[OutcomeQueue]] = {}
+        self._waiting: dict[str, list[Outcomes]] = {}
         self._covered_from = dict(begin)
         self._seen_to = dict(begin)
 
@@ -141,17 +163,17 @@ class RecentEvents:
 
     def _answer(self, event_id: str, outcome: Outcome) -> None:
         for outcomes in self._waiting.get(event_id, ()):
-            outcomes.put_nowait(outcome)
+            outcomes.put(outcome)
 
     # -- read by commands ----------------------------------------------------------------------
 
-    def expect(self, event_id: str) -> OutcomeQueue:
-        """Returns a queue that gets every outcome under this id from now on, until ``give_up``."""
-        outcomes: OutcomeQueue = asyncio.Queue()
+    def expect(self, event_id: str) -> Outcomes:
+        """Returns what gets every outcome under this id from now on, until ``give_up``."""
+        outcomes = Outcomes()
         self._waiting.setdefault(event_id, []).append(outcomes)
         return outcomes
 
-    def give_up(self, event_id: str, outcomes: OutcomeQueue) -> None:
+    def give_up(self, event_id: str, outcomes: Outcomes) -> None:
         waiting = self._waiting[event_id]
         waiting.remove(outcomes)
         if not waiting:

@@ -1,13 +1,15 @@
 """Keeps what the layers of one request tell each other: one typed value in the ASGI scope."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from starlette.types import Scope
 
 from runtime.logs import RequestIds
 from schemas.registry import ApiKey
 
+WHOLE_BODY = "lockstream.body"
+"""The key in the scope for a body that came whole, in one piece with the end of its head."""
 _PLACE = "lockstream"
 
 
@@ -21,7 +23,7 @@ class RequestState:
 
     ids: RequestIds
     api_key: ApiKey | None = None
-    answer_headers: Mapping[str, str] = field(default_factory=dict)
+    answer_headers: Sequence[tuple[bytes, bytes]] = ()
 
 
 def begin_request(scope: Scope, ids: RequestIds) -> RequestState:

@@ -13,7 +13,7 @@ from starlette.types import ASGIApp
 
 from command_api.admission import Admission, InFlight
 from command_api.api_key_uses import ApiKeyUses
-from command_api.app import Api, make_app
+from command_api.app import Api
 from command_api.commands import UseTempKeyHandler
 from command_api.credentials import Authenticator
 from command_api.docs_page import docs_routes
@@ -24,6 +24,7 @@ from command_api.metrics import ApiMetrics
 from command_api.observation import Observation
 from command_api.rate_limits import RateLimits
 from command_api.recent_events import RecentEvents
+from command_api.routes import Routes
 from command_api.stream_view import StreamView
 from command_api.tokens import TokenChecker
 from eventlog.kafka import Kafka
@@ -217,7 +218,7 @@ def _layers(
     """Puts the ASGI layers around the routes. A request meets the last one first."""
     settings = shared.settings
     hosts = names(settings.trusted_hosts)
-    admission = Admission(make_app(routes), in_flight, settings.receipt_timeout, hosts)
+    admission = Admission(Routes(routes), in_flight, settings.receipt_timeout, hosts)
     return Observation(admission, routes, shared.metrics, shared.tracing, access_log)
 
 

@@ -9,8 +9,9 @@ from eventlog.clients.producer import Producer, Written
 from eventlog.kafka import Kafka
 from eventlog.kafka_errors import KAFKA_ERRORS, kafka_errors, ours
 from eventlog.records import Output
+from runtime.deadlines import Deadlines
 from runtime.errors import KafkaRefused, KafkaUnavailable, OutcomeUnknown
-from runtime.tracing import Attributes, Tracing, ended_on_error, messaging
+from runtime.tracing import Tracing, ended_on_error, messaging
 from schemas.lock_facts import Fact, encode_fact
 from schemas.primitives import Headers
 from schemas.topics import lock_key, partition_of
@@ -34,7 +35,7 @@ class FactPublisher:
         self._kafka = kafka
         self._topic = topic
         self._partitions = partitions
-        self._timeout_s = timeout_s
+        self._deadlines = Deadlines(timeout_s)
         self._tracing = tracing
         self._producer: Producer | None = None
         self._logged = ""
@@ -64,8 +65,14 @@ class FactPublisher:
             OutcomeUnknown: it was sent and no answer came: it may be recorded, now or later.
         """
         partition = partition_of(fact.lock_id, self._partitions)
+        if not self._tracing.on:
+            offset = await self._publish(fact, partition, trace.to_kafka())
+            return Published(partition, offset)
         span = self._tracing.start(
-            f"send {self._topic}", "producer", trace.traceparent, self._attributes(partition)
+            f"send {self._topic}",
+            "producer",
+            trace.traceparent,
+            messaging("send", self._topic, partition),
         )
         with ended_on_error(span):
             carried = TraceContext(span.traceparent, trace.tracestate)
@@ -73,23 +80,20 @@ class FactPublisher:
         span.end({"messaging.kafka.offset": offset})
         return Published(partition, offset)
 
-    def _attributes(self, partition: int) -> Attributes:
-        return messaging("send", self._topic, partition) if self._tracing.on else {}
-
     async def _publish(self, fact: Fact, partition: int, headers: Headers) -> int:
         sent: asyncio.Future[Written] | None = None
         producer = self._producer
         output = Output(self._topic, lock_key(fact.lock_id), encode_fact(fact), headers)
         try:
-            async with asyncio.timeout(self._timeout_s):
+            with self._deadlines.limit():
                 if producer is None:
                     producer = await self._working_producer()
                 sent = await producer.send(output, partition)
-                metadata = await asyncio.shield(sent)
+                # A time-out cancels this future, which does not keep the record from being sent.
+                metadata = await sent
         except TimeoutError as error:
             if sent is None:
                 raise KafkaUnavailable("Kafka did not take the fact in time") from error
-            sent.add_done_callback(_consume)
             raise OutcomeUnknown("Kafka did not confirm the fact in time") from error
         except KafkaRefused as refusal:
             self._log(refusal)
@@ -133,9 +137,3 @@ class FactPublisher:
             self._producer = None
             log.warning("the fact producer failed and is replaced")
             await producer.stop(timeout_s=0.5)
-
-
-def _consume(sent: "asyncio.Future[Written]") -> None:
-    """Retrieves the late error of a send that nobody waits for any more."""
-    if not sent.cancelled():
-        sent.exception()

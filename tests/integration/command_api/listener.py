@@ -11,10 +11,10 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from command_api.admission import Admission, InFlight
-from command_api.app import make_app
 from command_api.listening import listen, names
 from command_api.metrics import ApiMetrics
 from command_api.observation import Observation
+from command_api.routes import Routes
 from runtime.health import health_routes
 from runtime.ports import free_port
 from runtime.readiness import Readiness
@@ -52,7 +52,7 @@ class Listener:
         routes += health_routes(Readiness(), dict)
         self.in_flight = InFlight(settings.max_in_flight)
         admission = Admission(
-            make_app([*routes]),
+            Routes(routes),
             self.in_flight,
             settings.receipt_timeout,
             names(settings.trusted_hosts),

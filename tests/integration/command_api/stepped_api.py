@@ -10,7 +10,7 @@ import httpx
 import msgspec
 from starlette.requests import HTTPConnection
 
-from command_api.app import Api, make_app
+from command_api.app import Api
 from command_api.commands import UseTempKeyHandler
 from command_api.credentials import Authenticator, Principal
 from command_api.fact_search import FactSearch
@@ -18,6 +18,7 @@ from command_api.metrics import ApiMetrics
 from command_api.observation import Observation
 from command_api.rate_limits import RateLimits
 from command_api.recent_events import RecentEvents
+from command_api.routes import Routes
 from command_api.stream_view import StreamView
 from eventlog.kafka import Kafka
 from eventlog.publisher import FactPublisher, Published
@@ -154,7 +155,7 @@ class SteppedApi:
         )
         routes = api.routes()
         app = Observation(
-            make_app(routes), routes, ApiMetrics(self.readiness), NoTracing(), access_log=None
+            Routes(routes), routes, ApiMetrics(self.readiness), NoTracing(), access_log=None
         )
         transport = httpx.ASGITransport(app)
         self.client = httpx.AsyncClient(transport=transport, base_url="http://api")

@@ -15,12 +15,12 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from command_api.api_key_uses import ApiKeyUses
-from command_api.app import make_app
 from command_api.credentials import Authenticator
 from command_api.issuer_keys import open_issuer_keys
 from command_api.metrics import ApiMetrics
 from command_api.observation import Observation
 from command_api.request_state import request_state
+from command_api.routes import Routes
 from command_api.tokens import Caller, TokenChecker
 from eventlog.kafka import Kafka
 from runtime.issuers import Issuer
@@ -79,7 +79,7 @@ async def client(tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
 
         routes = [Route("/", admit)]
         metrics = ApiMetrics(Readiness())
-        app = Observation(make_app([*routes]), routes, metrics, NoTracing(), None)
+        app = Observation(Routes(routes), routes, metrics, NoTracing(), None)
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url="http://api") as client:
             stop = asyncio.Event()

@@ -8,7 +8,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from command_api.app import make_app
 from command_api.errors import (
     API_KEY_WANTED,
     STATUS_OF,
@@ -31,6 +30,7 @@ from command_api.errors import (
     status_of,
     wants_problem,
 )
+from command_api.routes import Routes
 from runtime.errors import (
     CommandRefused,
     IssuerUnavailable,
@@ -83,7 +83,7 @@ async def test_a_method_or_a_path_that_is_not_there_is_told_in_the_same_shape() 
     async def show(request: Request) -> Response:
         return Response()
 
-    transport = httpx.ASGITransport(make_app([Route("/locks", show, methods=["GET"])]))
+    transport = httpx.ASGITransport(Routes([Route("/locks", show, methods=["GET"])]))
     async with httpx.AsyncClient(transport=transport, base_url="http://api") as client:
         refused, nowhere = await client.post("/locks"), await client.get("/lock")
     assert (refused.status_code, refused.json()["code"]) == (405, 405)

@@ -6,9 +6,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from command_api.app import USE_TEMP_KEY, make_app
+from command_api.app import USE_TEMP_KEY
 from command_api.metrics import ApiMetrics
 from command_api.observation import OUTCOMES, Observation
+from command_api.routes import Routes
 from runtime.readiness import Readiness
 from runtime.tracing import NoTracing
 
@@ -28,7 +29,7 @@ class Watched:
             Route("/locks/{id}", answer, methods=["GET"]),
         ]
         self.metrics = ApiMetrics(Readiness())
-        app = Observation(make_app([*routes]), routes, self.metrics, NoTracing(), None)
+        app = Observation(Routes(routes), routes, self.metrics, NoTracing(), None)
         self.client = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://api")
 
     def labels(self, name: str) -> list[dict[str, str]]:

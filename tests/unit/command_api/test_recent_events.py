@@ -48,8 +48,8 @@ async def test_an_expected_event_is_answered_to_all_that_wait() -> None:
     event = used_event()
     waits = [recent.expect(str(event.event_id)) for _ in range(2)]
     recent.take(TOPICS.lock_events, [record(event, 5)])
-    outcomes = [wait.get_nowait() for wait in waits]
-    assert all(outcome.source_offset == 5 for outcome in outcomes)
+    outcomes = [await wait.get() for wait in waits]
+    assert all(outcome is not None and outcome.source_offset == 5 for outcome in outcomes)
     for wait in waits:
         recent.give_up(str(event.event_id), wait)
     assert recent.waiting == 0
@@ -199,7 +199,7 @@ async def test_a_parked_fact_answers_those_that_wait_for_it_and_is_no_event() ->
     record_of_it = parked(9, str(event.event_id))
     recent.take(TOPICS.parked_facts, [parked(8, None), record_of_it])
     headers = ParkedHeaders.from_kafka(record_of_it.headers)
-    assert wait.get_nowait() == SeenParked(0, 7, headers)
+    assert await wait.get() == SeenParked(0, 7, headers)
     assert other.empty()
     assert recent.event(str(event.event_id)) is None
     # Offsets of another topic say nothing of how far lock-events was seen.
