@@ -68,8 +68,9 @@ class WatchedKafka(Kafka):
         fetch_bytes: int = FETCH_BYTES,
         fetch_wait_ms: int = 500,
         arrived: asyncio.Event | None = None,
+        partition_bytes: int | None = None,
     ) -> Fetcher:
-        fetcher = super().fetcher(topics, fetch_bytes, fetch_wait_ms, arrived)
+        fetcher = super().fetcher(topics, fetch_bytes, fetch_wait_ms, arrived, partition_bytes)
         self.made.append(connections_of(fetcher._client))
         return fetcher
 
