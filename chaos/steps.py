@@ -1,4 +1,4 @@
-"""Runs a role with a hook at every step of the exactly-once writer.
+"""Runs a role with a hook at every step of the exactly-once path.
 
 When a file names a step, the process ends or stops there, by a signal to itself. Its clock can be
 stepped too. The services themselves carry none of this:
@@ -9,24 +9,35 @@ stepped too. The services themselves carry none of this:
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from chaos.clock import SteppedClock
+from eventlog.stage.lane_work import LaneWork
+from eventlog.stage.lane_writing import LaneWriting
 from eventlog.transactional_writer import TransactionalWriter
 from operations.__main__ import main
 from read_model.store import ReadModel
 
 Act = Literal["kill", "stop"]
 Place = Callable[[str], None]
-WRITER_STEPS = ("begin", "send", "flush", "commit")
-APPLY = "apply"
+STEPS: Mapping[str, tuple[type, str]] = {
+    "decide": (LaneWork, "_decide"),
+    "begin": (TransactionalWriter, "_begin"),
+    "send": (TransactionalWriter, "_send"),
+    "flush": (TransactionalWriter, "_flush"),
+    "commit": (TransactionalWriter, "_commit"),
+    "tell": (LaneWriting, "_tell"),
+    "apply": (ReadModel, "apply"),
+}
+"""The steps of a batch, from what was fetched to the read model: each with its method."""
+PROJECTOR_ONLY = ("apply",)
 
 
 def places(role: str) -> list[str]:
     """Returns where this role can be hit: before and after each of its steps."""
-    steps = (*WRITER_STEPS, APPLY) if role == "projector" else WRITER_STEPS
+    steps = [step for step in STEPS if role == "projector" or step not in PROJECTOR_ONLY]
     return [f"{when}-{step}" for step in steps for when in ("before", "after")]
 
 
@@ -71,10 +82,8 @@ def _hooked(step: str, method: Callable[..., Awaitable[Any]], obey: Place) -> An
 
 
 def install_hooks(obey: Place) -> None:
-    for step in WRITER_STEPS:
-        method = getattr(TransactionalWriter, f"_{step}")
-        setattr(TransactionalWriter, f"_{step}", _hooked(step, method, obey))
-    setattr(ReadModel, APPLY, _hooked(APPLY, getattr(ReadModel, APPLY), obey))
+    for step, (owner, method) in STEPS.items():
+        setattr(owner, method, _hooked(step, getattr(owner, method), obey))
 
 
 if __name__ == "__main__":

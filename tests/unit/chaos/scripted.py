@@ -31,7 +31,9 @@ class Scripted(System):
         self.results: list[tuple[int, str]] = [(0, "")]
         self.ran: list[tuple[str, ...]] = []
 
-    async def recovery(self, since: float, within_s: float) -> Recovery:
+    async def recovery(
+        self, since: float, within_s: float, without: Collection[int] = ()
+    ) -> Recovery:
         return _next(self.recoveries)
 
     async def lockstream(self, *arguments: str, timeout_s: float) -> tuple[int, str]:
