@@ -162,7 +162,11 @@ async def test_the_parent_that_is_told_to_stop_ends_when_all_workers_have_draine
 def test_no_worker_outlives_a_parent_that_is_killed(workers: Workers) -> None:
     pids = workers.pids
     workers.process.kill()
-    wait_until(lambda: not any(runs(pid) for pid in pids), WAIT_S)
+    try:
+        wait_until(lambda: not any(runs(pid) for pid in pids), WAIT_S)
+    finally:
+        for pid in filter(runs, pids):
+            os.kill(pid, signal.SIGKILL)
     ports = [int(page.rpartition(":")[2]) for page in (workers.url, *workers.pages)]
     wait_until(lambda: all(is_free(port) for port in ports))
 
