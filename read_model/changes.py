@@ -33,7 +33,12 @@ class Changes:
         self._put_temp_keys = _bulk(
             _upsert(temp_keys, is_sqlite=is_sqlite, replace=True), is_sqlite=is_sqlite
         )
-        self._insert_events = _bulk(events.insert(), is_sqlite=is_sqlite)
+        self._insert_events = events.insert()
+        self._insert_in_order = (
+            str(self._insert_events.compile(dialect=sqlite.dialect(paramstyle="qmark")))
+            if is_sqlite
+            else None
+        )
         self._add_parked = _upsert(parked, is_sqlite=is_sqlite, replace=False)
         self._add_positions = _upsert(positions, is_sqlite=is_sqlite, replace=False)
         self._begin_generation = _upsert(generations, is_sqlite=is_sqlite, replace=False)
@@ -80,7 +85,12 @@ class Changes:
     def write_rows(self, connection: Connection, rows: Rows) -> None:
         _execute(connection, self._put_locks, rows.locks)
         _execute(connection, self._put_temp_keys, rows.temp_keys)
-        _execute(connection, self._insert_events, rows.events)
+        if self._insert_in_order is None:
+            names = events.columns.keys()
+            named: list[Row] = [dict(zip(names, row, strict=True)) for row in rows.events]
+            _execute(connection, self._insert_events, named)
+        elif rows.events:
+            connection.exec_driver_sql(self._insert_in_order, rows.events)
 
     def add_parked(self, connection: Connection, rows: list[Row]) -> None:
         _execute(connection, self._add_parked, rows)

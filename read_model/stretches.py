@@ -4,9 +4,10 @@ from collections.abc import Sequence
 
 from read_model.fold import CommittedEvent, ParkedFact, Stretch
 from runtime.errors import StreamViolation
-from schemas.lock_events import EventRecord
+from schemas.lock_events import EventHeaders, EventRecord, decode_event
 from schemas.parked_facts import ParkedHeaders
-from schemas.records import BadRecord, LogRecord
+from schemas.records import BadRecord, LogRecord, Place
+from schemas.undecodable import Undecodable
 
 
 def read_stretch(
@@ -20,14 +21,18 @@ def read_stretch(
     """
     committed: list[CommittedEvent] = []
     for record in records:
+        value = record.value or b""
         try:
-            read = EventRecord.read(topic, record)
-            event = read.event()
-            read.check_follows(previous_source)
+            source = EventHeaders.from_kafka(record.headers).source_offset
+            event = decode_event(value)
+            if source <= previous_source:
+                EventRecord.read(topic, record).check_follows(previous_source)
+        except Undecodable as error:
+            raise StreamViolation(f"{Place.of(topic, record)}: {error}") from error
         except BadRecord as error:
             raise StreamViolation(str(error)) from error
-        previous_source = read.headers.source_offset
-        committed.append(CommittedEvent(record.offset, previous_source, event, read.value))
+        previous_source = source
+        committed.append(CommittedEvent(record.offset, source, event, value))
     end = records[-1].offset + 1
     return Stretch(records[0].partition, begin, end, events=committed), previous_source
 

@@ -21,7 +21,7 @@ from schemas.lock_facts import (
 from schemas.primitives import EventId, Headers, LockId, LockUuid, Name, OpaqueText, WrittenTime
 from schemas.records import BadRecord, LogRecord, Place
 from schemas.trace_context import TRACEPARENT, TRACESTATE, TraceContext
-from schemas.undecodable import MAX_NUMBER, NamedHeaders, Undecodable, decode
+from schemas.undecodable import MAX_NUMBER, NamedHeaders, Undecodable, decode, read_number
 
 Version = Annotated[int, msgspec.Meta(ge=1, description="1, 2, 3 … per lock, without a gap")]
 
@@ -34,7 +34,7 @@ UsedCount = Annotated[
 ]
 
 
-class RecordedTempKeyUse(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
+class RecordedTempKeyUse(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel", gc=False):
     temp_key_uuid: OpaqueText
     lock_uuid: LockUuid
     lock_id: LockId
@@ -42,7 +42,7 @@ class RecordedTempKeyUse(msgspec.Struct, frozen=True, omit_defaults=True, rename
     user_id: ClaimedUser | None = None
 
 
-class _Event(msgspec.Struct, frozen=True, kw_only=True, rename="camel", tag_field="type"):
+class _Event(msgspec.Struct, frozen=True, kw_only=True, rename="camel", tag_field="type", gc=False):
     event_id: EventId
     lock_id: LockId
     occurred_at: WrittenTime
@@ -54,15 +54,15 @@ class _Event(msgspec.Struct, frozen=True, kw_only=True, rename="camel", tag_fiel
     aggregate_type: Literal["lock"] = "lock"
 
 
-class LockCreatedEvent(_Event, frozen=True, kw_only=True, tag="LockCreated"):
+class LockCreatedEvent(_Event, frozen=True, kw_only=True, tag="LockCreated", gc=False):
     data: LockCreation
 
 
-class OrganizationSetEvent(_Event, frozen=True, kw_only=True, tag="OrganizationSet"):
+class OrganizationSetEvent(_Event, frozen=True, kw_only=True, tag="OrganizationSet", gc=False):
     data: OrganizationChange
 
 
-class TempKeyUsedEvent(_Event, frozen=True, kw_only=True, tag="TempKeyUsed"):
+class TempKeyUsedEvent(_Event, frozen=True, kw_only=True, tag="TempKeyUsed", gc=False):
     data: RecordedTempKeyUse
 
 
@@ -97,7 +97,7 @@ def encode_event(event: Event) -> bytes:
     return _encoder.encode(event)
 
 
-class EventHeaders(msgspec.Struct, frozen=True, omit_defaults=True, rename="kebab"):
+class EventHeaders(msgspec.Struct, frozen=True, omit_defaults=True, rename="kebab", gc=False):
     """The headers of a ``lock-events`` record. ``source_offset``: its fact's, in ``lock-facts``."""
 
     event_id: str
@@ -130,6 +130,27 @@ class EventHeaders(msgspec.Struct, frozen=True, omit_defaults=True, rename="keba
         Raises:
             Undecodable: a header is missing or is not what it should be.
         """
+        values = dict(headers)
+        try:
+            version = read_number(values["version"])
+            source_offset = read_number(values["source-offset"])
+            if version >= 0 and source_offset >= 0:
+                return cls(
+                    values["event-id"].decode(),
+                    values["event-type"].decode(),
+                    values["org-id"].decode(),
+                    version,
+                    source_offset,
+                    values.get(TRACEPARENT),
+                    values.get(TRACESTATE),
+                )
+        except (KeyError, AttributeError, UnicodeDecodeError):
+            pass
+        return cls._read_one_by_one(headers)
+
+    @classmethod
+    def _read_one_by_one(cls, headers: Headers) -> "EventHeaders":
+        """Reads what ``from_kafka`` could not, and so says which header is to blame."""
         named = NamedHeaders(headers)
         return cls(
             event_id=named.text("event-id"),

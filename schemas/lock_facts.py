@@ -5,6 +5,7 @@ Key: the lock id in ASCII decimal. Value: one of ``Fact``, UTF-8 JSON. Headers:
 audit log, its record is parked, and can be retried once the writer or the projector is mended.
 """
 
+from datetime import UTC
 from typing import Annotated, Literal
 
 import msgspec
@@ -47,7 +48,12 @@ class FactHeaders(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Actor(
-    msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True, rename="camel"
+    msgspec.Struct,
+    frozen=True,
+    omit_defaults=True,
+    forbid_unknown_fields=True,
+    rename="camel",
+    gc=False,
 ):
     """Who issued the command. Stands in the event for the audit; partners never see it."""
 
@@ -72,18 +78,27 @@ ClaimedUser = Annotated[
 
 
 class TempKeyUse(
-    msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True, rename="camel"
+    msgspec.Struct,
+    frozen=True,
+    omit_defaults=True,
+    forbid_unknown_fields=True,
+    rename="camel",
+    gc=False,
 ):
     temp_key_uuid: OpaqueText
     user_id: ClaimedUser | None = None
 
 
-class LockCreation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
+class LockCreation(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel", gc=False
+):
     lock_uuid: LockUuid
     org_id: Name
 
 
-class OrganizationChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
+class OrganizationChange(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel", gc=False
+):
     org_id: Name
 
 
@@ -94,6 +109,7 @@ class _Fact(
     forbid_unknown_fields=True,
     rename="camel",
     tag_field="type",
+    gc=False,
 ):
     event_id: EventId
     lock_id: LockId
@@ -101,15 +117,15 @@ class _Fact(
     actor: Actor
 
 
-class LockCreated(_Fact, frozen=True, kw_only=True, tag="LockCreated"):
+class LockCreated(_Fact, frozen=True, kw_only=True, tag="LockCreated", gc=False):
     data: LockCreation
 
 
-class OrganizationSet(_Fact, frozen=True, kw_only=True, tag="OrganizationSet"):
+class OrganizationSet(_Fact, frozen=True, kw_only=True, tag="OrganizationSet", gc=False):
     data: OrganizationChange
 
 
-class TempKeyUsed(_Fact, frozen=True, kw_only=True, tag="TempKeyUsed"):
+class TempKeyUsed(_Fact, frozen=True, kw_only=True, tag="TempKeyUsed", gc=False):
     data: TempKeyUse
 
 
@@ -127,7 +143,10 @@ def decode_fact(value: bytes) -> Fact:
     """
     fact = decode(_decoder, value)
     try:
-        write_time(read_time(fact.occurred_at))
+        moment = read_time(fact.occurred_at)
+        if moment.tzinfo is not UTC:
+            # In UTC it may lie before the year 1 or after 9999.
+            write_time(moment)
     except (ValueError, OverflowError) as error:
         raise Undecodable(f"{error} - at `$.occurredAt`") from error
     # Not in the type, which events share: what was recorded stays readable.

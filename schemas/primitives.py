@@ -67,6 +67,10 @@ WrittenTime = Annotated[
 ]
 """What ``write_time`` has made."""
 
+_VERSION_BITS = 0xF << 76 | 0x3 << 62
+_VERSION_7 = 7 << 76 | 0x2 << 62
+"""The version, and the variant whose versions these are (RFC 9562, section 4)."""
+
 _COMMAND_NAMESPACE = UUID("5f7ab8a2-8f0f-5d0c-9f0a-3c1b6a6f2f11")
 _LOCK_NAMESPACE = UUID("0d0f4c8e-5a26-5c7c-8a54-9f6de0b6a7c3")
 _LOCK_CREATED_NAMESPACE = UUID("c1a7f1de-42b4-5b5f-a5a7-2f6f6b6f0d77")
@@ -124,4 +128,5 @@ def id_time_ms(event_id: UUID) -> int:
 
     Source: RFC 9562, section 5.7.
     """
-    return event_id.int >> 80 if event_id.version == 7 else -1
+    number = event_id.int
+    return number >> 80 if number & _VERSION_BITS == _VERSION_7 else -1

@@ -37,6 +37,16 @@ def decode(decoder: msgspec.json.Decoder[T], value: bytes) -> T:
         raise Undecodable(str(error)) from error
 
 
+def read_number(digits: bytes) -> int:
+    """Returns what ``NamedHeaders.number`` takes for a number; -1 for anything else."""
+    # int() takes signs, blanks, underscores and other scripts' digits, and refuses long ones.
+    if digits.isdigit() and len(digits) <= _MOST_DIGITS and (digits[0] != 48 or digits == b"0"):
+        number = int(digits)
+        if number <= MAX_NUMBER:
+            return number
+    return -1
+
+
 class NamedHeaders:
     """Finds a record's headers by name; of a name that comes more than once, the last one."""
 
@@ -61,13 +71,10 @@ class NamedHeaders:
             Undecodable: the header is missing or is no number: ASCII decimal without a sign, a
                 leading zero or anything around it, up to 2^63 - 1.
         """
-        digits = self._value(name)
-        # int() takes signs, blanks, underscores and other scripts' digits, and refuses long ones.
-        if digits.isdigit() and len(digits) <= _MOST_DIGITS and (digits[0] != 48 or digits == b"0"):
-            number = int(digits)
-            if number <= MAX_NUMBER:
-                return number
-        raise Undecodable(f"the header {name!r} is no number from 0 to {MAX_NUMBER}")
+        number = read_number(self._value(name))
+        if number < 0:
+            raise Undecodable(f"the header {name!r} is no number from 0 to {MAX_NUMBER}")
+        return number
 
     def value(self, name: str) -> bytes | None:
         """Returns a header's value; None if it is missing, or has none."""

@@ -11,6 +11,11 @@ class Cursor:
         self._records: list[Record] = []
         self._at = 0
 
+    @property
+    def at_hand(self) -> Record | None:
+        """Returns the next record if it is here already."""
+        return self._records[self._at] if self._at < len(self._records) else None
+
     async def peek(self) -> Record | None:
         """Returns the next record, or None at the end."""
         while self._at >= len(self._records):

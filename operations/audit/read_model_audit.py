@@ -1,6 +1,7 @@
 """Checks that the read model is the fold of the stream, as far as it has come."""
 
 import sys
+from collections import Counter
 
 import msgspec
 
@@ -40,12 +41,6 @@ class ReadModelAudit:
     def add(self, read: ReadEvent) -> None:
         if read.offset < self._folded_to:
             self._chunk.append(read)
-            event = read.event
-            lock_id, org_id = event.lock_id, sys.intern(event.org_id)
-            lock_uuid = event.aggregate_id.bytes
-            self._last[lock_id] = _Last(read.offset, event.version, org_id, lock_uuid)
-            if isinstance(event, TempKeyUsedEvent):
-                self._uses[lock_id] = self._uses.get(lock_id, 0) + 1
 
     @property
     def is_due(self) -> bool:
@@ -58,6 +53,7 @@ class ReadModelAudit:
             ReadModelUnavailable: the database can't be asked.
         """
         chunk, self._chunk = self._chunk, []
+        self._keep_last(chunk)
         pairs = [(read.event.lock_id, read.event.version) for read in chunk]
         stored = await self._read_model.event_values(pairs)
         found = [
@@ -66,6 +62,15 @@ class ReadModelAudit:
             if stored.get(pair) != read.value
         ]
         return await self._unless_emptied(found + await self._check_uses(chunk))
+
+    def _keep_last(self, chunk: list[ReadEvent]) -> None:
+        for lock_id, read in {read.event.lock_id: read for read in chunk}.items():
+            event = read.event
+            org_id, lock_uuid = sys.intern(event.org_id), event.aggregate_id.bytes
+            self._last[lock_id] = _Last(read.offset, event.version, org_id, lock_uuid)
+        used = [read.event.lock_id for read in chunk if isinstance(read.event, TempKeyUsedEvent)]
+        for lock_id, count in Counter(used).items():
+            self._uses[lock_id] = self._uses.get(lock_id, 0) + count
 
     async def _unless_emptied(self, found: list[Violation]) -> list[Violation]:
         """Drops what was found in a model that has gone back meanwhile: it is being rebuilt."""

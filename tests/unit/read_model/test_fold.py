@@ -19,7 +19,7 @@ def test_rows_are_those_after_the_last_event() -> None:
     )
     assert [(r["lock_id"], r["version"]) for r in rows.locks] == [(7, 3)]
     assert [(r["temp_key_uuid"], r["used_count"]) for r in rows.temp_keys] == [("key-1", 2)]
-    assert [r["version"] for r in rows.events] == [1, 2, 3]
+    assert [row[1] for row in rows.events] == [1, 2, 3]
 
 
 @pytest.mark.parametrize("version", [1, 2, 4])
@@ -49,14 +49,7 @@ def test_rows_hold_all_that_is_asked_of_them() -> None:
     ]
     assert rows.temp_keys == [{"lock_id": 7, "temp_key_uuid": "key-1", "used_count": 9}]
     assert rows.events == [
-        {
-            "lock_id": 7,
-            "version": version,
-            "event_id": event.event_id.bytes,
-            "org_id": org_id,
-            "source_offset": source,
-            "value": value,
-        }
+        (7, version, event.event_id.bytes, org_id, source, value)
         for version, event, org_id, source, value in (
             (1, created, "other", 11, b"first"),
             (2, used, "acme", 12, b"second"),
