@@ -46,7 +46,7 @@ class Deadlines:
         alarm = Alarm(loop.time() + self._seconds, ring)
         self._alarms.append(alarm)
         if self._timer is None:
-            self._timer = loop.call_at(alarm.due, self._go_off)
+            self._timer = loop.call_at(alarm.due, self._go_off, alarm.due)
         return alarm
 
     def limit(self) -> "Limit":
@@ -54,13 +54,16 @@ class Deadlines:
         ``asyncio.timeout`` does."""
         return Limit(self)
 
-    def _go_off(self) -> None:
+    def _go_off(self, due: float) -> None:
         loop = asyncio.get_running_loop()
         self._timer = None
-        while self._alarms and (self._alarms[0].is_over or self._alarms[0].due <= loop.time()):
+        # The loop's timers have milliseconds, and may come before their time.
+        now = max(due, loop.time())
+        while self._alarms and (self._alarms[0].is_over or self._alarms[0].due <= now):
             self._alarms.popleft().go_off()
         if self._alarms:
-            self._timer = loop.call_at(self._alarms[0].due, self._go_off)
+            due = self._alarms[0].due
+            self._timer = loop.call_at(due, self._go_off, due)
 
 
 class Limit:
