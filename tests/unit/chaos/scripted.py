@@ -1,5 +1,6 @@
 """An installation that never starts: its recoveries and what its verbs print are given."""
 
+from collections.abc import Collection
 from pathlib import Path
 from random import Random
 from typing import TypeVar
