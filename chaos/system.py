@@ -40,6 +40,8 @@ from schemas.topics import partition_of
 
 PARTITIONS = 12
 REPLICAS = 2
+LANES = 2
+"""One for each replica; whoever is left has both."""
 LOCKS_PER_PARTITION = 2
 PARTNERS = {"acme-crm": "acme", "acme-bi": "acme", "globex-crm": "globex"}
 ORGANIZATIONS = ("acme", "globex")
@@ -76,6 +78,7 @@ class System:
             read_model_url=database.url,
             state_dir=folder,
             partitions=PARTITIONS,
+            lanes=LANES,
             replication_factor=brokers.replication,
             min_insync_replicas=max(1, brokers.replication - 1),
         )
@@ -130,6 +133,7 @@ class System:
                 "READ_MODEL_URL": self.database.url,
                 "LOCKSTREAM_STATE_DIR": str(self.folder),
                 "LOCKSTREAM_PARTITIONS": str(PARTITIONS),
+                "LOCKSTREAM_LANES": str(LANES),
                 "LOCKSTREAM_REPLICATION_FACTOR": str(self.settings.replication_factor),
                 "LOCKSTREAM_MIN_INSYNC_REPLICAS": str(self.settings.min_insync_replicas),
                 "LOCKSTREAM_JWT_ISSUERS": write_issuers([local_issuer(self.folder)]),

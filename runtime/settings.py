@@ -88,7 +88,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=variable_of):
             description="how many lanes the partitions are shared out to: so many replicas of a "
             "stage can work; may be changed while every projector and fan-out is stopped",
         ),
-    ] = 2
+    ] = 1
     replication_factor: Annotated[
         int, msgspec.Meta(ge=1, le=9, description="copies of each topic that Lockstream creates")
     ] = 1

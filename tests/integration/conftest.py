@@ -28,6 +28,7 @@ def settings(bootstrap_servers: str, tmp_path: Path) -> Settings:
         kafka_bootstrap_servers=bootstrap_servers,
         topic_prefix=f"t{uuid.uuid4().hex[:10]}-",
         partitions=PARTITIONS,
+        lanes=2,
         state_dir=tmp_path,
         session_timeout=3.0,
         # Roles run inside the tests' process here, which must not stand back for anybody.
