@@ -12,7 +12,7 @@ from eventlog.kafka import Kafka
 from eventlog.registry import Registry, registry_tail
 from eventlog.stage.lane_count import settle_lanes
 from eventlog.stage.metrics import StageMetrics, StageSnapshot
-from eventlog.stage.setup import Limits, StageName, StageSetup
+from eventlog.stage.setup import Limits, Rest, StageName, StageSetup
 from eventlog.stage.stage import Stage
 from eventlog.stage.stage_partition import Fail, StagePartition
 from eventlog.stage.traces import StageTraces
@@ -38,7 +38,7 @@ FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 10.0
 STOP_S = 30.0
 """How long a stage may take to stop by itself."""
-REST_TIMES = 2.0
+REST = Rest(times=2.0, least_s=0.01)
 """Commands go first: CPU spent on a partner's transactions is CPU that they do not get."""
 
 
@@ -187,7 +187,7 @@ class Fanout:
             self._settings.lane_sets,
             make_partition,
             confirm,
-            REST_TIMES,
+            REST,
             self._readiness,
             counts,
             traces,

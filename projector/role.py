@@ -9,7 +9,7 @@ from eventlog.kafka import Kafka
 from eventlog.registry import read_registry
 from eventlog.stage.lane_count import check_lanes, settle_lanes
 from eventlog.stage.metrics import StageSnapshot
-from eventlog.stage.setup import Limits, StageName, StageSetup
+from eventlog.stage.setup import Limits, Rest, StageName, StageSetup
 from eventlog.stage.stage import Stage
 from eventlog.stage.traces import StageTraces
 from eventlog.topic_setup import ensure_installation
@@ -28,8 +28,8 @@ from runtime.tracing_setup import tracing_of
 
 log = logging.getLogger(__name__)
 
-REST_TIMES = 1.0
-"""A rest as long as the group took: the callers it has answered can be in the next one."""
+REST = Rest(times=1.0)
+"""A rest as long as a transaction took: the callers that it has answered can be in the next one."""
 
 
 async def run_projector(settings: Settings, stop: asyncio.Event) -> None:
@@ -77,7 +77,7 @@ async def _run(
         settings.lane_sets,
         projector.make_partition,
         confirm,
-        REST_TIMES,
+        REST,
         readiness,
         metrics.of("projector"),
         StageTraces(tracing, name.group, name.input_topic),

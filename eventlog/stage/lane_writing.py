@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from eventlog.records import Output
 from eventlog.stage.lane_partition import Decided
 from eventlog.stage.pending import Pending
-from eventlog.stage.setup import StageSetup
+from eventlog.stage.setup import Rest, StageSetup
 from eventlog.transactional_writer import TransactionalWriter
 from runtime.errors import KafkaRefused, StageStopped, Unavailable
 
@@ -117,7 +117,7 @@ class LaneWriting:
         ended = loop.time()
         count = sum(len(of_partition) for of_partition in by_partition.values())
         self._setup.counts.committed(count, ended - started_at)
-        self._rests_until = ended + rest_s(count, ended - started_at, self._setup.rest_times)
+        self._rests_until = ended + rest_s(count, ended - started_at, self._setup.rest)
         places = {partition: iter(of_partition) for partition, of_partition in offsets.items()}
         return [
             [next(places[one.partition.tp.partition]) for _ in of_batch]
@@ -138,10 +138,11 @@ class LaneWriting:
         self._setup.counts.done(decided.records)
 
 
-def rest_s(records: int, took_s: float, times: float) -> float:
+def rest_s(records: int, took_s: float, rest: Rest) -> float:
     """Returns how long more may pile up, behind a transaction of so many records, before the next
     one begins: it costs nearly as much for one record as for twenty."""
     if records >= PLENTY:
         return MARKERS_S
     share = (records - 1) / records
-    return max(MARKERS_S, min(LONGEST_REST_S, times * share * took_s))
+    wanted = max(rest.least_s, rest.times * share * took_s)
+    return max(MARKERS_S, min(LONGEST_REST_S, wanted))

@@ -50,15 +50,22 @@ class Limits:
         self.taking = Budget(taking)
 
 
+class Rest(msgspec.Struct, frozen=True):
+    """Says how long a lane rests after a transaction, so that more piles up. ``times``: after many
+    records, as a multiple of the time that they took; ``least_s``: after one record too."""
+
+    times: float
+    least_s: float = 0.0
+
+
 class StageSetup(msgspec.Struct, frozen=True):
-    """Describes a stage. ``rest_times``: how long a lane rests after a transaction of many records,
-    as a multiple of the time that this took; ``limits``: the process's."""
+    """Describes a stage. ``limits``: the process's."""
 
     name: StageName
     lanes: Lanes
     make_partition: MakePartition
     confirm: Confirm
-    rest_times: float
+    rest: Rest
     readiness: Readiness
     counts: StageCounts
     traces: StageTraces

@@ -15,7 +15,7 @@ from eventlog.stage import lane_partition
 from eventlog.stage.lane import Lane
 from eventlog.stage.lane_partition import LanePartition
 from eventlog.stage.metrics import StageMetrics
-from eventlog.stage.setup import Limits, StageClients, StageName, StageSetup
+from eventlog.stage.setup import Limits, Rest, StageClients, StageName, StageSetup
 from eventlog.stage.stage import Stage
 from eventlog.stage.stage_partition import Batch, Fail, OutputLog, StagePartition
 from eventlog.stage.traces import StageTraces
@@ -141,7 +141,7 @@ class Copies(Stage):
             Lanes(settings.partitions, 1),
             make_partition,
             confirm,
-            0.0,
+            Rest(0.0),
             self.readiness,
             StageMetrics(self.readiness, list).of("test"),
             StageTraces(tracing, name.group, name.input_topic),

@@ -18,7 +18,7 @@ from eventlog.kafka import FETCH_BYTES, Kafka
 from eventlog.records import Output, Record
 from eventlog.stage.budget import Budget
 from eventlog.stage.metrics import StageMetrics
-from eventlog.stage.setup import Limits, StageName, StageSetup
+from eventlog.stage.setup import Limits, Rest, StageName, StageSetup
 from eventlog.stage.stage import Stage
 from eventlog.stage.stage_partition import Batch, Fail, OutputLog, StagePartition
 from eventlog.stage.traces import StageTraces
@@ -151,7 +151,17 @@ class Behind:
             """Does nothing: the stage may always work."""
 
         setup = StageSetup(
-            *(name, lanes, make_partition, confirm, 0.0, readiness, counts, traces, self._limits)
+            *(
+                name,
+                lanes,
+                make_partition,
+                confirm,
+                Rest(0.0),
+                readiness,
+                counts,
+                traces,
+                self._limits,
+            )
         )
         return Stage(self._kafka, setup)
 
