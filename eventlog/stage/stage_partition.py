@@ -86,30 +86,33 @@ class Batch(msgspec.Struct, frozen=True):
     async def committed(self, offsets: Sequence[int]) -> None:
         """Learns that the outputs are committed and stand at ``offsets``, in their order.
 
-        The owner calls it once, also without outputs, before it moves the checkpoint behind the
-        records that were taken and asks for the next batch: to wait here holds the partition back.
-        It is not called if the commit failed or is in doubt, or the process dies: then the next
-        ``restore`` finds out. So it may add nothing that does not follow from the output. It may
-        raise what ``restore`` may; the batch stays committed."""
+        The lane calls it once, also without outputs, before it moves the checkpoint behind the
+        records that were taken. Meanwhile the partition may decide on the next ones; to wait here
+        holds back the lane's next transaction. It is not called if the commit failed or is in
+        doubt, or the process dies: then the next ``restore`` finds out. So it may add nothing that
+        does not follow from the output. It may raise what ``restore`` may; the batch stays
+        committed."""
 
 
 class StagePartition(Protocol):
-    """Decides for one partition. ``PartitionOwner`` makes it, calls it, and throws it away.
+    """Decides for one partition. Its lane makes it, calls it, and throws it away.
 
-    The owner makes one for each attempt, right after the fence. It calls ``restore`` once and then,
-    as records come, ``process`` and its batch's ``committed`` in turn: never two calls at once. Any
-    may be cancelled where it awaits, ``stage.DRAIN_S`` seconds after the partition was revoked.
+    The lane makes one for each attempt, after its fence. It calls ``restore`` once and then, as
+    records come, ``process``; the batches' ``committed`` follow in their order, and may fall amid
+    the next ``process``. Any may be cancelled where it awaits, ``stage.DRAIN_S`` seconds after the
+    lane was revoked.
 
-    After any error nothing more is called, and a batch that was not committed is forgotten. What
-    follows depends on the error's type. ``Unavailable``: another attempt, after a pause.
-    ``StageStopped`` and ``KafkaRefused``: the partition stops until it is assigned anew, and the
-    others go on. Any other error stops it likewise if ``process`` raises it, and else ends the
-    role."""
+    After any error nothing more is called but ``committed``, of batches that were decided before.
+    What follows depends on the error's type. ``Unavailable``: another attempt, after a pause; what
+    is decided and not yet being written is forgotten. ``StageStopped`` and ``KafkaRefused``: the
+    partition stops until it is assigned anew, and the others go on. Any other error stops it
+    likewise if ``process`` raises it, and else ends the role."""
 
     async def restore(self, output: OutputLog) -> int:
         """Rebuilds the state from the output, and returns the input offset to go on at.
 
-        The predecessor writes no more; what it wrote is committed or aborted. Reading Kafka and
+        The predecessor writes no more, and no transaction of the lane's own is under way that the
+        partition is part of: all that was written is committed or aborted. Reading Kafka and
         databases may take as long as it takes, while some other partitions wait for their turn.
         It must not wait for what a paused process may hold, a lock of a database for instance."""
 
@@ -118,20 +121,19 @@ class StagePartition(Protocol):
 
         They are one or more, in order, and follow on those taken before; offsets between them are
         markers'. A record comes again, first of the next call, only if it was not taken; and in a
-        later attempt, from where its ``restore`` goes on. No transaction is open yet, so none of
-        Kafka's time-outs runs, but partitions that began together wait for each other: it may ask
-        a database, and should need no more than milliseconds."""
+        later attempt, from where its ``restore`` goes on. What it decides builds on batches that
+        may not be committed yet: if that fails, all of it is forgotten. The lane's other partitions
+        wait meanwhile: it may ask a database, and should need no more than milliseconds."""
 
     @property
     def note(self) -> str:
         """What the checkpoint says beside its offset, for a later ``restore`` to check.
 
-        The owner reads it after ``restore`` and after each ``committed``."""
+        The lane reads it after ``restore`` and after each ``process``."""
 
 
 Fail = Callable[[Exception], None]
-"""Ends the attempt with this error when the owner next waits for records: a batch under way is
-finished first. The error's type means what it does in ``StagePartition``. After the attempt's end
-it does nothing."""
+"""Ends the attempt with this error at the lane's next turn. The error's type means what it does in
+``StagePartition``. After the attempt's end it does nothing."""
 MakePartition = Callable[[int, Fail], StagePartition]
 """Makes what decides for a partition, by its number, for one attempt."""
