@@ -1,8 +1,8 @@
 """Holds what we use of aiokafka beyond its public API, one function each.
 
-``test_aiokafka_internals`` has a test for each that fails when aiokafka changes it. Two other
-modules build on aiokafka's insides: ``kafka_requests`` on its protocol classes, ``any_headers`` on
-its fetcher. In the types, Any stands for an object of aiokafka's.
+``test_aiokafka_internals`` has a test for each that fails when aiokafka changes it. Other modules
+build on aiokafka's classes: ``kafka_requests`` and ``fetch_requests`` on those of its protocol,
+``record_batches`` and ``any_headers`` on those of its records. In the types, Any stands for an object of aiokafka's.
 """
 
 import asyncio
@@ -13,7 +13,6 @@ import msgspec
 from aiokafka.client import AIOKafkaClient, ConnectionGroup, CoordinationType
 from aiokafka.conn import create_conn
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
-from aiokafka.errors import OffsetOutOfRangeError
 from aiokafka.producer import sender
 from aiokafka.structs import TopicPartition
 
@@ -119,24 +118,6 @@ def seal(builder: Any, producer_id: int, epoch: int, sequence: int) -> bytes:
 # -- consumers -------------------------------------------------------------------------------------
 
 
-class FetchState(msgspec.Struct, frozen=True):
-    """Says how far a consumer is in one partition. ``position``: after what it has handed over;
-    ``highwater``: the last known end, None before the first fetch."""
-
-    position: int
-    highwater: int | None
-
-
-def fetch_state(consumer: Any, tp: TopicPartition) -> FetchState | None:
-    """Returns how far a consumer is; None if it has not got the partition, or no position yet."""
-    subscription = consumer._subscription.subscription
-    assignment = subscription.assignment if subscription is not None else None
-    state = assignment.state_value(tp) if assignment is not None else None
-    if state is None or not state.has_valid_position:
-        return None
-    return FetchState(state.position, state.highwater)
-
-
 async def committed_with_note(consumer: Any, tp: TopicPartition) -> tuple[int, str] | None:
     """Returns a group's offset and its metadata, which the public ``committed`` drops.
 
@@ -152,12 +133,6 @@ def forget_instance_id(consumer: Any) -> None:
     session runs out, since it may come back (KIP-345). A member id is enough to leave with."""
     if hasattr(consumer._coordinator, "_group_instance_id"):
         consumer._coordinator._group_instance_id = None
-
-
-def lost_positions(error: OffsetOutOfRangeError) -> Mapping[TopicPartition, int]:
-    """Returns the positions at which a consumer found nothing."""
-    lost: Any = error.args[0] if error.args else {}
-    return dict(lost)
 
 
 # -- answers to an admin client --------------------------------------------------------------------

@@ -1,75 +1,20 @@
-"""Lets consumers take records whose header keys are not UTF-8, which any other writer
-may produce.
+"""Reads record batches whose header keys are not UTF-8, which any other writer may produce.
 
-aiokafka reads header keys as UTF-8. Where one is not, its consumer raises UnicodeDecodeError and
-loses what it has read before. What we rely on: ``aiokafka.consumer.fetcher`` looks up its
-``MemoryRecords`` by that name for each partition that it has fetched, and goes over the batches
-that this yields. ``test_poison`` fails if that changes.
+aiokafka reads header keys as UTF-8, and raises UnicodeDecodeError where one is not.
 """
 
 from collections.abc import Iterator
 from typing import Any
 
-from aiokafka.consumer import fetcher
 from aiokafka.errors import CorruptRecordException
 from aiokafka.record.default_records import _DefaultRecordBatchPy, _DefaultRecordPy
-from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.record.util import decode_varint
-
-_LOG_OVERHEAD = 12
-"""Bytes before what a batch's length counts: its offset, and the length."""
-
-
-def bear_any_headers() -> None:
-    """Makes all consumers of this process take such records. In their keys, bytes that are no UTF-8
-    come escaped (a backslash, ``xff``): as text that can be written and shown."""
-    fetcher.MemoryRecords = _Fetched
 
 
 def bearing_records(whole: memoryview) -> Iterator[Any]:
-    """Yields the records of a batch whose header keys may be any bytes."""
+    """Yields the records of a batch. In their header keys, bytes that are no UTF-8 come escaped (a
+    backslash, ``xff``): as text that can be written and shown."""
     return iter(_BearingBatch(bytearray(whole)))
-
-
-class _Fetched:
-    """Stands for ``aiokafka.record.memory_records.MemoryRecords``: what was fetched of one
-    partition."""
-
-    def __init__(self, fetched: bytes) -> None:
-        self._bytes = memoryview(fetched)
-        self._next = 0
-        self._records = MemoryRecords(fetched)
-        self.size_in_bytes = self._records.size_in_bytes
-        self.has_next = self._records.has_next
-
-    def next_batch(self) -> Any:
-        batch = self._records.next_batch()
-        begin = self._next
-        length = int.from_bytes(self._bytes[begin + 8 : begin + _LOG_OVERHEAD], "big")
-        self._next = begin + _LOG_OVERHEAD + length
-        return _Batch(batch, self._bytes[begin : self._next])
-
-
-class _Batch:
-    """Yields a batch's records as aiokafka reads them, until a header key is not UTF-8; then our
-    own reader begins the batch again. The fetcher passes over records that it has had already, as
-    it does for those before its offset."""
-
-    def __init__(self, batch: Any, whole: memoryview) -> None:
-        self._batch = batch
-        self._whole = whole
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._batch, name)
-
-    def __next__(self) -> Any:
-        return next(self._batch)
-
-    def __iter__(self) -> Iterator[Any]:
-        try:
-            yield from self._batch
-        except UnicodeDecodeError:
-            yield from _BearingBatch(bytearray(self._whole))
 
 
 class _BearingBatch(_DefaultRecordBatchPy):  # type: ignore[misc]

@@ -10,7 +10,6 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.client import AIOKafkaClient
 
 from eventlog import aiokafka_internals as internals
-from eventlog.any_headers import bear_any_headers
 from eventlog.clients.admin import Admin
 from eventlog.clients.client import REQUEST_TIMEOUT_S
 from eventlog.clients.fetcher import Fetcher
@@ -46,7 +45,6 @@ class Kafka:
     """
 
     def __init__(self, settings: Settings, client_id: str) -> None:
-        bear_any_headers()
         self._session_timeout_ms = int(settings.session_timeout * 1000)
         self._options: dict[str, Any] = {
             "bootstrap_servers": settings.kafka_bootstrap_servers,

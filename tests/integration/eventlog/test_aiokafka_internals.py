@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 from aiokafka.client import AIOKafkaClient, ConnectionGroup
-from aiokafka.errors import OffsetOutOfRangeError, ProducerFenced
+from aiokafka.errors import ProducerFenced
 from aiokafka.producer import sender
 from aiokafka.record.default_records import DefaultRecordBatch
 
@@ -23,7 +23,7 @@ from eventlog.kafka import CONCURRENT_TRANSACTIONS_BACKOFF_S, Kafka
 from eventlog.records import TopicPartition
 from runtime.settings import Settings
 from schemas.lanes import Lanes
-from tests.integration.kafka_tools import eventually, write_raw
+from tests.integration.kafka_tools import write_raw
 from tests.integration.roles import install
 
 PARTITION = 0
@@ -212,26 +212,6 @@ async def test_a_sealed_batch_is_its_producers(transactional: TransactionalProdu
 # -- consumers -------------------------------------------------------------------------------------
 
 
-async def test_a_consumers_progress_is_what_it_has_handed_over(
-    kafka: Kafka, tp: TopicPartition
-) -> None:
-    async with kafka.offsets_client() as client:
-        consumer = client._client
-        assert internals.fetch_state(consumer, tp) is None
-        consumer.assign([tp])
-        consumer.seek(tp, 0)
-        state = internals.fetch_state(consumer, tp)
-        assert state is not None
-        assert state.position == 0
-
-        async def handed_over() -> bool:
-            return bool(await consumer.getmany(timeout_ms=100))
-
-        await eventually(handed_over)
-        assert internals.fetch_state(consumer, tp) == internals.FetchState(1, 1)
-        assert internals.fetch_state(consumer, TopicPartition(tp.topic, 1)) is None
-
-
 async def test_a_committed_offset_is_read_with_its_note(
     member: GroupConsumer, tp: TopicPartition
 ) -> None:
@@ -249,16 +229,6 @@ async def test_a_static_member_that_forgets_its_instance_id_leaves_its_group(
         internals.forget_instance_id(member._client)
     await member.stop()
     assert len(await group_members(kafka, topic)) == (0 if forgotten else 1)
-
-
-async def test_a_position_where_nothing_is_is_told(kafka: Kafka, tp: TopicPartition) -> None:
-    async with kafka.offsets_client() as client:
-        consumer = client._client
-        consumer.assign([tp])
-        consumer.seek(tp, 1_000)
-        with pytest.raises(OffsetOutOfRangeError) as raised:
-            await consumer.getmany(timeout_ms=10_000)
-    assert internals.lost_positions(raised.value) == {tp: 1_000}
 
 
 # -- answers to an admin client --------------------------------------------------------------------
