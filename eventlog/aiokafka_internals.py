@@ -2,8 +2,8 @@
 
 ``test_aiokafka_internals`` has a test for each that fails when aiokafka changes it. Other modules
 build on aiokafka's classes: ``kafka_requests`` and ``fetch_requests`` on those of its protocol,
-``record_batches`` and ``any_headers`` on those of its records. In the types, Any stands for an object
-of aiokafka's.
+``record_batches`` and ``any_headers`` on those of its records. In the types, Any stands for an
+object of aiokafka's.
 """
 
 import asyncio
