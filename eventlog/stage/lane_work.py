@@ -58,7 +58,8 @@ class LaneWork:
         self._changed.set()
 
     def look(self) -> None:
-        """Notes how long the input is by now, for whoever asks how the partitions stand."""
+        """Notes how long the input is by now, for whoever asks how the partitions stand. For one
+        that has left, what was known then stays."""
         for tp in self._fetcher.followed():
             self._partitions[tp].high_watermark = self._fetcher.high_watermark(tp)
 
@@ -173,6 +174,7 @@ class LaneWork:
         self._restoring.begin_again(partition, error)
 
     def _leave(self, partition: LanePartition) -> None:
+        self.look()
         self._fetcher.leave(partition.tp)
         partition.end()
 
