@@ -3,11 +3,8 @@
 import asyncio
 from functools import partial
 
-from chaos.reassignment import reassign
 from chaos.replicas import DELIVERING, ROLES
 from chaos.scene import AT_ONCE_S, SESSION_S, Fault, Scene
-from chaos.system import PARTITIONS
-from eventlog.records import TopicPartition
 
 DELAY_S = 0.25
 SPOILT_S = (3.0, 6.0)
@@ -53,7 +50,6 @@ def cluster_faults() -> list[Fault]:
         Fault("one of three brokers killed", touches, _kill_one_of_three),
         Fault("one of three brokers down", touches, _lose_broker),
         Fault("rolling restart of three brokers", touches, _roll),
-        Fault("a partition without a leader", touches, _lose_leader),
     ]
 
 
@@ -135,25 +131,6 @@ async def _lose_broker(scene: Scene) -> None:
     await brokers.start_node(number)
     await scene.recovers("three again", AT_ONCE_S)
     await scene.system.until_in_sync(IN_SYNC_S)
-
-
-async def _lose_leader(scene: Scene) -> None:
-    """Leaves a partition of the facts to one broker alone, and kills that: whatever is in a lane
-    with the partition goes on."""
-    brokers, system = scene.system.brokers, scene.system
-    number = scene.rng.randrange(brokers.count)
-    lost = TopicPartition(system.settings.topics.lock_facts, scene.rng.randrange(PARTITIONS))
-    everywhere = [node + 1 for node in range(brokers.count)]
-    await reassign(system.kafka, lost, [number + 1])
-    try:
-        await system.until_in_sync(IN_SYNC_S)
-        await brokers.kill_node(number)
-        await scene.recovers("no leader", SESSION_S, without=(lost.partition,))
-        await brokers.start_node(number)
-    finally:
-        await reassign(system.kafka, lost, everywhere)
-    await system.until_in_sync(IN_SYNC_S)
-    await scene.recovers("a leader again", SESSION_S)
 
 
 async def _roll(scene: Scene) -> None:

@@ -1,7 +1,7 @@
 """Gives a fault its system, and notes what comes of it."""
 
 import time
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable
 from random import Random
 
 import msgspec
@@ -77,12 +77,11 @@ class Scene:
     def pick(self, role: str) -> Replica:
         return self.rng.choice(self.system.fleet.running(role))
 
-    async def recovers(self, after: str, bound_s: float, without: Collection[int] = ()) -> None:
-        """Checks that from now on everything works again within the bound, but for the partitions
-        ``without``."""
+    async def recovers(self, after: str, bound_s: float) -> None:
+        """Checks that from now on everything works again within the bound."""
         if not self.alone:
             return
-        recovery = await self.system.recovery(time.monotonic(), GIVE_UP_S, without)
+        recovery = await self.system.recovery(time.monotonic(), GIVE_UP_S)
         measured = Measured(after, bound_s, recovery, self._injection.usual)
         self._injection.measured.append(measured)
         if not measured.in_time(self.patience):

@@ -4,7 +4,7 @@ import asyncio
 import os
 import sys
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
@@ -145,16 +145,14 @@ class System:
 
     # -- recovery --------------------------------------------------------------------------------
 
-    async def recovery(
-        self, since: float, within_s: float, without: Collection[int] = ()
-    ) -> Recovery:
-        """Measures how long after ``since`` everything works again, but for these partitions."""
+    async def recovery(self, since: float, within_s: float) -> Recovery:
+        """Measures how long after ``since`` everything works again."""
         assert self.callers is not None
         deadline = since + within_s
         probed = {
             partition_of(lock, PARTITIONS): lock
             for lock, org in self.locks.items()
-            if org == PROBE_ORG and partition_of(lock, PARTITIONS) not in without
+            if org == PROBE_ORG
         }
         answered = await asyncio.gather(
             *(self.callers.until_answered(lock, deadline) for lock in probed.values())
@@ -165,7 +163,7 @@ class System:
         commands_s = max(times) - since
         delivered = await asyncio.gather(
             *(
-                self._delivered(partner, max(times), deadline, without)
+                self._delivered(partner, max(times), deadline)
                 for partner, org in PARTNERS.items()
                 if org == PROBE_ORG
             )
@@ -174,16 +172,12 @@ class System:
             return Recovery(commands_s, None)
         return Recovery(commands_s, time.monotonic() - since)
 
-    async def _delivered(
-        self, partner: str, after: float, deadline: float, without: Collection[int]
-    ) -> bool:
-        """Tells whether the partner gets something new on every partition in time, but for those
-        ``without``."""
-        wanted = set(range(PARTITIONS)) - set(without)
+    async def _delivered(self, partner: str, after: float, deadline: float) -> bool:
+        """Tells whether the partner gets something new on every partition in time."""
         topic = self.settings.topics.partner_events(partner)
         while time.monotonic() < deadline:
             latest = self.watcher.latest(topic)
-            if all(latest.get(partition, 0.0) > after for partition in wanted):
+            if len(latest) == PARTITIONS and all(at > after for at in latest.values()):
                 return True
             await asyncio.sleep(0.05)
         return False

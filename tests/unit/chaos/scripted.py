@@ -1,6 +1,5 @@
 """An installation that never starts: its recoveries and what its verbs print are given."""
 
-from collections.abc import Collection
 from pathlib import Path
 from random import Random
 from typing import TypeVar
@@ -32,9 +31,7 @@ class Scripted(System):
         self.results: list[tuple[int, str]] = [(0, "")]
         self.ran: list[tuple[str, ...]] = []
 
-    async def recovery(
-        self, since: float, within_s: float, without: Collection[int] = ()
-    ) -> Recovery:
+    async def recovery(self, since: float, within_s: float) -> Recovery:
         return _next(self.recoveries)
 
     async def lockstream(self, *arguments: str, timeout_s: float) -> tuple[int, str]:
