@@ -7,7 +7,8 @@ can't keep another from its part.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
 
 class Budget:
@@ -91,6 +92,17 @@ class Share:
             self._changed.clear()
             await self._changed.wait()
         return False
+
+    @asynccontextmanager
+    async def turn(self, given_up: Callable[[], bool]) -> AsyncIterator[bool]:
+        """Waits for room, as ``wait_unless``, and holds one for as long as the block runs. Yields
+        False, and holds nothing, if ``given_up`` said so."""
+        held = int(await self.wait_unless(given_up))
+        self.take(held)
+        try:
+            yield bool(held)
+        finally:
+            self.give_back(held)
 
     def close(self) -> None:
         """Gives back all that is held, and counts no longer."""

@@ -94,15 +94,10 @@ class Lane:
 
     async def _take(self) -> None:
         """Fences, and works until the lane is revoked."""
-        taking = self._clients.taking
-        # False if the lane is revoked before it is its turn.
-        if not await taking.wait_unless(self._ended.is_set):
-            return
-        taking.take(1)
-        try:
+        async with self._clients.taking.turn(self._ended.is_set) as has_come:
+            if not has_come:
+                return
             writer = await self._fence()
-        finally:
-            taking.give_back(1)
         try:
             await self._setup.confirm(self._clients.offsets)
             await self._work_with(writer)

@@ -98,15 +98,10 @@ class Restoring:
             pause_s = partition.backoff.next()
 
     async def _in_turn(self, partition: LanePartition) -> None:
-        taking = self._clients.taking
-        if not await taking.wait_unless(lambda: self._ended):
-            return
-        taking.take(1)
-        try:
-            await self._until_written()
-            await self._restore_now(partition)
-        finally:
-            taking.give_back(1)
+        async with self._clients.taking.turn(lambda: self._ended) as has_come:
+            if has_come:
+                await self._until_written()
+                await self._restore_now(partition)
 
     async def _restore_now(self, partition: LanePartition) -> None:
         started_at = time.perf_counter()
