@@ -65,6 +65,16 @@ class TransactionalWriter:
             await producer.stop(timeout_s=1.0)
             raise
 
+    @classmethod
+    async def end(cls, kafka: Kafka, transactional_id: str) -> None:
+        """Ends whoever has the transactional id, and writes nothing under it.
+
+        Raises:
+            KafkaUnavailable: as ``fence``.
+            KafkaRefused: as ``fence``.
+        """
+        await (await cls.fence(kafka, transactional_id)).discard()
+
     async def write(self, outputs: Outputs) -> Offsets:
         """Writes the outputs in one transaction; returns where they stand.
 

@@ -33,4 +33,4 @@ async def end_stage(
             raise KafkaUnavailable(f"{names} still in group {group}; try again when they left")
         await asyncio.sleep(POLL_S)
     for transactional_id in transactional_ids:
-        await (await TransactionalWriter.fence(kafka, transactional_id)).discard()
+        await TransactionalWriter.end(kafka, transactional_id)

@@ -82,10 +82,11 @@ def _is_settled(found: LaneCount | None, wanted: int) -> bool:
 def _changed(registry: Registry, wanted: int, there: bool) -> LaneCount:
     """Returns the entry of a change under way. ``there``: somebody may have worked before."""
     found = registry.lane_count
-    before = [BEFORE_LANES] if there and found is None else []
-    if found is not None:
-        before = [*found.unfenced, found.lanes]
-    return LaneCount(lanes=wanted, unfenced=tuple(sorted(set(before))), created_at=_now())
+    if found is None:
+        before = {BEFORE_LANES} if there else set()
+    else:
+        before = {*found.unfenced, found.lanes}
+    return LaneCount(lanes=wanted, unfenced=tuple(sorted(before)), created_at=_now())
 
 
 def _now() -> str:
@@ -141,8 +142,7 @@ async def _fence_all(kafka: Kafka, settings: Settings, registry: Registry) -> No
 
     async def fence(transactional_id: str) -> None:
         async with free:
-            writer = await TransactionalWriter.fence(kafka, transactional_id)
-            await writer.discard()
+            await TransactionalWriter.end(kafka, transactional_id)
 
     await asyncio.gather(*(fence(one) for one in _unfenced_ids(settings, registry)))
 
