@@ -1,7 +1,7 @@
 """Fence, restore, consume: what the owner of a lane does, whatever its partitions decide."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 
 import msgspec
@@ -484,6 +484,12 @@ class HeldCommit:
         self.reached, self.go_on = asyncio.Event(), asyncio.Event()
         self.go_on.set()
 
+    async def reach(self, put: Awaitable[None]) -> None:
+        """Returns when what is put has come to its commit, which is held from now on."""
+        self.go_on.clear()
+        await put
+        await self.reached.wait()
+
 
 @pytest.fixture
 def held_commit(monkeypatch: pytest.MonkeyPatch) -> HeldCommit:
@@ -503,9 +509,7 @@ async def test_the_next_batch_is_decided_on_while_the_one_before_is_committed(
     kafka: Kafka, settings: Settings, held_commit: HeldCommit
 ) -> None:
     async with copies(kafka, settings) as stage:
-        held_commit.go_on.clear()
-        await stage.put(b"a")
-        await held_commit.reached.wait()
+        await held_commit.reach(stage.put(b"a"))
         await stage.put(b"b")
         await stage.until_given(0, 1)
         assert await stage.copied() == []
@@ -518,9 +522,7 @@ async def test_what_was_decided_on_top_of_a_failed_commit_is_decided_again(
     kafka: Kafka, settings: Settings, held_commit: HeldCommit
 ) -> None:
     async with copies(kafka, settings) as stage:
-        held_commit.go_on.clear()
-        await stage.put(b"a")
-        await held_commit.reached.wait()
+        await held_commit.reach(stage.put(b"a"))
         await stage.put(b"b")
         await stage.until_given(0, 1)
         thief = await stage.thief()
@@ -550,9 +552,7 @@ async def test_what_a_partition_has_decided_is_forgotten_when_it_is_restored_aga
     async with copies(kafka, settings, partitions=2) as stage:
         await stage.put(b"a", partition=1)
         await stage.until_copied(b"a", partition=1)
-        held_commit.go_on.clear()
-        await stage.put(b"a", partition=0)
-        await held_commit.reached.wait()
+        await held_commit.reach(stage.put(b"a", partition=0))
         await stage.put(b"b", partition=1)
         await stage.until_given(0, 0, 1)
         stage.fails[1][-1](Unavailable("what it asks is away"))
@@ -567,9 +567,7 @@ async def test_a_partition_is_restored_again_behind_what_is_being_written_of_it(
     kafka: Kafka, settings: Settings, held_commit: HeldCommit
 ) -> None:
     async with copies(kafka, settings) as stage:
-        held_commit.go_on.clear()
-        await stage.put(b"a")
-        await held_commit.reached.wait()
+        await held_commit.reach(stage.put(b"a"))
         stage.fails[0][-1](Unavailable("what it asks is away"))
         await stage.until_blocked("what it asks is away")
         # Whoever did not wait would read the output without what is being written.
