@@ -71,7 +71,9 @@ class WatchedKafka(Kafka):
         partition_bytes: int | None = None,
     ) -> Fetcher:
         fetcher = super().fetcher(topics, fetch_bytes, fetch_wait_ms, arrived, partition_bytes)
-        self.made.append(connections_of(fetcher._client))
+        if topics:
+            # Whoever restores has a reader without topics, for a moment.
+            self.made.append(connections_of(fetcher._client))
         return fetcher
 
     def group_consumer(
@@ -223,7 +225,7 @@ async def test_the_clients_of_a_stage_keep_themselves_informed_of_its_own_topics
 
     async def has_made_its_clients() -> bool:
         # A writer and a fetcher for each lane, a member of the group, one that asks for ends.
-        return len(kafka.made) == 2 * settings.lanes + 2
+        return len(kafka.made) >= 2 * settings.lanes + 2
 
     async with behind.running(1):
         await eventually(has_made_its_clients)
