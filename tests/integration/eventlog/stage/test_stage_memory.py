@@ -225,7 +225,7 @@ async def test_the_clients_of_a_stage_keep_themselves_informed_of_its_own_topics
 
     async def has_made_its_clients() -> bool:
         # A writer and a fetcher for each lane, a member of the group, one that asks for ends.
-        return len(kafka.made) >= 2 * settings.lanes + 2
+        return len(kafka.made) == 2 * settings.lanes + 2
 
     async with behind.running(1):
         await eventually(has_made_its_clients)
