@@ -8,16 +8,20 @@ import httpx
 import pytest
 
 from chaos import clients
-from chaos.clients import LONGEST_ANSWER_S, Callers
+from chaos.clients import LONGEST_ANSWER_S, Callers, Sending
 from chaos.history import Attempt, Broken
 from tests.unit.chaos.planted import finds
 
 EVENT = {"event": {"id": "a"}, "version": 7}
 
 
-def read(answer: httpx.Response, took_s: float = 0.5) -> tuple[Attempt, list[Broken]]:
+def read(
+    answer: httpx.Response, took_s: float = 0.5, held_s: float = 0.0
+) -> tuple[Attempt, list[Broken]]:
+    """Reads an answer that took so long after the suite itself had held the request so long."""
     callers = Callers(list, {}, Random(0), 1.0)
-    attempt = callers._read(answer, time.monotonic() - took_s)
+    sent_at = time.monotonic() - took_s
+    attempt = callers._read(answer, sent_at - held_s, sent_at)
     return attempt, callers.broken
 
 
@@ -51,6 +55,25 @@ def test_an_answer_is_remembered_with_its_event_and_its_version() -> None:
 def test_an_answer_that_comes_too_late_is_found() -> list[Broken]:
     assert read(httpx.Response(200, json=EVENT), LONGEST_ANSWER_S - 1)[1] == []
     return read(httpx.Response(200, json=EVENT), LONGEST_ANSWER_S + 1)[1]
+
+
+def test_what_the_suite_itself_held_back_is_not_called_late() -> None:
+    assert read(httpx.Response(200, json=EVENT), 1.0, held_s=LONGEST_ANSWER_S)[1] == []
+
+
+@pytest.mark.parametrize("connected", [True, False])
+async def test_a_request_is_sent_once_it_has_a_connection(connected: bool) -> None:
+    sending = Sending()
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        if not connected:
+            silent.close()
+        began = time.monotonic()
+        async with httpx.AsyncClient(timeout=0.2, trust_env=False) as client:
+            with pytest.raises(httpx.HTTPError):
+                await client.post(url, extensions={"trace": sending.trace})
+    assert (sending.sent_at is not None) == connected
+    assert sending.sent_at is None or began <= sending.sent_at <= time.monotonic()
 
 
 @finds("202 and 503 say when to ask again")
