@@ -72,6 +72,15 @@ class PausedAt(msgspec.Struct, frozen=True, rename="camel"):
     output_end: Annotated[int, msgspec.Meta(description="Where the partner's topic ended")]
 
 
+class PartnerCredential(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    """A user of Kafka's under which a partner logs in. Its password is shown once and never kept
+    here. One that is revoked keeps its place, so that no other is given its name."""
+
+    user: str
+    issued_at: WrittenTime
+    revoked_at: WrittenTime | None = None
+
+
 class Partner(_Entry, frozen=True, kw_only=True, tag="partner"):
     """A removed partner keeps its entry, so that nobody else is given its topic."""
 
@@ -89,6 +98,21 @@ class Partner(_Entry, frozen=True, kw_only=True, tag="partner"):
         tuple[PausedAt, ...],
         msgspec.Meta(description="Per partition, since the last pause; empty if there was none"),
     ] = ()
+    credentials: Annotated[
+        tuple[PartnerCredential, ...], msgspec.Meta(description="Its users, in their order")
+    ] = ()
+    max_rate: Annotated[
+        int | None,
+        msgspec.Meta(
+            description="Bytes a second that each of its users may read from each broker; null: "
+            "as the settings say"
+        ),
+    ] = None
+
+    @property
+    def users(self) -> tuple[str, ...]:
+        """Returns those of its users that are not revoked."""
+        return tuple(one.user for one in self.credentials if one.revoked_at is None)
 
     def begins(self, partitions: int) -> dict[int, int]:
         """Returns where its events begin in each partition: at 0 where the registration names
@@ -194,6 +218,8 @@ def _wrong(entry: Entry) -> str | None:
                 return "its sha256 is no hex digest"
         case Partner():
             times = [entry.created_at]
+            for one in entry.credentials:
+                times += [one.issued_at, one.revoked_at]
             if not all(0 <= offset <= MAX_NUMBER for offset in entry.start_offsets):
                 return "one of its start offsets is none"
     if isinstance(entry, ApiKey | ApiKeyUse) and len(entry.key_id) > MAX_KEY_ID:

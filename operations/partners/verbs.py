@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from operations.partners.access_verbs import credentials, show_partner
 from operations.partners.changes import pause_partner, remove_partner, set_status, set_types
 from operations.partners.progress import read_fanouts
 from operations.partners.registration import create_partner
@@ -16,6 +17,9 @@ from schemas.lock_events import EVENT_TYPES
 from schemas.registry import Partner
 
 partner = typer.Typer(no_args_is_help=True, help="Add, change, pause and remove partners.")
+
+partner.add_typer(credentials, name="credentials")
+partner.command("show")(show_partner)
 
 PartnerId = Annotated[str, typer.Argument(help="The partner's id.")]
 TYPES_HELP = f"Comma-separated event types: {', '.join(EVENT_TYPES)}; '*' for all."
@@ -49,6 +53,7 @@ def add(
         print_json(_shown(entry))
     else:
         say(f"partner {entry.id} added; its topic is {topic}")
+        say(f"next: `lockstream partner credentials issue --id {entry.id}` lets it log in")
 
 
 def read_types(text: str) -> tuple[str, ...]:
