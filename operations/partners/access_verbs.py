@@ -17,10 +17,12 @@ from operations.partners.credentials import (
     revoke_credentials,
 )
 from operations.partners.entries import live_partner
+from operations.partners.listener_tls import ALWAYS_NAMED, ensure_certificates
 from operations.shared.console import print_json, print_table, say, show
-from operations.shared.installation import Installation, run_on_installation
+from operations.shared.installation import Installation, error_lines, run_on_installation
 from operations.shared.options import AsJson
 from runtime.errors import ConfigurationError
+from runtime.files import keep_private
 from runtime.settings import Settings
 from schemas.registry import Partner
 
@@ -117,6 +119,26 @@ def revoke(
         print_json({"id": partner_id, "revoked": list(users)})
     else:
         say(f"revoked: {', '.join(users) or 'nobody, there was no user'}")
+
+
+def make_certificates(
+    folder: Annotated[Path, typer.Option(help="Where they are kept; made if it is not there.")],
+    host: Annotated[
+        list[str] | None, typer.Option(help="A name or address that partners connect to.")
+    ] = None,
+) -> None:
+    """Make a CA and, signed by it, the certificate of Kafka's listener for partners.
+
+    What is there and still good stays. `server.pem` (key and chain) is for the brokers, `ca.pem`
+    for the partners; `ca-key.pem` is for nobody."""
+    with error_lines():
+        keep_private()
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            tls = ensure_certificates(folder.absolute(), [*ALWAYS_NAMED, *(host or ())])
+        except OSError as error:
+            raise ConfigurationError(f"--folder: {folder}: {error.strerror}") from error
+        say(f"{tls.keystore} is for the brokers, {tls.ca} for the partners")
 
 
 def show_partner(

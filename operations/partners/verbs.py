@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from operations.partners.access_verbs import credentials, show_partner
+from operations.partners.access_verbs import credentials, make_certificates, show_partner
 from operations.partners.changes import pause_partner, remove_partner, set_status, set_types
 from operations.partners.progress import read_fanouts
 from operations.partners.registration import create_partner
@@ -20,6 +20,7 @@ partner = typer.Typer(no_args_is_help=True, help="Add, change, pause and remove 
 
 partner.add_typer(credentials, name="credentials")
 partner.command("show")(show_partner)
+partner.command("certificates")(make_certificates)
 
 PartnerId = Annotated[str, typer.Argument(help="The partner's id.")]
 TYPES_HELP = f"Comma-separated event types: {', '.join(EVENT_TYPES)}; '*' for all."

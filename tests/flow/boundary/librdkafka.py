@@ -3,6 +3,7 @@
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 
 from confluent_kafka import (
     Consumer,
@@ -106,10 +107,15 @@ def _reading(login: Login, victims: Victims) -> dict[str, Attempt]:
 
 
 def _writing(login: Login, victims: Victims) -> dict[str, Attempt]:
-    def produce(topic: str, **more: str | int | bool) -> None:
+    def produce(topic: str) -> None:
         failed: list[KafkaError] = []
-        producer = Producer({**login.librdkafka, "message.timeout.ms": int(WAIT_S * 1000), **more})
-        producer.produce(topic, b"{}", partition=0, on_delivery=lambda e, _: e and failed.append(e))
+
+        def delivered(error: KafkaError | None, _: object) -> None:
+            if error is not None:
+                failed.append(error)
+
+        producer = Producer({**login.librdkafka, "message.timeout.ms": int(WAIT_S * 1000)})
+        producer.produce(topic, b"{}", partition=0, on_delivery=delivered)
         producer.flush(WAIT_S)
         if failed:
             raise KafkaException(failed[0])
@@ -219,8 +225,8 @@ def _changing(login: Login, victims: Victims) -> dict[str, Attempt]:
         )
         all_of(admin.delete_acls([rules]))
 
-    def change_user(change: object) -> None:
-        all_of(admin.alter_user_scram_credentials([change]))  # type: ignore[list-item]
+    def change_user(change: UserScramCredentialUpsertion | UserScramCredentialDeletion) -> None:
+        all_of(admin.alter_user_scram_credentials([change]))
 
     info = ScramCredentialInfo(ScramMechanism.SCRAM_SHA_512, 4096)
     fresh = f"{victims.own}.replay.made-by-{uuid.uuid4().hex[:8]}"
@@ -287,8 +293,8 @@ def _groups(login: Login, victims: Victims) -> dict[str, Attempt]:
 
     mine: dict[str, Attempt] = {}
     for group in (victims.group, *victims.internal_groups):
-        mine[f"describe group {group}"] = lambda group=group: describe(group)
-        mine[f"read the offsets of {group}"] = lambda group=group: offsets(group)
+        mine[f"describe group {group}"] = partial(describe, group)
+        mine[f"read the offsets of {group}"] = partial(offsets, group)
     mine[f"move the offsets of {victims.group}"] = lambda: move(victims.group)
     mine[f"delete group {victims.group}"] = lambda: delete(victims.group)
     return mine
