@@ -3,6 +3,7 @@ says what it needs for that."""
 
 import os
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, get_args
 
@@ -24,6 +25,7 @@ from operations.shared.options import AsJson
 from runtime.errors import ConfigurationError
 from runtime.files import keep_private
 from runtime.settings import Settings
+from schemas.descriptions.asyncapi import partner_asyncapi_document
 from schemas.registry import Partner
 
 credentials = typer.Typer(
@@ -147,6 +149,9 @@ def show_partner(
     user: Annotated[
         str | None, typer.Option(help="With --client-config: this user; otherwise the latest.")
     ] = None,
+    asyncapi: Annotated[
+        bool, typer.Option("--asyncapi", help="Print an AsyncAPI document for this partner.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Show all that a partner needs to read its events.
@@ -162,6 +167,17 @@ def show_partner(
         run = _user_of(entry, user)
         password = os.environ.get(PASSWORD_VARIABLE, NO_PASSWORD)
         show(client_file(kind, _access(settings, partner_id, run, password)).rstrip())
+        return
+    if asyncapi:
+        print_json(
+            partner_asyncapi_document(
+                version("lockstream"),
+                settings.topics,
+                settings.replication_factor,
+                settings.partner_bootstrap_servers,
+                partner_id,
+            )
+        )
         return
     facts = _facts(settings, entry)
     if as_json:

@@ -1,6 +1,7 @@
 """Makes ``/asyncapi.json``: AsyncAPI 3.0 with the Kafka bindings (0.5.0), from the records' own
 types."""
 
+import json
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -56,8 +57,8 @@ _PARTNER = _Channel(
     "A partner's events",
     "The events of one partner's organisation that its subscription names, as binary-mode "
     "CloudEvents. Read it with `isolation.level=read_committed` and `auto.offset.reset=earliest`; "
-    "the name of your consumer group begins with your partner id. The header `sequence` counts "
-    "1, 2, 3 … in each partition: who sees no gap has missed nothing.",
+    "your consumer group is called as your partner id, or begins with it and a dot. The header "
+    "`sequence` counts 1, 2, 3 … in each partition: who sees no gap has missed nothing.",
     ("partnerEvent",),
 )
 _REGISTRY = _Channel(
@@ -125,6 +126,70 @@ def asyncapi_document(version: str, names: LockTopics, replicas: int) -> Json:
             "schemas": _schemas(),
         },
     }
+
+
+def partner_asyncapi_document(
+    version: str, names: LockTopics, replicas: int, servers: str, partner_id: str | None = None
+) -> Json:
+    """Describes for a partner's engineer what that partner reads, and nothing else of the
+    installation. ``servers``: host:port,… as partners reach them, empty if that is not known;
+    ``partner_id``: None for a document that fits all."""
+    channel = _channel(_PARTNER, partner_topic(names, partner_id or _PARTNER_ID), replicas)
+    group = names.group(partner_id) if partner_id is not None else names.group("<partnerId>")
+    own = re.escape(names.group(partner_id)) if partner_id is not None else _NAME
+    messages = {name: _message(name, MESSAGES[name]) for name in _PARTNER.messages}
+    document: Json = {
+        "asyncapi": "3.0.0",
+        "info": {
+            "title": "Lockstream events for partners",
+            "version": version,
+            "description": "What a partner reads from Kafka. Values are UTF-8 JSON. Header values "
+            "are UTF-8 text, numbers in ASCII decimal. The key is the lock ID in ASCII decimal; "
+            "all records of a lock are in one partition, in order. Log in with the user and the "
+            "password that you were given. Fields, headers and types are only ever added.",
+        },
+        "defaultContentType": "application/json",
+        "servers": {
+            f"broker{number}": {
+                "host": server,
+                "protocol": "kafka-secure",
+                "description": "SASL_SSL",
+                "security": [_ref("components/securitySchemes", "scram")],
+            }
+            for number, server in enumerate(filter(None, servers.split(",")), 1)
+        },
+        "channels": {_PARTNER.name: channel},
+        "operations": {
+            "readEvents": _operation(
+                _RECEIVE,
+                _PARTNER,
+                "You read them, in a group of yours or in none",
+                {"pattern": rf"^{own}(\..+)?$", "description": f"{group}, or {group}.…"},
+            )
+        },
+        "components": {
+            "messages": messages,
+            "schemas": _reachable(messages, _schemas()),
+            "securitySchemes": {
+                "scram": {"type": "scramSha512", "description": "Your user and its password"}
+            },
+        },
+    }
+    if partner_id is None:
+        channel["parameters"] = {"partnerId": {"description": "Your id"}}
+    return document
+
+
+def _reachable(part: Any, schemas: Json) -> Json:
+    """Returns those of the schemas that a part of a document refers to, and what they refer to."""
+    found: Json = {}
+    left = [part]
+    while left:
+        for name in re.findall(r'"#/components/schemas/([^"]+)"', json.dumps(left.pop())):
+            if name not in found:
+                found[name] = schemas[name]
+                left.append(schemas[name])
+    return found
 
 
 def _channel(channel: _Channel, topic: Topic, replicas: int) -> Json:
