@@ -13,7 +13,7 @@ from chaos.ports import PortRange
 from eventlog.local.local_broker import LocalBroker
 from eventlog.local.partner_listener import NAME as PARTNERS
 from eventlog.local.partner_listener import listener_properties
-from operations.partners.listener_tls import ensure_certificates
+from operations.partners.listener_tls import PartnerTls, ensure_certificates
 
 HEAP_MIB = 384
 DIRECT = "PLAINTEXT"
@@ -43,8 +43,8 @@ class Brokers:
         self._nodes = [_node(folder, ports, number, linked_roles) for number in numbers]
         self._voters = ",".join(f"{n.id}@127.0.0.1:{n.controller_port}" for n in self._nodes)
         self._running: dict[int, LocalBroker] = {}
-        folder.mkdir(parents=True, exist_ok=True)
-        self._tls = ensure_certificates(folder, ["127.0.0.1"])
+        self._folder = folder
+        self._certificates: PartnerTls | None = None
         self.links: dict[str, Link] = {}
 
     @property
@@ -69,11 +69,17 @@ class Brokers:
     def partner_ca(self) -> str:
         return self._tls.ca
 
+    @property
+    def _tls(self) -> PartnerTls:
+        assert self._certificates is not None, "no broker was started"
+        return self._certificates
+
     def servers_for(self, role: str) -> str:
         link = self.links.get(role)
         return self.bootstrap_servers if link is None else f"127.0.0.1:{link.port}"
 
     async def start(self) -> None:
+        self._certificates = await asyncio.to_thread(_certificates, self._folder)
         for role, (behind, front) in self._nodes[0].proxied.items():
             self.links[role] = Link(front, behind)
             await self.links[role].open()
@@ -149,6 +155,11 @@ class Brokers:
                 "unclean.leader.election.enable": "false",
             }
         return properties
+
+
+def _certificates(folder: Path) -> PartnerTls:
+    folder.mkdir(parents=True, exist_ok=True)
+    return ensure_certificates(folder, ["127.0.0.1"])
 
 
 def _node(folder: Path, ports: PortRange, number: int, linked_roles: Sequence[str]) -> _Node:
