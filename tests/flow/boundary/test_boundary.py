@@ -349,6 +349,28 @@ async def test_a_removed_partner_has_no_user_and_no_rule_left(place: Place) -> N
     await remove_partner(place.here, partner, with_topic=True)
 
 
+async def test_what_a_user_may_read_a_second_is_set_and_goes_with_it(
+    place: Place, tmp_path: Path
+) -> None:
+    issued = await issue_credential(place.here, OTHER)
+    properties = tmp_path / "ours.properties"
+    properties.write_text("security.protocol=PLAINTEXT\n")
+    tools = KafkaTools(place.broker.bootstrap_servers, properties, tmp_path / "maven")
+
+    def described() -> str:
+        done = tools.run(
+            "kafka.admin.ConfigCommand",
+            *("--describe", "--entity-type", "users", "--entity-name", issued.user),
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    rate = f"consumer_byte_rate={float(place.here.settings.partner_max_rate)}"
+    assert rate in await asyncio.to_thread(described)
+    await revoke_credentials(place.here, OTHER, issued.user)
+    assert "consumer_byte_rate" not in await asyncio.to_thread(described)
+
+
 # -- what is refused to the partner works for whoever is allowed it --------------------------------
 # Last in this file: they take away what the others need.
 
