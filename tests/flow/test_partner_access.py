@@ -14,7 +14,6 @@ import pytest
 from confluent_kafka import Consumer, KafkaException
 
 from operations.running.demo import DEMO_PARTNER
-from tests.flow.client import Client
 from tests.flow.conftest import RunningSystem
 
 READ_S = 30.0
@@ -38,9 +37,7 @@ def read(config: Mapping[str, Any], topic: str, count: int) -> list[dict[str, An
     return found
 
 
-def test_the_demo_says_how_its_partner_logs_in(
-    running_system: RunningSystem, caller: Client
-) -> None:
+def test_the_demo_says_how_its_partner_logs_in(running_system: RunningSystem) -> None:
     env = running_system.env
     config = {
         "bootstrap.servers": env["PARTNER_BOOTSTRAP_SERVERS"],
