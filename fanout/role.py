@@ -38,7 +38,7 @@ FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 10.0
 STOP_S = 30.0
 """How long a stage may take to stop by itself."""
-REST = Rest(times=2.0, least_s=0.03)
+REST = Rest(times=2.0, least_s=0.01)
 """Commands go first: CPU spent on a partner's transactions is CPU that they do not get."""
 
 
