@@ -1,10 +1,10 @@
 """Holds requests of Kafka's protocol that aiokafka does not have.
 
 They are those of a transaction by version 2 of the transaction protocol (KIP-890), the question
-whether the cluster speaks it, and changes of one setting and of a quota. Bodies are written and
-read by hand, as Apache Kafka's ``ProduceRequest.json`` (version 12), ``EndTxnRequest.json`` (5),
-``ApiVersionsRequest.json`` (3), ``IncrementalAlterConfigsRequest.json`` (0) and
-``AlterClientQuotasRequest.json`` (0) say; aiokafka's ``client.send`` takes them like its own.
+whether the cluster speaks it, and a change of one setting. Bodies are written and read by hand, as
+Apache Kafka's ``ProduceRequest.json`` (version 12), ``EndTxnRequest.json`` (5),
+``ApiVersionsRequest.json`` (3) and ``IncrementalAlterConfigsRequest.json`` (0) say; aiokafka's
+``client.send`` takes them like its own.
 """
 
 import struct
@@ -38,7 +38,6 @@ _FINALIZED_FEATURES = 2
 
 _produce_head = struct.Struct(">hi")
 _int32 = struct.Struct(">i")
-_float64 = struct.Struct(">d")
 _produced = struct.Struct(">ihqqq")
 """Partition, error code and offset; when it was written, and where its log begins."""
 _NOTE = CompactString("utf-8")
@@ -269,51 +268,3 @@ class AlterTopicSetting(Request[Altered]):
         ]
         validate_only = False
         super().__init__(_CHANGES.encode(changes) + Boolean.encode(validate_only))
-
-
-# -- AlterClientQuotas ---------------------------------------------------------------------------
-
-
-class QuotaAltered(Response):  # type: ignore[misc]
-    """Answers ``AlterQuota``. ``entries``: code, text and entity of each."""
-
-    entries: list[tuple[int, str | None, list[tuple[str, str | None]]]]
-
-    API_KEY = 49
-    API_VERSION = 0
-    SCHEMA = Schema(
-        ("throttle_time_ms", Int32),
-        (
-            "entries",
-            Array(
-                ("error", Int16),
-                ("text", _TEXT),
-                ("entity", Array(("kind", _TEXT), ("name", _TEXT))),
-            ),
-        ),
-    )
-
-
-class AlterQuota(Request[QuotaAltered]):
-    """Sets one quota of each of several users, or takes it away (KIP-546)."""
-
-    FLEXIBLE_VERSION = False
-    API_KEY = 49
-    API_VERSION = 0
-    RESPONSE_TYPE = QuotaAltered
-
-    def __init__(self, quota: str, values: Mapping[str, float | None]) -> None:
-        validate_only = False
-        super().__init__(
-            _int32.pack(len(values))
-            + b"".join(_quota(user, quota, value) for user, value in values.items())
-            + Boolean.encode(validate_only)
-        )
-
-
-def _quota(user: str, quota: str, value: float | None) -> bytes:
-    one = _int32.pack(1)
-    entity = one + _TEXT.encode("user") + _TEXT.encode(user)
-    removed = value is None
-    change = one + _TEXT.encode(quota) + _float64.pack(value or 0.0) + Boolean.encode(removed)
-    return bytes(entity + change)

@@ -19,7 +19,7 @@ from eventlog.kafka_errors import (
     kafka_errors,
     ours,
 )
-from eventlog.kafka_requests import AlterQuota, AlterTopicSetting
+from eventlog.kafka_requests import AlterTopicSetting
 from eventlog.records import TopicPartition
 from runtime.waiting import within
 from schemas.topic_configs import Topic
@@ -109,16 +109,6 @@ class Admin(Client):
         return {
             name: error_of(code, text) if code else None for code, text, _, name in answer.resources
         }
-
-    async def set_read_rate(self, rates: Mapping[str, float | None]) -> None:
-        """Sets how many bytes a second each broker lets each of these users read; None: as many as
-        there are."""
-        with kafka_errors("changing the users' quotas"):
-            question = self.connections.ask_any(AlterQuota("consumer_byte_rate", rates))
-            answer = await within(question, REQUEST_TIMEOUT_S)
-            for code, text, _ in answer.entries:
-                if code:
-                    raise error_of(code, text)
 
     # -- groups ------------------------------------------------------------------------------------
 

@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from eventlog.access_admin import AccessAdmin
 from eventlog.acls import Acl
 from operations.access.needs import ROLES, VERBS, acls_of
 from operations.shared.configuration import load_settings
@@ -66,8 +65,9 @@ def apply_acls(
 
     async def applied(here: Installation) -> tuple[Sequence[Acl], int]:
         rules = _rules(here.settings, programs, principal)
-        async with AccessAdmin(here.settings) as access:
-            missing = [rule for rule in rules if rule not in await access.acls()]
+        async with here.kafka.access_admin() as access:
+            there = await access.acls()
+            missing = [rule for rule in rules if rule not in there]
             await access.allow(missing)
         return rules, len(missing)
 

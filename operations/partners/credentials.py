@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from eventlog.access_admin import AccessAdmin
 from eventlog.acls import principal_of
+from eventlog.clients.access_admin import AccessAdmin
 from eventlog.registry import Registry
 from operations.partners.boundary import check_apart, next_user, partner_acls
 from operations.partners.entries import live_ids, live_partner, no_such_partner
@@ -55,7 +55,7 @@ async def issue_credential(here: Installation, partner_id: str) -> Issued:
         KafkaRefused: the cluster has no authorizer, or we may not.
         KafkaUnavailable: it can't be reached in time; a user that was begun is of no use.
     """
-    async with AccessAdmin(here.settings) as access:
+    async with here.kafka.access_admin() as access:
         await access.acls(principal_of(partner_id))  # before anything is written
         entry = await _register(here, partner_id)
         user = entry.credentials[-1].user
@@ -102,8 +102,8 @@ async def set_rate(here: Installation, users: Collection[str], max_rate: int | N
     if not users:
         return
     rate = max_rate or here.settings.partner_max_rate
-    async with here.kafka.admin() as admin:
-        await admin.set_read_rate({user: float(rate) if rate else None for user in users})
+    async with here.kafka.access_admin() as access:
+        await access.set_read_rate({user: float(rate) if rate else None for user in users})
 
 
 async def credential_states(here: Installation, partner_id: str) -> Sequence[UserState]:
@@ -117,8 +117,8 @@ async def credential_states(here: Installation, partner_id: str) -> Sequence[Use
     entry = (await here.read_registry()).partner(partner_id)
     if entry is None:
         raise no_such_partner(partner_id)
-    async with AccessAdmin(here.settings) as access:
-        users = await access.users()
+    async with here.kafka.access_admin() as access:
+        users = await access.users([one.user for one in entry.credentials])
         ruled = {acl.principal for acl in await access.acls()}
     return [
         UserState(one, one.user in users, principal_of(one.user) in ruled)
@@ -155,23 +155,17 @@ async def revoke_credentials(
         )
         return [msgspec.structs.replace(entry, credentials=credentials)]
 
-    async with AccessAdmin(here.settings) as access:
+    async with here.kafka.access_admin() as access:
         await access.acls(principal_of(partner_id))
         (entry,) = await here.edit_registry(edit)
         ended = [one.user for one in entry.credentials if user in (None, one.user)]
         await _end_users(access, ended)
-        await _forget_rates(here, ended)
+        if ended:
+            await access.set_read_rate(dict.fromkeys(ended))
     return ended
 
 
 async def _end_users(access: AccessAdmin, users: Sequence[str]) -> None:
     # The rules first: they hold for those who are connected, a password only for who comes.
     await access.allow_nothing(principal_of(user) for user in users)
-    for user in users:
-        await access.remove_user(user)
-
-
-async def _forget_rates(here: Installation, users: Sequence[str]) -> None:
-    if users:
-        async with here.kafka.admin() as admin:
-            await admin.set_read_rate(dict.fromkeys(users))
+    await access.remove_users(users)

@@ -12,7 +12,14 @@ from eventlog.local.kafka_download import KAFKA_VERSION, fetch_kafka
 from tests.flow.boundary.place import ALLOWED, REFUSED, Victims
 
 TOOL_S = 60.0
-_REFUSALS = ("AuthorizationException", "authorization failed", "Not authorized")
+_REFUSALS = (
+    "AuthorizationException",
+    "authorization failed",
+    "Not authorized",
+    # What one may not describe is hidden.
+    "does not exist as expected",
+    "doesn't exist",
+)
 
 
 class KafkaTools:

@@ -6,7 +6,9 @@ import process from 'node:process';
 const env = process.env;
 const { Kafka, logLevel, ConfigResourceTypes, AclResourceTypes, AclOperationTypes,
   AclPermissionTypes, ResourcePatternTypes } = createRequire(`${env.EXAMPLE}/`)('kafkajs');
+// It says no more of a group or a transaction whose coordinator it may not ask for.
 const refusals = new Set([
+  'KafkaJSGroupCoordinatorNotFound',
   'TOPIC_AUTHORIZATION_FAILED', 'GROUP_AUTHORIZATION_FAILED', 'CLUSTER_AUTHORIZATION_FAILED',
   'TRANSACTIONAL_ID_AUTHORIZATION_FAILED',
 ]);
@@ -83,7 +85,7 @@ const attempts = {
 function reasons(error) {
   const inner = [error?.cause, error?.originalError, ...(error?.errors ?? []), ...(error?.groups ?? [])];
   const below = inner.filter((one) => one && one !== error).flatMap(reasons);
-  return [error?.type, error?.error?.type, ...below].filter(Boolean);
+  return [error?.name, error?.type, error?.error?.type, ...below].filter(Boolean);
 }
 
 await admin.connect();

@@ -14,6 +14,8 @@ class Login(msgspec.Struct, frozen=True):
     ca: Path
     user: str
     password: str
+    group: str
+    """A consumer group that this user may use."""
 
     @property
     def librdkafka(self) -> dict[str, str | int]:

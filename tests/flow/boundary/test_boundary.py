@@ -4,8 +4,10 @@ outside, with four foreign clients, each attempt also by a user that may do ever
 import asyncio
 import json
 import os
+import re
 import shutil
 import subprocess
+import time
 import uuid
 from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
@@ -16,7 +18,6 @@ import pytest_asyncio
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from eventlog.access_admin import AccessAdmin
 from eventlog.acls import CLUSTER, allowed, principal_of
 from eventlog.kafka import Kafka
 from eventlog.local.local_broker import LocalBroker
@@ -44,6 +45,8 @@ from tests.flow.boundary.place import ALLOWED, REFUSED, Login, Victims
 EXAMPLES = Path(__file__).parents[3] / "examples"
 HERE = Path(__file__).parent
 OWN, OTHER = "acme", "acme-b"
+LIBRDKAFKA, KAFKAJS, FRANZ, TOOLS = 45, 12, 19, 8
+"""Attempts with each client."""
 LEAST = 60
 CUT_OFF_S = 10.0
 
@@ -62,7 +65,7 @@ class Place(msgspec.Struct, frozen=True):
         return Victims.of(self.here.settings.topics, OWN, OTHER)
 
     def login(self, issued: Issued) -> Login:
-        return Login(self.broker.partner_servers, self.ca, issued.user, issued.password)
+        return Login(self.broker.partner_servers, self.ca, issued.user, issued.password, OTHER)
 
 
 @pytest.fixture(scope="module")
@@ -99,11 +102,11 @@ async def place(
         for topic in (settings.topics.lock_events, settings.topics.lock_facts):
             await write(here.kafka, topic)
         everything = Issued("everything", "everything")
-        async with AccessAdmin(settings) as access:
+        async with here.kafka.access_admin() as access:
             await access.set_password("victim", "victim")
             await access.set_password(everything.user, everything.password)
         logins = [
-            Login(running.partner_servers, ca, one.user, one.password)
+            Login(running.partner_servers, ca, one.user, one.password, OWN)
             for one in (issued[OWN], everything)
         ]
         await commit_as(running.bootstrap_servers, Victims.of(settings.topics, OWN, OTHER))
@@ -122,10 +125,24 @@ async def commit_as(servers: str, victims: Victims) -> None:
     def commit() -> None:
         for group in (victims.group, *victims.internal_groups):
             consumer = Consumer({"bootstrap.servers": servers, "group.id": group})
-            consumer.commit(offsets=[TopicPartition(victims.own, 0, 1)], asynchronous=False)
+            _commit(consumer, [TopicPartition(victims.own, 0, 1)])
             consumer.close()
 
     await asyncio.to_thread(commit)
+
+
+def _commit(consumer: Consumer, offsets: list[TopicPartition]) -> None:
+    """Commits once the group's coordinator is ready: a new cluster has none yet."""
+    for _ in range(100):
+        try:
+            consumer.commit(offsets=offsets, asynchronous=False)
+        except KafkaException as error:
+            if not error.args[0].retriable() and "coordinator" not in error.args[0].str().lower():
+                raise
+            time.sleep(0.1)
+        else:
+            return
+    pytest.fail("there is no coordinator")
 
 
 @pytest_asyncio.fixture(loop_scope="module")
@@ -140,7 +157,7 @@ async def allowed_everything(place: Place) -> Login:
         *allowed(principal, "cluster", CLUSTER, ("create", "alter", "describe")),
         *allowed(principal, "cluster", CLUSTER, ("describe-configs", "alter-configs")),
     ]
-    async with AccessAdmin(place.here.settings) as access:
+    async with place.here.kafka.access_admin() as access:
         await access.allow(rules)
     return place.everything
 
@@ -159,7 +176,7 @@ async def test_a_partner_reads_its_own_topic_with_and_without_a_group(place: Pla
 
 async def test_librdkafka_is_refused_everything_else(place: Place) -> None:
     found = await asyncio.to_thread(_try_librdkafka, place.partner, place.victims)
-    _all_refused(found, 48)
+    _all_refused(found, LIBRDKAFKA)
 
 
 def _try_librdkafka(login: Login, victims: Victims) -> dict[str, str]:
@@ -170,7 +187,7 @@ def _try_librdkafka(login: Login, victims: Victims) -> dict[str, str]:
 
 
 async def test_kafkajs_is_refused_everything_else(place: Place) -> None:
-    _all_refused(await _try_kafkajs(place.partner, place.victims), 12)
+    _all_refused(await _try_kafkajs(place.partner, place.victims), KAFKAJS)
 
 
 async def _try_kafkajs(login: Login, victims: Victims) -> dict[str, str]:
@@ -185,7 +202,7 @@ async def _try_kafkajs(login: Login, victims: Victims) -> dict[str, str]:
 
 
 async def test_franz_go_is_refused_everything_else(place: Place) -> None:
-    _all_refused(await _try_franz(place.partner, place.victims), 17)
+    _all_refused(await _try_franz(place.partner, place.victims), FRANZ)
 
 
 async def _try_franz(login: Login, victims: Victims) -> dict[str, str]:
@@ -197,7 +214,7 @@ async def _try_franz(login: Login, victims: Victims) -> dict[str, str]:
 
 async def test_kafkas_own_tools_are_refused_everything_else(place: Place, tmp_path: Path) -> None:
     found = await asyncio.to_thread(_try_tools, place.partner, place.victims, tmp_path)
-    _all_refused(found, 8)
+    _all_refused(found, TOOLS)
 
 
 def _try_tools(login: Login, victims: Victims, folder: Path) -> dict[str, str]:
@@ -218,8 +235,8 @@ def _all_refused(found: Mapping[str, str], count: int) -> None:
     assert len(found) == count
 
 
-def test_there_are_sixty_attempts_at_least() -> None:
-    assert LEAST <= 48 + 12 + 17 + 8
+async def test_there_are_sixty_attempts_at_least() -> None:
+    assert LIBRDKAFKA + KAFKAJS + FRANZ + TOOLS >= LEAST
 
 
 def _variables(login: Login, victims: Victims) -> dict[str, str]:
@@ -264,7 +281,7 @@ def _outcomes(said: str) -> dict[str, str]:
     [
         ({"sasl.password": "wrong"}, "Authentication failed"),
         ({"sasl.username": "acme-b/1"}, "Authentication failed"),
-        ({"sasl.username": "ANONYMOUS", "sasl.password": ""}, ""),
+        ({"sasl.username": "ANONYMOUS", "sasl.password": "x"}, ""),
         ({"sasl.mechanism": "PLAIN"}, "mechanism"),
         ({"sasl.mechanism": "SCRAM-SHA-256"}, "mechanism"),
         ({"security.protocol": "SSL"}, ""),
@@ -284,7 +301,10 @@ async def test_nobody_comes_in_without_its_own_password_over_tls(
     def ask() -> None:
         options = {**place.partner.librdkafka, **changed}
         admin = AdminClient({**options, "error_cb": lambda error: said.append(error.str())})
-        admin.list_topics(timeout=5.0)
+        try:
+            admin.list_topics(timeout=5.0)
+        finally:
+            admin.poll(1.0)
 
     with pytest.raises(KafkaException) as raised:
         await asyncio.to_thread(ask)
@@ -310,8 +330,7 @@ async def test_a_revoked_user_is_cut_off_amid_its_reading_and_the_next_goes_on(
     error = await asyncio.to_thread(_poll_until_refused, consumer)
     assert error.code() in librdkafka.REFUSALS
     consumer.close()
-    with pytest.raises((KafkaException, TimeoutError)):
-        await asyncio.to_thread(librdkafka.consume, place.login(first), topic)
+    assert await asyncio.to_thread(librdkafka.consume, place.login(first), topic) is None
     assert await asyncio.to_thread(librdkafka.consume, place.login(second), topic) == b"{}"
     states = {s.credential.user: s.state for s in await credential_states(place.here, OTHER)}
     assert (states[first.user], states[second.user]) == ("revoked", "live")
@@ -339,8 +358,8 @@ async def test_a_removed_partner_has_no_user_and_no_rule_left(place: Place) -> N
     await create_partner(place.here, partner, OWN, ("*",), "earliest")
     issued = await issue_credential(place.here, partner)
     await remove_partner(place.here, partner, with_topic=False)
-    async with AccessAdmin(place.here.settings) as access:
-        assert issued.user not in await access.users()
+    async with place.here.kafka.access_admin() as access:
+        assert await access.users([issued.user]) == set()
         assert await access.acls(principal_of(issued.user)) == set()
     assert [s.state for s in await credential_states(place.here, partner)] == ["revoked"]
     # Whoever has the id next has other users.
@@ -355,20 +374,22 @@ async def test_what_a_user_may_read_a_second_is_set_and_goes_with_it(
     issued = await issue_credential(place.here, OTHER)
     properties = tmp_path / "ours.properties"
     properties.write_text("security.protocol=PLAINTEXT\n")
-    tools = KafkaTools(place.broker.bootstrap_servers, properties, tmp_path / "maven")
+    tools = await asyncio.to_thread(
+        KafkaTools, place.broker.bootstrap_servers, properties, tmp_path / "maven"
+    )
 
-    def described() -> str:
+    def rate() -> float | None:
         done = tools.run(
             "kafka.admin.ConfigCommand",
             *("--describe", "--entity-type", "users", "--entity-name", issued.user),
         )
         assert done.returncode == 0, done.stderr
-        return done.stdout
+        found = re.search(r"consumer_byte_rate=([0-9.E]+)", done.stdout)
+        return None if found is None else float(found.group(1))
 
-    rate = f"consumer_byte_rate={float(place.here.settings.partner_max_rate)}"
-    assert rate in await asyncio.to_thread(described)
+    assert await asyncio.to_thread(rate) == place.here.settings.partner_max_rate
     await revoke_credentials(place.here, OTHER, issued.user)
-    assert "consumer_byte_rate" not in await asyncio.to_thread(described)
+    assert await asyncio.to_thread(rate) is None
 
 
 # -- what is refused to the partner works for whoever is allowed it --------------------------------

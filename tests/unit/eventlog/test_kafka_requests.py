@@ -6,14 +6,7 @@ from io import BytesIO
 import pytest
 
 from eventlog.kafka_errors import kafka_errors
-from eventlog.kafka_requests import (
-    AlterQuota,
-    AlterTopicSetting,
-    AskFeatures,
-    Commit,
-    Produce,
-    Produced,
-)
+from eventlog.kafka_requests import AlterTopicSetting, AskFeatures, Commit, Produce, Produced
 from eventlog.records import TopicPartition
 from runtime.errors import KafkaRefused
 
@@ -135,20 +128,6 @@ def test_a_cluster_that_has_agreed_on_nothing_has_no_levels() -> None:
 def test_a_broker_that_does_not_know_the_question_has_no_levels() -> None:
     refused = AskFeatures().prepare(VERSIONS).RESPONSE_TYPE.decode(BytesIO(b"\x00\x23\x00\x00"))
     assert (refused.error_code, refused.levels) == (35, {})
-
-
-@pytest.mark.parametrize(
-    ("value", "change"), [(1024.0, struct.pack(">d?", 1024.0, False)), (None, b"\0" * 8 + b"\1")]
-)
-def test_a_quota_is_set_or_taken_away(value: float | None, change: bytes) -> None:
-    request = AlterQuota("consumer_byte_rate", {"acme/1": value}).prepare({49: (0, 1)})
-    assert request.encode() == (
-        b"\x00\x00\x00\x01"  # one entry
-        b"\x00\x00\x00\x01\x00\x04user\x00\x06acme/1"  # of one entity: kind, name
-        b"\x00\x00\x00\x01\x00\x12consumer_byte_rate"  # one change of it
-        + change  # the value, and whether it is removed
-        + b"\x00"  # not only to be tried
-    )
 
 
 def test_a_request_that_a_broker_does_not_speak_is_a_refusal() -> None:

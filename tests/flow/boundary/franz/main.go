@@ -104,8 +104,35 @@ func asked[R kmsg.Response](
 	}
 }
 
+// toABroker does as asked does, without looking for who leads what: that is hidden from a partner.
+func toABroker[R kmsg.Response](request kmsg.Request, code func(R) int16) func(context.Context) error {
+	return func(ctx context.Context) error {
+		asker := client()
+		defer asker.Close()
+		answer, err := asker.Broker(1).Request(ctx, request)
+		if err != nil {
+			return err
+		}
+		return kerr.ErrorForCode(code(answer.(R)))
+	}
+}
+
 func main() {
 	quota := kmsg.NewPtrDescribeClientQuotasRequest()
+	users := kmsg.NewPtrDescribeUserSCRAMCredentialsRequest() // named: Kafka refuses to tell of all by no answer
+	user := kmsg.NewDescribeUserSCRAMCredentialsRequestUser()
+	user.Name = "victim"
+	users.Users = append(users.Users, user)
+	rules := kmsg.NewPtrDescribeACLsRequest()
+	rules.ResourceType, rules.ResourcePatternType = kmsg.ACLResourceTypeAny, kmsg.ACLResourcePatternTypeAny
+	rules.Operation, rules.PermissionType = kmsg.ACLOperationAny, kmsg.ACLPermissionTypeAny
+	records := kmsg.NewPtrDeleteRecordsRequest()
+	emptied := kmsg.NewDeleteRecordsRequestTopic()
+	emptied.Topic = other
+	part := kmsg.NewDeleteRecordsRequestTopicPartition()
+	part.Offset = 1
+	emptied.Partitions = append(emptied.Partitions, part)
+	records.Topics = append(records.Topics, emptied)
 	transactions := kmsg.NewPtrDescribeTransactionsRequest()
 	transactions.TransactionalIDs = []string{"projector.lane.0"}
 	produced := kmsg.NewPtrDescribeProducersRequest()
@@ -125,7 +152,6 @@ func main() {
 	named.Topic = kmsg.StringPtr(other)
 	remove.Topics, remove.TopicNames = append(remove.Topics, named), []string{other}
 	feature := kmsg.NewPtrUpdateFeaturesRequest()
-	token := kmsg.NewPtrAllocateProducerIDsRequest()
 
 	attempts := []struct {
 		name string
@@ -141,16 +167,20 @@ func main() {
 		{"write a fact", produce(internal[1])},
 		{"write in a transaction", transaction},
 		{"ask for quotas", asked(quota, func(r *kmsg.DescribeClientQuotasResponse) int16 { return r.ErrorCode })},
+		// librdkafka aborts the process where this is refused.
+		{"ask who has a password", asked(users, func(r *kmsg.DescribeUserSCRAMCredentialsResponse) int16 { return r.ErrorCode })},
+		{"read the access rules", asked(rules, func(r *kmsg.DescribeACLsResponse) int16 { return r.ErrorCode })},
+		{"delete another's records", toABroker(records,
+			func(r *kmsg.DeleteRecordsResponse) int16 { return r.Topics[0].Partitions[0].ErrorCode })},
 		{"ask for a transaction", asked(transactions,
 			func(r *kmsg.DescribeTransactionsResponse) int16 { return r.TransactionStates[0].ErrorCode })},
-		{"ask who writes", asked(produced,
+		{"ask who writes", toABroker(produced,
 			func(r *kmsg.DescribeProducersResponse) int16 { return r.Topics[0].Partitions[0].ErrorCode })},
-		{"ask for an epoch's end", asked(offsets,
+		{"ask for an epoch's end", toABroker(offsets,
 			func(r *kmsg.OffsetForLeaderEpochResponse) int16 { return r.Topics[0].Partitions[0].ErrorCode })},
 		{"elect leaders", asked(elect, func(r *kmsg.ElectLeadersResponse) int16 { return r.ErrorCode })},
 		{"move replicas", asked(move, func(r *kmsg.AlterPartitionAssignmentsResponse) int16 { return r.ErrorCode })},
 		{"change the cluster's features", asked(feature, func(r *kmsg.UpdateFeaturesResponse) int16 { return r.ErrorCode })},
-		{"take producer ids as a broker", asked(token, func(r *kmsg.AllocateProducerIDsResponse) int16 { return r.ErrorCode })},
 		{"delete another's topic", asked(remove, func(r *kmsg.DeleteTopicsResponse) int16 { return r.Topics[0].ErrorCode })},
 	}
 	lines := json.NewEncoder(os.Stdout)
