@@ -134,6 +134,7 @@ def guest(broker: Guarded, tmp_path_factory: pytest.TempPathFactory) -> Iterator
             "acl", "apply", "--for", program, "--principal", f"User:{program}", user=None
         )
         assert done.returncode == 0, done.stderr
+    found.run("token", "mint", "--sub", "alice", user=None)  # makes the signing key
     found.verb("org", "add", "--id", "acme")
     for role in ROLES:
         found.start(role)
