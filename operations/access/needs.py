@@ -102,8 +102,9 @@ def _all_stages(topics: LockTopics) -> list[Need]:
 def _api(topics: LockTopics) -> list[Need]:
     return [
         *_seeing(topics),
-        _topic(topics.lock_facts, "write"),
+        _topic(topics.lock_facts, "read", "write"),
         _topic(topics.lock_events, "read"),
+        _topic(topics.parked_facts, "read"),
         _topic(topics.registry, "read", "write"),
     ]
 

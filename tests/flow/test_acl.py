@@ -179,7 +179,7 @@ def test_every_role_and_every_verb_works_with_what_it_is_allowed(
     guest: Guest, tmp_path: Path
 ) -> None:
     guest.verb("lock", "add", "--id", str(LOCK_ID), "--org", "acme")
-    guest.verb("lock", "show", "--id", str(LOCK_ID))
+    guest.verb("lock", "show", str(LOCK_ID))
     guest.verb("partner", "add", "--id", "acme-crm", "--org", "acme")
     assert use_temp_key(guest) == 2
 
