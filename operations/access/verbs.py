@@ -5,6 +5,7 @@ import shlex
 from collections.abc import Sequence
 from typing import Annotated
 
+import msgspec
 import typer
 
 from eventlog.acls import Acl
@@ -51,7 +52,7 @@ def print_acls(
         settings = load_settings()
         rules = _rules(settings, programs, principal)
         if as_json:
-            print_json(rules)
+            print_json(msgspec.to_builtins(rules))
             return
         for line in kafka_acls_lines(rules, settings.kafka_bootstrap_servers or "HOST:PORT"):
             show(line)
