@@ -159,14 +159,17 @@ def show_partner(
     With --client-config, the password is taken from the variable PARTNER_PASSWORD, if it is set."""
     kind = _read_kind(client_config)
 
-    async def shown(here: Installation) -> tuple[Settings, Partner]:
-        return here.settings, live_partner(await here.read_registry(), partner_id)
-
-    settings, entry = run_on_installation(shown)
-    if kind is not None:
-        run = _user_of(entry, user)
+    async def shown(here: Installation) -> tuple[Settings, Partner, str]:
+        entry = live_partner(await here.read_registry(), partner_id)
+        if kind is None:
+            return here.settings, entry, ""
         password = os.environ.get(PASSWORD_VARIABLE, NO_PASSWORD)
-        show(client_file(kind, _access(settings, partner_id, run, password)).rstrip())
+        access = _access(here.settings, partner_id, _user_of(entry, user), password)
+        return here.settings, entry, client_file(kind, access)
+
+    settings, entry, file = run_on_installation(shown)
+    if file:
+        show(file.rstrip())
         return
     if asyncapi:
         print_json(
