@@ -37,7 +37,9 @@ def docs_routes(settings: Settings) -> list[BaseRoute]:
     product = version("lockstream")
     openapi_json = msgspec.json.encode(openapi_document(product))
     asyncapi_json = msgspec.json.encode(
-        asyncapi_document(product, settings.topics, settings.replication_factor)
+        asyncapi_document(
+            product, settings.topics, settings.replication_factor, settings.retentions
+        )
     )
     folder = files("command_api") / "static"
     page = (folder / _PAGE).read_bytes()

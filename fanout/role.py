@@ -17,7 +17,7 @@ from eventlog.stage.stage import Stage
 from eventlog.stage.stage_partition import Fail, StagePartition
 from eventlog.stage.traces import StageTraces
 from eventlog.tail import Tail
-from eventlog.topic_setup import ensure_installation, ensure_topics
+from eventlog.topic_setup import ensure_installation, ensure_partner_topic
 from fanout.partition import FanoutPartition
 from fanout.registrations import Registrations
 from runtime.backoff import Backoff
@@ -30,7 +30,6 @@ from runtime.tracing import Tracing
 from runtime.tracing_setup import tracing_of
 from runtime.waiting import first_of
 from schemas.registry import Partner
-from schemas.topic_configs import partner_topic
 
 log = logging.getLogger(__name__)
 
@@ -137,11 +136,7 @@ class Fanout:
         while not running.stop.is_set():
             running.stage = self._make_stage(running.partner)
             try:
-                await ensure_topics(
-                    self._kafka,
-                    self._settings,
-                    [partner_topic(self._settings.topics, running.partner.id)],
-                )
+                await ensure_partner_topic(self._kafka, self._settings, running.partner)
                 await running.stage.run(running.stop)
             except KafkaRefused as error:
                 self._readiness.block(label, f"stopped: {error}; then restart this role")

@@ -89,6 +89,12 @@ class Partner(_Entry, frozen=True, kw_only=True, tag="partner"):
         tuple[PausedAt, ...],
         msgspec.Meta(description="Per partition, since the last pause; empty if there was none"),
     ] = ()
+    retention_ms: Annotated[
+        Annotated[int, msgspec.Meta(ge=1)] | None,
+        msgspec.Meta(
+            description="Milliseconds that its records are kept; null: as the settings say"
+        ),
+    ] = None
 
     def begins(self, partitions: int) -> dict[int, int]:
         """Returns where its events begin in each partition: at 0 where the registration names

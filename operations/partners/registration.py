@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 from eventlog.kafka import Kafka
 from eventlog.registry import Registry
-from eventlog.topic_setup import ensure_installation, ensure_topics, list_topics
+from eventlog.topic_setup import ensure_installation, ensure_partner_topic, list_topics
 from operations.organizations.organizations import check_organization
 from operations.shared.installation import Installation
 from operations.shared.names import check_name
@@ -13,7 +13,6 @@ from operations.shared.start_points import read_start, start_offsets
 from runtime.errors import ConfigurationError
 from schemas.primitives import write_time
 from schemas.registry import Partner
-from schemas.topic_configs import partner_topic
 from schemas.topics import MAX_TOPIC_NAME, LockTopics, collides
 
 
@@ -67,7 +66,7 @@ async def create_partner(
     await here.edit_registry(edit)
     # After the entry: the fan-out makes a topic that is missing, but nobody takes one away that
     # belongs to no partner.
-    await ensure_topics(here.kafka, here.settings, [partner_topic(topics, partner_id)])
+    await ensure_partner_topic(here.kafka, here.settings, entry)
     return entry
 
 

@@ -7,6 +7,7 @@ import typer
 from operations.partners.changes import pause_partner, remove_partner, set_status, set_types
 from operations.partners.progress import read_fanouts
 from operations.partners.registration import create_partner
+from operations.partners.retention import RetentionOption, read_retention, set_retention
 from operations.shared.console import print_json, print_table, say
 from operations.shared.installation import Installation, run_on_installation
 from operations.shared.options import AsJson, Force
@@ -88,6 +89,7 @@ def _shown(entry: Partner) -> dict[str, object]:
         "status": entry.status,
         "createdAt": entry.created_at,
         "startOffsets": list(entry.start_offsets),
+        "retentionMs": entry.retention_ms,
     }
 
 
@@ -125,19 +127,33 @@ def resume(partner_id: PartnerId, as_json: AsJson = False) -> None:
 @partner.command("set")
 def set_partner(
     partner_id: PartnerId,
-    types: Annotated[str, typer.Option(help=TYPES_HELP)],
+    types: Annotated[str | None, typer.Option(help=TYPES_HELP)] = None,
+    retention: RetentionOption = None,
     as_json: AsJson = False,
 ) -> None:
-    """Change what types of events a partner gets, from where its fan-out is now."""
+    """Change what types of events a partner gets, from where its fan-out is now, or how long its
+    topic keeps them."""
 
     async def changed(here: Installation) -> Partner:
-        return await set_types(here, partner_id, read_types(types))
+        wanted = None if types is None else read_types(types)
+        retention_ms = None if retention is None else read_retention(retention)
+        entry: Partner | None = None
+        if wanted is not None:
+            entry = await set_types(here, partner_id, wanted)
+        if retention_ms is not None:
+            entry = await set_retention(here, partner_id, retention_ms)
+        if entry is None:
+            raise ConfigurationError("name what is to change: --types or --retention")
+        return entry
 
     entry = run_on_installation(changed)
     if as_json:
         print_json(_shown(entry))
-    else:
+        return
+    if types is not None:
         say(f"partner {partner_id} gets {', '.join(entry.types)}")
+    if retention is not None:
+        say(f"partner {partner_id}'s topic keeps a record for {retention.strip()}")
 
 
 def _report(partner_id: str, status: str, as_json: bool) -> None:

@@ -11,7 +11,7 @@ from schemas.descriptions.messages import MESSAGES, Example, Message
 from schemas.descriptions.published import PUBLISHED
 from schemas.json_schemas import Json, header_schema, schema_components
 from schemas.primitives import NAME_PATTERN
-from schemas.topic_configs import Topic, lock_topics, partner_topic
+from schemas.topic_configs import AS_SHIPPED, Retentions, Topic, lock_topics, partner_topic
 from schemas.topics import LockTopics
 
 BINDING_VERSION = "0.5.0"
@@ -69,10 +69,12 @@ _REGISTRY = _Channel(
 )
 
 
-def asyncapi_document(version: str, names: LockTopics, replicas: int) -> Json:
-    """Describes the topics of this installation, each kept ``replicas`` times. ``version`` is the
-    product's."""
-    topics = {topic.name: topic for topic in lock_topics(names)}
+def asyncapi_document(
+    version: str, names: LockTopics, replicas: int, keep: Retentions = AS_SHIPPED
+) -> Json:
+    """Describes the topics of this installation, each kept ``replicas`` times, and for as long as
+    ``keep`` says. ``version`` is the product's."""
+    topics = {topic.name: topic for topic in lock_topics(names, keep)}
     projector: Json = {"enum": [names.group("projector")]}
     fanout: Json = {
         "pattern": f"^{re.escape(names.group('fanout.'))}{_NAME}$",
@@ -93,7 +95,7 @@ def asyncapi_document(version: str, names: LockTopics, replicas: int) -> Json:
             _FACTS.name: _channel(_FACTS, topics[names.lock_facts], replicas),
             _EVENTS.name: _channel(_EVENTS, topics[names.lock_events], replicas),
             _PARTNER.name: {
-                **_channel(_PARTNER, partner_topic(names, _PARTNER_ID), replicas),
+                **_channel(_PARTNER, partner_topic(names, _PARTNER_ID, keep.partner_ms), replicas),
                 "parameters": {"partnerId": {"description": "As it was registered"}},
             },
             _PARKED.name: _channel(_PARKED, topics[names.parked_facts], replicas),
