@@ -19,6 +19,7 @@ from eventlog.stage.traces import StageTraces
 from eventlog.tail import Tail
 from eventlog.topic_setup import ensure_installation, ensure_partner_topic
 from fanout.partition import FanoutPartition
+from fanout.reading_metrics import ReadingMetrics
 from fanout.registrations import Registrations
 from runtime.backoff import Backoff
 from runtime.errors import KafkaRefused, StageStopped, Unavailable
@@ -203,6 +204,11 @@ class Fanout:
         }
 
 
+def live_partners(registry: Registry) -> list[Partner]:
+    """Returns the partners that are not removed. One that is paused may have something to read."""
+    return [entry for entry in registry.all(Partner) if entry.status != "removed"]
+
+
 async def run_fanout(settings: Settings, stop: asyncio.Event) -> None:
     """Runs until ``stop`` is set: then what is under way is committed.
 
@@ -222,6 +228,12 @@ async def _run(settings: Settings, stop: asyncio.Event, tracing: Tracing) -> Non
     registry = Registry()
     tail = registry_tail(kafka, settings.topics.registry, registry)
     fanout = Fanout(kafka, settings, registry, tail, readiness, tracing)
+    reading = ReadingMetrics(kafka, settings.topics, lambda: live_partners(registry))
+    fanout.metrics.registry.register(reading)
+
+    async def ask_what_is_read(ended: asyncio.Event) -> None:
+        await first_of(tail.caught_up, ended)
+        await reading.run(ended)
 
     async def let_commands_go_first(ended: asyncio.Event) -> None:
         # Not before: while it starts, it is what partners wait for.
@@ -239,4 +251,6 @@ async def _run(settings: Settings, stop: asyncio.Event, tracing: Tracing) -> Non
         port_variable="LOCKSTREAM_FANOUT_HEALTH_PORT",
     )
     log.info("fanout started")
-    await run_beside(partial(fanout.run, stop), tail.run, serve_pages, let_commands_go_first)
+    await run_beside(
+        partial(fanout.run, stop), tail.run, serve_pages, let_commands_go_first, ask_what_is_read
+    )

@@ -5,7 +5,8 @@ from typing import Annotated
 import typer
 
 from operations.partners.changes import pause_partner, remove_partner, set_status, set_types
-from operations.partners.progress import read_fanouts
+from operations.partners.lag import show_lag
+from operations.partners.missing_verb import show_missing
 from operations.partners.registration import create_partner
 from operations.partners.retention import RetentionOption, read_retention, set_retention
 from operations.shared.console import print_json, print_table, say
@@ -163,20 +164,5 @@ def _report(partner_id: str, status: str, as_json: bool) -> None:
         say(f"partner {partner_id} is {status}")
 
 
-@partner.command("lag")
-def show_lag(as_json: AsJson = False) -> None:
-    """Show how many records of `lock-events` each partner's fan-out still has to read.
-
-    The figures come from its checkpoints, which are written every 5 seconds."""
-    rows = [
-        {
-            "id": entry.id,
-            "status": entry.status,
-            "lag": sum(p.lag for p in group.progress.values()),
-        }
-        for entry, group in run_on_installation(read_fanouts)
-    ]
-    if as_json:
-        print_json(rows)
-    else:
-        print_table(("partner", "status", "lag"), [(r["id"], r["status"], r["lag"]) for r in rows])
+partner.command("lag")(show_lag)
+partner.command("missing")(show_missing)
