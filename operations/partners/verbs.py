@@ -7,6 +7,7 @@ import typer
 from operations.partners.changes import pause_partner, remove_partner, set_status, set_types
 from operations.partners.lag import show_lag
 from operations.partners.missing_verb import show_missing
+from operations.partners.offsets import show_offsets
 from operations.partners.registration import create_partner
 from operations.partners.retention import RetentionOption, read_retention, set_retention
 from operations.shared.console import print_json, print_table, say
@@ -166,3 +167,4 @@ def _report(partner_id: str, status: str, as_json: bool) -> None:
 
 partner.command("lag")(show_lag)
 partner.command("missing")(show_missing)
+partner.command("offsets")(show_offsets)
