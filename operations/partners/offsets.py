@@ -52,13 +52,12 @@ def show_offsets(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show in each partition of a partner's topic the offset of the first record whose event did
-    not happen before a time, so that a reader can go back to it.
+    """Show where in each partition of a partner's topic the events of a time begin.
 
-    The time of an event is the record's header ce_time. It need not increase from record to record:
-    each partition is read from its beginning to the first record whose ce_time is not before the
-    time. Records behind it may be of earlier. Where there is no such record, it is the offset of
-    the end.
+    It is the offset of the first record whose event did not happen before that time, by its header
+    ce_time. Those need not increase from record to record: each partition is read from its
+    beginning to the first record whose ce_time is not before the time, and records behind it may be
+    of earlier. Where there is no such record, it is the offset of the end.
 
     Kafka's own search by time (offsetsForTimes, --to-datetime) goes by the record's timestamp. That
     is when it was delivered, because retention counts from it."""
