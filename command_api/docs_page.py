@@ -41,13 +41,16 @@ def docs_routes(settings: Settings) -> list[BaseRoute]:
     product = version("lockstream")
     openapi_json = msgspec.json.encode(openapi_document(product))
     asyncapi_json = msgspec.json.encode(
-        asyncapi_document(product, settings.topics, settings.replication_factor)
+        asyncapi_document(
+            product, settings.topics, settings.replication_factor, settings.retentions
+        )
     )
     partner_json = msgspec.json.encode(
         partner_asyncapi_document(
             product,
             settings.topics,
             settings.replication_factor,
+            settings.retentions,
             settings.partner_bootstrap_servers,
         )
     )

@@ -147,9 +147,13 @@ class GroupMember(msgspec.Struct, frozen=True):
     partitions: Sequence[int]
 
 
-def described_members(answer: Any) -> list[tuple[int, list[GroupMember]]]:
-    """Returns the error code and the members of each group in a DescribeGroups response."""
-    return [(group[0], [_member(member) for member in group[5]]) for group in answer.groups]
+def described_groups(answer: Any) -> dict[str, tuple[int, str, list[GroupMember]]]:
+    """Returns the error code, the state and the members of each group in a DescribeGroups
+    response."""
+    return {
+        group[1]: (group[0], group[2], [_member(member) for member in group[5]])
+        for group in answer.groups
+    }
 
 
 def _member(described: Any) -> GroupMember:

@@ -12,7 +12,8 @@ from eventlog.kafka import Kafka
 from eventlog.kafka_errors import errors, ours
 from runtime.errors import KafkaUnavailable, PartitionsChanged
 from runtime.settings import Settings
-from schemas.topic_configs import LARGEST, Topic, lock_topics
+from schemas.registry import Partner
+from schemas.topic_configs import LARGEST, Topic, lock_topics, partner_topic
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +28,7 @@ async def ensure_installation(kafka: Kafka, settings: Settings) -> None:
         KafkaRefused: it does not let us create or see them.
         PartitionsChanged: a topic has another partition count than the settings say.
     """
-    await ensure_topics(kafka, settings, lock_topics(settings.topics))
+    await ensure_topics(kafka, settings, lock_topics(settings.topics, settings.retentions))
 
 
 async def ensure_topics(kafka: Kafka, settings: Settings, topics: Sequence[Topic]) -> None:
@@ -38,6 +39,13 @@ async def ensure_topics(kafka: Kafka, settings: Settings, topics: Sequence[Topic
         await _make_room(
             admin, {t.name: int(t.config[LARGEST]) for t in topics if LARGEST in t.config}
         )
+
+
+async def ensure_partner_topic(kafka: Kafka, settings: Settings, partner: Partner) -> None:
+    """Does the same for a partner's topic, which is kept as its entry says, or else the
+    settings."""
+    keep_ms = partner.retention_ms or settings.retentions.partner_ms
+    await ensure_topics(kafka, settings, [partner_topic(settings.topics, partner.id, keep_ms)])
 
 
 async def list_topics(kafka: Kafka) -> set[str]:

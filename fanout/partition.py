@@ -154,6 +154,12 @@ class FanoutPartition:
         )
 
 
+def noted_sequence(note: str, partner: Partner) -> int | None:
+    """Returns the sequence in a checkpoint's note, if it is of this registration of the partner."""
+    sequence = _sequence_of(note)
+    return sequence if sequence is not None and note == _note(sequence, partner) else None
+
+
 def _note(sequence: int, partner: Partner) -> str:
     return f"sequence={sequence};since={partner.created_at}"
 

@@ -17,8 +17,9 @@ from eventlog.stage.stage import Stage
 from eventlog.stage.stage_partition import Fail, StagePartition
 from eventlog.stage.traces import StageTraces
 from eventlog.tail import Tail
-from eventlog.topic_setup import ensure_installation, ensure_topics
+from eventlog.topic_setup import ensure_installation, ensure_partner_topic
 from fanout.partition import FanoutPartition
+from fanout.reading_metrics import ReadingMetrics
 from fanout.registrations import Registrations
 from runtime.backoff import Backoff
 from runtime.errors import KafkaRefused, StageStopped, Unavailable
@@ -30,7 +31,6 @@ from runtime.tracing import Tracing
 from runtime.tracing_setup import tracing_of
 from runtime.waiting import first_of
 from schemas.registry import Partner
-from schemas.topic_configs import partner_topic
 
 log = logging.getLogger(__name__)
 
@@ -137,11 +137,7 @@ class Fanout:
         while not running.stop.is_set():
             running.stage = self._make_stage(running.partner)
             try:
-                await ensure_topics(
-                    self._kafka,
-                    self._settings,
-                    [partner_topic(self._settings.topics, running.partner.id)],
-                )
+                await ensure_partner_topic(self._kafka, self._settings, running.partner)
                 await running.stage.run(running.stop)
             except KafkaRefused as error:
                 self._readiness.block(label, f"stopped: {error}; then restart this role")
@@ -208,6 +204,11 @@ class Fanout:
         }
 
 
+def live_partners(registry: Registry) -> list[Partner]:
+    """Returns the partners that are not removed. One that is paused may have something to read."""
+    return [entry for entry in registry.all(Partner) if entry.status != "removed"]
+
+
 async def run_fanout(settings: Settings, stop: asyncio.Event) -> None:
     """Runs until ``stop`` is set: then what is under way is committed.
 
@@ -227,6 +228,12 @@ async def _run(settings: Settings, stop: asyncio.Event, tracing: Tracing) -> Non
     registry = Registry()
     tail = registry_tail(kafka, settings.topics.registry, registry)
     fanout = Fanout(kafka, settings, registry, tail, readiness, tracing)
+    reading = ReadingMetrics(kafka, settings.topics, lambda: live_partners(registry))
+    fanout.metrics.registry.register(reading)
+
+    async def ask_what_is_read(ended: asyncio.Event) -> None:
+        await first_of(tail.caught_up, ended)
+        await reading.run(ended)
 
     async def let_commands_go_first(ended: asyncio.Event) -> None:
         # Not before: while it starts, it is what partners wait for.
@@ -244,4 +251,6 @@ async def _run(settings: Settings, stop: asyncio.Event, tracing: Tracing) -> Non
         port_variable="LOCKSTREAM_FANOUT_HEALTH_PORT",
     )
     log.info("fanout started")
-    await run_beside(partial(fanout.run, stop), tail.run, serve_pages, let_commands_go_first)
+    await run_beside(
+        partial(fanout.run, stop), tail.run, serve_pages, let_commands_go_first, ask_what_is_read
+    )

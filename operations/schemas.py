@@ -55,11 +55,14 @@ def export_documents(settings: Settings) -> dict[str, Json]:
     product = version("lockstream")
     return {
         "openapi.json": openapi_document(product),
-        "asyncapi.json": asyncapi_document(product, settings.topics, settings.replication_factor),
+        "asyncapi.json": asyncapi_document(
+            product, settings.topics, settings.replication_factor, settings.retentions
+        ),
         "asyncapi-partner.json": partner_asyncapi_document(
             product,
             settings.topics,
             settings.replication_factor,
+            settings.retentions,
             settings.partner_bootstrap_servers,
         ),
         **{f"{schema.name}.json": schema.json_schema() for schema in PUBLISHED},

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from runtime.addresses import bootstrap_servers
+from runtime.durations import read_duration
 from runtime.environment import (
     read_env_file,
     warnings_about,
@@ -14,6 +15,7 @@ from runtime.environment import (
 )
 from runtime.errors import ConfigurationError
 from schemas.lanes import Lanes
+from schemas.topic_configs import Retentions
 from schemas.topics import LockTopics
 
 _UNPREFIXED = ("kafka_", "read_model_", "otel_")
@@ -131,6 +133,20 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=variable_of):
             ge=1, le=9, description="copies that must hold a record before it counts as written"
         ),
     ] = 1
+    facts_retention: Annotated[
+        str,
+        _says("how long `lock-facts` keeps a fact: 7d, 12h; used when the topic is made"),
+    ] = "7d"
+    parked_retention: Annotated[
+        str, _says("how long `lock-facts.parked` keeps a parked fact; likewise")
+    ] = "30d"
+    partner_retention: Annotated[
+        str,
+        _says(
+            "how long a partner's topic keeps a record; likewise; `partner set --retention` "
+            "changes one partner's"
+        ),
+    ] = "30d"
     instance_id: Annotated[
         str,
         _says(
@@ -284,6 +300,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=variable_of):
         return LockTopics(self.topic_prefix, self.partitions)
 
     @property
+    def retentions(self) -> Retentions:
+        return Retentions(
+            facts_ms=_retention_ms("facts_retention", self.facts_retention),
+            parked_ms=_retention_ms("parked_retention", self.parked_retention),
+            partner_ms=_retention_ms("partner_retention", self.partner_retention),
+        )
+
+    @property
     def lane_sets(self) -> Lanes:
         return Lanes(self.partitions, self.lanes)
 
@@ -351,9 +375,14 @@ def _checked(settings: Settings) -> Settings:
                     f"{variable_of(name)} is not set, and KAFKA_SECURITY_PROTOCOL is "
                     f"{settings.kafka_security_protocol}"
                 )
+    _ = settings.retentions  # says which is no duration
     return msgspec.structs.replace(
         settings, kafka_bootstrap_servers=bootstrap_servers(settings.kafka_bootstrap_servers)
     )
+
+
+def _retention_ms(field: str, text: str) -> int:
+    return int(read_duration(variable_of(field), text).total_seconds() * 1000)
 
 
 def _convert_path(kind: type, value: object) -> object:

@@ -108,6 +108,12 @@ class Partner(_Entry, frozen=True, kw_only=True, tag="partner"):
             "as the settings say"
         ),
     ] = None
+    retention_ms: Annotated[
+        Annotated[int, msgspec.Meta(ge=1)] | None,
+        msgspec.Meta(
+            description="Milliseconds that its records are kept; null: as the settings say"
+        ),
+    ] = None
 
     @property
     def users(self) -> tuple[str, ...]:

@@ -5,9 +5,10 @@ import msgspec
 from schemas.topics import DAY_MS, MAX_OUTPUT_BYTES, LockTopics
 
 LARGEST = "max.message.bytes"
+RETENTION = "retention.ms"
 
 _OUTPUT = {LARGEST: str(MAX_OUTPUT_BYTES)}
-_FOREVER = {"retention.ms": "-1", "retention.bytes": "-1"}
+_FOREVER = {RETENTION: "-1", "retention.bytes": "-1"}
 _REGISTRY = {
     "cleanup.policy": "compact",
     **_FOREVER,
@@ -23,17 +24,31 @@ class Topic(msgspec.Struct, frozen=True):
     config: dict[str, str]
 
 
-def lock_topics(topics: LockTopics) -> list[Topic]:
+class Retentions(msgspec.Struct, frozen=True):
+    """Says how many milliseconds Kafka keeps a record of those topics that are not kept for
+    ever."""
+
+    facts_ms: int = 7 * DAY_MS
+    parked_ms: int = 30 * DAY_MS
+    partner_ms: int = 30 * DAY_MS
+
+
+AS_SHIPPED = Retentions()
+
+
+def lock_topics(topics: LockTopics, keep: Retentions = AS_SHIPPED) -> list[Topic]:
     """Returns the four topics that an installation has from its first start."""
-    week, month = {"retention.ms": str(7 * DAY_MS)}, {"retention.ms": str(30 * DAY_MS)}
+    facts, parked = {RETENTION: str(keep.facts_ms)}, {RETENTION: str(keep.parked_ms)}
     return [
-        Topic(topics.lock_facts, topics.partitions, week),
+        Topic(topics.lock_facts, topics.partitions, facts),
         Topic(topics.lock_events, topics.partitions, {**_FOREVER, **_OUTPUT}),
-        Topic(topics.parked_facts, topics.partitions, {**month, **_OUTPUT}),
+        Topic(topics.parked_facts, topics.partitions, {**parked, **_OUTPUT}),
         Topic(topics.registry, 1, _REGISTRY),
     ]
 
 
-def partner_topic(topics: LockTopics, partner_id: str) -> Topic:
-    config = {"retention.ms": str(30 * DAY_MS), **_OUTPUT}
+def partner_topic(
+    topics: LockTopics, partner_id: str, retention_ms: int = AS_SHIPPED.partner_ms
+) -> Topic:
+    config = {RETENTION: str(retention_ms), **_OUTPUT}
     return Topic(topics.partner_events(partner_id), topics.partitions, config)

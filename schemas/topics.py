@@ -4,6 +4,7 @@ All lock topics of one installation have the same partition count, so partition 
 holds the same locks as partition ``p`` of another.
 """
 
+from collections.abc import Collection
 from functools import lru_cache
 
 import msgspec
@@ -68,6 +69,22 @@ class LockTopics(msgspec.Struct, frozen=True):
 
     def fanout_group(self, partner_id: str) -> str:
         return self.group(f"fanout.{partner_id}")
+
+    def owner_of_group(self, group: str, partner_ids: Collection[str]) -> str | None:
+        """Returns the partner whose own consumer group it is: its name is the partner's id, or
+        begins with it and '.'. If two ids fit, the longer one's; None if it is nobody's, or ours.
+        """
+        if not group.startswith(self.prefix) or self._is_ours(group):
+            return None
+        name = group[len(self.prefix) :]
+        while name not in partner_ids:
+            name, dot, _ = name.rpartition(".")
+            if not dot:
+                return None
+        return name
+
+    def _is_ours(self, group: str) -> bool:
+        return group == self.projector_group or group.startswith(self.fanout_group(""))
 
 
 def collides(one: str, other: str) -> bool:

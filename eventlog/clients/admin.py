@@ -2,16 +2,19 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 import msgspec
 from aiokafka.admin import NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.protocol.admin import DeleteGroupsRequest
+from aiokafka.protocol.commit import OffsetFetchRequest
 
 from eventlog import aiokafka_internals as internals
 from eventlog.aiokafka_internals import GroupMember
 from eventlog.clients.client import REQUEST_TIMEOUT_S, Client
+from eventlog.group_requests import DescribeGroups, DescribeNewGroups
 from eventlog.kafka_errors import (
     KafkaError,
     error_of,
@@ -26,6 +29,9 @@ from schemas.topic_configs import Topic
 
 T = TypeVar("T")
 COORDINATOR_PAUSE_S = 0.1
+_DEAD = "Dead"
+"""What a broker says of a group that is not there, or that has another protocol."""
+_SHARE = "share"
 NO_COORDINATOR_YET = (
     errors.GroupCoordinatorNotAvailableError,
     errors.GroupLoadInProgressError,
@@ -112,25 +118,73 @@ class Admin(Client):
 
     # -- groups ------------------------------------------------------------------------------------
 
+    async def coordinators(self) -> dict[str, int]:
+        """Returns the broker that coordinates each consumer group, of all that we may see. Share
+        groups are none: they have no offsets of this kind."""
+        found: dict[str, int] = {}
+        with kafka_errors("listing the consumer groups"):
+            for node in self.connections.brokers():
+                listed = await _once_coordinated(partial(self._client.list_consumer_groups, [node]))
+                found |= {group: node for group, kind in listed if kind != _SHARE}
+        return found
+
     async def group_members(self, group: str) -> list[GroupMember]:
         async def ask() -> list[GroupMember]:
-            answers = await self._client.describe_consumer_groups([group])
-            described = [one for answer in answers for one in internals.described_members(answer)]
-            for code, _ in described:
-                if code:
-                    raise error_of(code)
-            return [member for _, members in described for member in members]
+            node = await self._client.find_coordinator(group)
+            return (await self._members_at(node, [group]))[group]
 
         with kafka_errors(f"describing group {group}"):
             return await _once_coordinated(ask)
 
-    async def group_offsets(self, group: str) -> dict[TopicPartition, tuple[int, str]]:
-        """Returns what the group has committed: the next offset, and its note."""
+    async def members_at(self, node: int, groups: Sequence[str]) -> dict[str, list[GroupMember]]:
+        """Returns the members of groups that one broker coordinates; of those that are gone,
+        none."""
+        with kafka_errors("describing consumer groups"):
+            return await within(self._members_at(node, groups), REQUEST_TIMEOUT_S)
+
+    async def _members_at(self, node: int, groups: Sequence[str]) -> dict[str, list[GroupMember]]:
+        answer = await self.connections.ask(node, DescribeGroups(groups))
+        states = internals.described_groups(answer)
+        found = {group: (code, members) for group, (code, _, members) in states.items()}
+        dead = [group for group, (_, state, _) in states.items() if state == _DEAD]
+        if dead:
+            found |= await self._new_groups_at(node, dead)
+        for code, _ in found.values():
+            if code and not isinstance(error := error_of(code), errors.GroupIdNotFound):
+                raise error
+        return {group: members for group, (_, members) in found.items()}
+
+    async def _new_groups_at(
+        self, node: int, groups: Sequence[str]
+    ) -> dict[str, tuple[int, list[GroupMember]]]:
+        """Asks for groups that may be of the new protocol; an older broker has none."""
+        try:
+            return (await self.connections.ask(node, DescribeNewGroups(groups))).groups
+        except errors.IncompatibleBrokerVersion:
+            return {}
+
+    async def group_offsets(
+        self, group: str, node: int | None = None
+    ) -> dict[TopicPartition, tuple[int, str]]:
+        """Returns what the group has committed: the next offset, and its note. ``node``: the
+        broker that coordinates it, if that is known."""
+
+        async def ask() -> dict[TopicPartition, tuple[int, str]]:
+            at = node if node is not None else await self._client.find_coordinator(group)
+            # aiokafka's own method takes a refusal for a group that has committed nothing.
+            answer: Any = await self.connections.ask(at, OffsetFetchRequest(group, None))
+            found = {
+                TopicPartition(topic, partition): (offset, note, code)
+                for topic, partitions in answer.topics
+                for partition, offset, note, code in partitions
+            }
+            for code in (answer.error_code, *(code for _, _, code in found.values())):
+                if code:
+                    raise error_of(code)
+            return {tp: (offset, note) for tp, (offset, note, _) in found.items() if offset >= 0}
+
         with kafka_errors(f"reading the offsets of {group}"):
-            found: Mapping[TopicPartition, Any] = await _once_coordinated(
-                lambda: self._client.list_consumer_group_offsets(group)
-            )
-        return {tp: (at.offset, at.metadata) for tp, at in found.items() if at.offset >= 0}
+            return await _once_coordinated(ask)
 
     async def delete_group(self, group: str) -> None:
         """Deletes an empty group with its offsets; one that does not exist is no error."""

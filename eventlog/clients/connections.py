@@ -43,6 +43,21 @@ class Connections:
         """Keeps the metadata of a topic from the next refreshing on."""
         internals.follow_topic(self._client, topic)
 
+    def brokers(self) -> list[int]:
+        """Returns the brokers that are known, without asking anybody."""
+        return sorted(int(broker.nodeId) for broker in self._client.cluster.brokers())
+
+    async def learn(self, topics: Collection[str]) -> set[str]:
+        """Keeps the metadata of these topics; returns those that the cluster has, and lets us
+        see."""
+        cluster = self._client.cluster
+        unknown = [topic for topic in topics if cluster.partitions_for_topic(topic) is None]
+        for topic in unknown:
+            self.follow(topic)
+        if unknown:
+            await self.refresh()
+        return {topic for topic in topics if cluster.partitions_for_topic(topic) is not None}
+
     def known_leader(self, tp: TopicPartition) -> int | None:
         """Returns the partition's leader as far as it is known, without asking anybody.
 

@@ -1,12 +1,15 @@
 """An offsets client asks where partitions begin and end."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from eventlog.clients.client import REQUEST_TIMEOUT_S, Client
 from eventlog.kafka_errors import kafka_errors
 from eventlog.records import TopicPartition
 from runtime.waiting import within
+
+AT_ONCE = 200
+"""Partitions in one request: whoever encodes it does nothing else meanwhile."""
 
 Question = Callable[[Sequence[TopicPartition]], Awaitable[Mapping[TopicPartition, int]]]
 
@@ -19,6 +22,32 @@ class AsksOffsets(Client):
     async def beginnings(self, topic: str, partitions: Sequence[int]) -> dict[int, int]:
         """Returns the offset of the first record that retention has left in each partition."""
         return await self._offsets(self._client.beginning_offsets, topic, partitions)
+
+    async def known(self, topics: Collection[str]) -> set[str]:
+        """Returns those of the topics that are there. Whoever asks about many partitions asks this
+        first: their metadata come by one request then."""
+        with kafka_errors("looking for topics"):
+            return await within(self.connections.learn(topics), REQUEST_TIMEOUT_S)
+
+    async def beginnings_of(
+        self, partitions: Sequence[TopicPartition]
+    ) -> dict[TopicPartition, int]:
+        """Returns where each of these partitions begins, of whatever topics."""
+        return await self._of_many(self._client.beginning_offsets, partitions)
+
+    async def ends_of(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
+        """Returns where each of these partitions ends, of whatever topics."""
+        return await self._of_many(self._client.end_offsets, partitions)
+
+    async def _of_many(
+        self, question: Question, partitions: Sequence[TopicPartition]
+    ) -> dict[TopicPartition, int]:
+        found: dict[TopicPartition, int] = {}
+        with kafka_errors("asking for the offsets of many partitions"):
+            for first in range(0, len(partitions), AT_ONCE):
+                some = partitions[first : first + AT_ONCE]
+                found |= await within(question(some), REQUEST_TIMEOUT_S)
+        return found
 
     async def _offsets(
         self, question: Question, topic: str, partitions: Sequence[int]

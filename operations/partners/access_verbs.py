@@ -177,6 +177,7 @@ def show_partner(
                 version("lockstream"),
                 settings.topics,
                 settings.replication_factor,
+                settings.retentions,
                 settings.partner_bootstrap_servers,
                 partner_id,
             )
@@ -211,6 +212,7 @@ def _facts(settings: Settings, entry: Partner) -> dict[str, object]:
         "users": list(entry.users),
         "groups": [topics.group(entry.id), f"{topics.group(entry.id)}.*"],
         "isolationLevel": "read_committed",
+        "retention": f"{(entry.retention_ms or settings.retentions.partner_ms) // 1000} s",
         "maxBytesPerSecond": entry.max_rate or settings.partner_max_rate or None,
     }
 

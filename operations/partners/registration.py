@@ -7,7 +7,7 @@ import msgspec
 
 from eventlog.kafka import Kafka
 from eventlog.registry import Registry
-from eventlog.topic_setup import ensure_installation, ensure_topics, list_topics
+from eventlog.topic_setup import ensure_installation, ensure_partner_topic, list_topics
 from operations.organizations.organizations import check_organization
 from operations.partners.boundary import check_apart
 from operations.partners.entries import live_ids
@@ -17,7 +17,6 @@ from operations.shared.start_points import read_start, start_offsets
 from runtime.errors import ConfigurationError
 from schemas.primitives import write_time
 from schemas.registry import Partner
-from schemas.topic_configs import partner_topic
 from schemas.topics import MAX_TOPIC_NAME, LockTopics, collides
 
 
@@ -74,7 +73,7 @@ async def create_partner(
     (entry,) = await here.edit_registry(edit)
     # After the entry: the fan-out makes a topic that is missing, but nobody takes one away that
     # belongs to no partner.
-    await ensure_topics(here.kafka, here.settings, [partner_topic(topics, partner_id)])
+    await ensure_partner_topic(here.kafka, here.settings, entry)
     return entry
 
 

@@ -6,8 +6,11 @@ import typer
 
 from operations.partners.access_verbs import credentials, make_certificates, show_partner
 from operations.partners.changes import pause_partner, remove_partner, set_status, set_types
-from operations.partners.progress import read_fanouts
+from operations.partners.lag import show_lag
+from operations.partners.missing_verb import show_missing
+from operations.partners.offsets import show_offsets
 from operations.partners.registration import create_partner
+from operations.partners.retention import RetentionOption, read_retention, set_retention
 from operations.shared.console import print_json, print_table, say
 from operations.shared.installation import Installation, run_on_installation
 from operations.shared.options import AsJson, Force
@@ -94,6 +97,7 @@ def _shown(entry: Partner) -> dict[str, object]:
         "status": entry.status,
         "createdAt": entry.created_at,
         "startOffsets": list(entry.start_offsets),
+        "retentionMs": entry.retention_ms,
     }
 
 
@@ -131,19 +135,33 @@ def resume(partner_id: PartnerId, as_json: AsJson = False) -> None:
 @partner.command("set")
 def set_partner(
     partner_id: PartnerId,
-    types: Annotated[str, typer.Option(help=TYPES_HELP)],
+    types: Annotated[str | None, typer.Option(help=TYPES_HELP)] = None,
+    retention: RetentionOption = None,
     as_json: AsJson = False,
 ) -> None:
-    """Change what types of events a partner gets, from where its fan-out is now."""
+    """Change what types of events a partner gets, from where its fan-out is now, or how long its
+    topic keeps them."""
 
     async def changed(here: Installation) -> Partner:
-        return await set_types(here, partner_id, read_types(types))
+        wanted = None if types is None else read_types(types)
+        retention_ms = None if retention is None else read_retention(retention)
+        entry: Partner | None = None
+        if wanted is not None:
+            entry = await set_types(here, partner_id, wanted)
+        if retention_ms is not None:
+            entry = await set_retention(here, partner_id, retention_ms)
+        if entry is None:
+            raise ConfigurationError("name what is to change: --types or --retention")
+        return entry
 
     entry = run_on_installation(changed)
     if as_json:
         print_json(_shown(entry))
-    else:
+        return
+    if types is not None:
         say(f"partner {partner_id} gets {', '.join(entry.types)}")
+    if retention is not None:
+        say(f"partner {partner_id}'s topic keeps a record for {retention.strip()}")
 
 
 def _report(partner_id: str, status: str, as_json: bool) -> None:
@@ -153,20 +171,6 @@ def _report(partner_id: str, status: str, as_json: bool) -> None:
         say(f"partner {partner_id} is {status}")
 
 
-@partner.command("lag")
-def show_lag(as_json: AsJson = False) -> None:
-    """Show how many records of `lock-events` each partner's fan-out still has to read.
-
-    The figures come from its checkpoints, which are written every 5 seconds."""
-    rows = [
-        {
-            "id": entry.id,
-            "status": entry.status,
-            "lag": sum(p.lag for p in group.progress.values()),
-        }
-        for entry, group in run_on_installation(read_fanouts)
-    ]
-    if as_json:
-        print_json(rows)
-    else:
-        print_table(("partner", "status", "lag"), [(r["id"], r["status"], r["lag"]) for r in rows])
+partner.command("lag")(show_lag)
+partner.command("missing")(show_missing)
+partner.command("offsets")(show_offsets)

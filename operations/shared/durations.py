@@ -1,13 +1,12 @@
-"""Reads durations (``90d``, ``1h``) and times as people type them. Pure."""
+"""Reads times and durations as people type them, and writes durations. Pure."""
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
+from runtime.durations import SECONDS
+from runtime.durations import read_duration as read_duration
 from runtime.errors import ConfigurationError
 
-LONGEST = timedelta(days=36500)
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-_DURATION = re.compile(r"([0-9]{1,9})([smhd])\Z")
 _MOMENT = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
     r"([T ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,9})?)?(Z|[+-][0-9]{2}:?[0-9]{2})?)?\Z",
@@ -15,24 +14,17 @@ _MOMENT = re.compile(
 )
 
 
-def read_duration(option: str, text: str) -> timedelta:
-    """Reads a duration.
-
-    Raises:
-        ConfigurationError: not a number with one of the units s, m, h, d, no time at all, or over
-            100 years.
-    """
-    match = _DURATION.match(text.strip())
-    if match is None:
-        raise ConfigurationError(
-            f"{option}: {text!r} is not a duration; write 90d, 12h, 30m or 45s"
-        )
-    seconds = int(match.group(1)) * _SECONDS[match.group(2)]
-    if not seconds:
-        raise ConfigurationError(f"{option}: {text!r} is no time at all; write 45s, for one")
-    if seconds > LONGEST.total_seconds():
-        raise ConfigurationError(f"{option}: {text!r} is too long: 36500d is the longest")
-    return timedelta(seconds=seconds)
+def write_duration(seconds: float) -> str:
+    """Writes a duration by its two largest units: ``3d 4h``, ``5m``, ``0.2s``."""
+    if seconds < 60:
+        return f"{seconds:.1f}".removesuffix(".0") + "s"
+    left = int(seconds)
+    parts: list[str] = []
+    for unit, size in reversed(SECONDS.items()):
+        count, left = divmod(left, size)
+        if count or parts:
+            parts.append(f"{count}{unit}" if count else "")
+    return " ".join(part for part in parts[:2] if part)
 
 
 def read_moment(text: str) -> datetime:

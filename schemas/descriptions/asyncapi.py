@@ -12,7 +12,7 @@ from schemas.descriptions.messages import MESSAGES, Example, Message
 from schemas.descriptions.published import PUBLISHED
 from schemas.json_schemas import Json, header_schema, schema_components
 from schemas.primitives import NAME_PATTERN
-from schemas.topic_configs import Topic, lock_topics, partner_topic
+from schemas.topic_configs import AS_SHIPPED, Retentions, Topic, lock_topics, partner_topic
 from schemas.topics import LockTopics
 
 BINDING_VERSION = "0.5.0"
@@ -70,10 +70,12 @@ _REGISTRY = _Channel(
 )
 
 
-def asyncapi_document(version: str, names: LockTopics, replicas: int) -> Json:
-    """Describes the topics of this installation, each kept ``replicas`` times. ``version`` is the
-    product's."""
-    topics = {topic.name: topic for topic in lock_topics(names)}
+def asyncapi_document(
+    version: str, names: LockTopics, replicas: int, keep: Retentions = AS_SHIPPED
+) -> Json:
+    """Describes the topics of this installation, each kept ``replicas`` times, and for as long as
+    ``keep`` says. ``version`` is the product's."""
+    topics = {topic.name: topic for topic in lock_topics(names, keep)}
     projector: Json = {"enum": [names.group("projector")]}
     fanout: Json = {
         "pattern": f"^{re.escape(names.group('fanout.'))}{_NAME}$",
@@ -94,7 +96,7 @@ def asyncapi_document(version: str, names: LockTopics, replicas: int) -> Json:
             _FACTS.name: _channel(_FACTS, topics[names.lock_facts], replicas),
             _EVENTS.name: _channel(_EVENTS, topics[names.lock_events], replicas),
             _PARTNER.name: {
-                **_channel(_PARTNER, partner_topic(names, _PARTNER_ID), replicas),
+                **_channel(_PARTNER, partner_topic(names, _PARTNER_ID, keep.partner_ms), replicas),
                 "parameters": {"partnerId": {"description": "As it was registered"}},
             },
             _PARKED.name: _channel(_PARKED, topics[names.parked_facts], replicas),
@@ -129,12 +131,18 @@ def asyncapi_document(version: str, names: LockTopics, replicas: int) -> Json:
 
 
 def partner_asyncapi_document(
-    version: str, names: LockTopics, replicas: int, servers: str, partner_id: str | None = None
+    version: str,
+    names: LockTopics,
+    replicas: int,
+    keep: Retentions,
+    servers: str,
+    partner_id: str | None = None,
 ) -> Json:
     """Describes for a partner's engineer what that partner reads, and nothing else of the
-    installation. ``servers``: host:port,… as partners reach them, empty if that is not known;
+    installation. ``keep``: for how long; ``servers``: host:port,… as partners reach them, empty if that is not known;
     ``partner_id``: None for a document that fits all."""
-    channel = _channel(_PARTNER, partner_topic(names, partner_id or _PARTNER_ID), replicas)
+    topic = partner_topic(names, partner_id or _PARTNER_ID, keep.partner_ms)
+    channel = _channel(_PARTNER, topic, replicas)
     group = names.group(partner_id) if partner_id is not None else names.group("<partnerId>")
     own = re.escape(names.group(partner_id)) if partner_id is not None else _NAME
     messages = {name: _message(name, MESSAGES[name]) for name in _PARTNER.messages}

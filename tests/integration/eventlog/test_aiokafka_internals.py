@@ -18,6 +18,7 @@ from eventlog.clients.group_consumer import GroupConsumer
 from eventlog.clients.lane_assignor import LaneAssignor
 from eventlog.clients.producer import TransactionalProducer
 from eventlog.fetch_requests import Fetch, Limits
+from eventlog.group_requests import DescribeGroups
 from eventlog.groups import group_members
 from eventlog.kafka import CONCURRENT_TRANSACTIONS_BACKOFF_S, Kafka
 from eventlog.records import TopicPartition
@@ -238,9 +239,12 @@ async def test_a_group_is_described_with_its_members_and_what_they_have(
     kafka: Kafka, member: GroupConsumer, topic: str, settings: Settings
 ) -> None:
     async with kafka.admin() as admin:
-        (answer,) = await admin._client.describe_consumer_groups([topic])
-        ((code, (described,)),) = internals.described_members(answer)
-    assert code == 0
+        node = await admin._client.find_coordinator(topic)
+        answer = await admin.connections.ask(node, DescribeGroups(["nobody's", topic]))
+        found = internals.described_groups(answer)
+    assert found["nobody's"] == (0, "Dead", [])
+    code, state, (described,) = found[topic]
+    assert (code, state) == (0, "Stable")
     assert described.member_id.startswith("replica-1")
     assert described.host.lstrip("/")
     assert sorted(described.partitions) == list(range(settings.partitions))

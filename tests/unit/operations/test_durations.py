@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from operations.shared.durations import read_duration, read_moment
+from operations.shared.durations import read_duration, read_moment, write_duration
 from operations.shared.names import check_lock_id, check_name
 from runtime.errors import ConfigurationError
 from schemas.primitives import MAX_LOCK_ID
@@ -42,6 +42,25 @@ def test_no_time_and_more_than_a_century_are_refused() -> None:
         with pytest.raises(ConfigurationError) as refusal:
             read_duration("--overlap", text)
         assert str(refusal.value) == f"--overlap: {text!r} {told}"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "written"),
+    [
+        (0, "0s"),
+        (0.25, "0.2s"),
+        (59.0, "59s"),
+        (60, "1m"),
+        (61.9, "1m 1s"),
+        (3600, "1h"),
+        (3661, "1h 1m"),
+        (86_400, "1d"),
+        (86_460, "1d"),
+        (100_000_000, "1157d 9h"),
+    ],
+)
+def test_a_duration_is_written_by_its_two_largest_units(seconds: float, written: str) -> None:
+    assert write_duration(seconds) == written
 
 
 def test_a_moment_without_a_zone_is_utc_and_with_one_its_own() -> None:

@@ -6,12 +6,25 @@ from msgspec.structs import fields
 
 from runtime.errors import ConfigurationError
 from runtime.settings import Settings, read_settings, unknown_variables
+from schemas.topic_configs import Retentions
 
 
 def test_every_setting_has_a_default_and_an_empty_variable_is_none() -> None:
     settings = read_settings({"LOCKSTREAM_PARTITIONS": ""})
     assert settings.partitions == 12
     assert settings.state_dir == Path(".lockstream")
+
+
+def test_topics_are_kept_as_long_as_the_settings_say() -> None:
+    assert Settings().retentions == Retentions()
+    chosen = {
+        "LOCKSTREAM_FACTS_RETENTION": "2d",
+        "LOCKSTREAM_PARKED_RETENTION": "12h",
+        "LOCKSTREAM_PARTNER_RETENTION": "90d",
+    }
+    assert read_settings(chosen).retentions == Retentions(
+        facts_ms=172_800_000, parked_ms=43_200_000, partner_ms=7_776_000_000
+    )
 
 
 def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:
@@ -35,6 +48,9 @@ def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:
         ("LOCKSTREAM_ANSWER_TIMEOUT", "-1"),
         ("LOCKSTREAM_ANSWER_TIMEOUT", "0"),
         ("READ_MODEL_TIMEOUT", "1e999"),
+        ("LOCKSTREAM_FACTS_RETENTION", "7"),
+        ("LOCKSTREAM_PARKED_RETENTION", "0d"),
+        ("LOCKSTREAM_PARTNER_RETENTION", "forever"),
         ("KAFKA_SECURITY_PROTOCOL", "NONE"),
         ("KAFKA_SECURITY_PROTOCOL", "SASL_SSL"),
         ("KAFKA_BOOTSTRAP_SERVERS", "host:abc"),

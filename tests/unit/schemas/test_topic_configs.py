@@ -1,6 +1,6 @@
 """How the topics of an installation are made: what they keep is what the system rests on."""
 
-from schemas.topic_configs import lock_topics, partner_topic
+from schemas.topic_configs import Retentions, lock_topics, partner_topic
 from schemas.topics import LockTopics
 
 DAY_MS = 86_400_000
@@ -30,3 +30,15 @@ def test_a_partners_topic_has_a_partition_for_each_of_the_streams() -> None:
     topic = partner_topic(LockTopics("t-", 5), "crm")
     assert (topic.name, topic.partitions) == ("t-partner.crm.lock-events", 5)
     assert topic.config == {"retention.ms": str(30 * DAY_MS), "max.message.bytes": LARGEST}
+
+
+def test_what_is_kept_for_a_time_is_kept_as_long_as_it_is_told() -> None:
+    topics, keep = LockTopics("t-", 5), Retentions(facts_ms=1, parked_ms=2, partner_ms=3)
+    facts, events, parked, registry = lock_topics(topics, keep)
+    assert [t.config["retention.ms"] for t in (facts, events, parked, registry)] == [
+        "1",
+        "-1",
+        "2",
+        "-1",
+    ]
+    assert partner_topic(topics, "crm", keep.partner_ms).config["retention.ms"] == "3"

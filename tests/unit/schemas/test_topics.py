@@ -71,3 +71,28 @@ def test_names_that_kafka_takes_for_one_collide() -> None:
 
 def test_the_key_of_a_lock_is_its_number() -> None:
     assert lock_key(2**63 - 1) == b"9223372036854775807"
+
+
+@pytest.mark.parametrize(
+    ("group", "owner"),
+    [
+        ("t-acme", "acme"),
+        ("t-acme.test", "acme"),
+        ("t-acme.eu.one", "acme.eu"),
+        ("t-acme.eu", "acme.eu"),
+        ("t-acme.europe", "acme"),
+        ("t-acmeeu", None),
+        ("t-acme-eu", None),
+        ("acme", None),
+        ("t-projector", None),
+        ("t-fanout.acme", None),
+        ("t-fanout", "fanout"),
+        ("t-", None),
+        ("t-.acme", None),
+    ],
+)
+def test_a_group_is_the_partners_whose_id_it_is_or_begins_with(
+    group: str, owner: str | None
+) -> None:
+    ids = {"acme", "acme.eu", "fanout", "projector"}
+    assert LockTopics("t-", 4).owner_of_group(group, ids) == owner

@@ -11,7 +11,7 @@ import pytest
 
 from schemas.descriptions.asyncapi import asyncapi_document, partner_asyncapi_document
 from schemas.descriptions.published import PUBLISHED
-from schemas.topic_configs import lock_topics, partner_topic
+from schemas.topic_configs import AS_SHIPPED, lock_topics, partner_topic
 from schemas.topics import LockTopics
 
 ASYNCAPI_SCHEMA = Path(__file__).parents[3] / "vendor" / "asyncapi-3.0.0.json"
@@ -47,8 +47,10 @@ def test_what_is_not_asyncapi_is_noticed(asyncapi: jsonschema.Draft7Validator, s
 
 # -- what a partner is given -----------------------------------------------------------------------
 
-FOR_ALL = partner_asyncapi_document("1.2.3", TOPICS, 3, "")
-FOR_ONE = partner_asyncapi_document("1.2.3", TOPICS, 3, "kafka.example:9093,[::1]:9093", "acme")
+FOR_ALL = partner_asyncapi_document("1.2.3", TOPICS, 3, AS_SHIPPED, "")
+FOR_ONE = partner_asyncapi_document(
+    "1.2.3", TOPICS, 3, AS_SHIPPED, "kafka.example:9093,[::1]:9093", "acme"
+)
 
 
 @pytest.mark.parametrize("document", [FOR_ALL, FOR_ONE], ids=["all", "one"])
