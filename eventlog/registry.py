@@ -26,6 +26,7 @@ from schemas.registry import (
     ParkedDiscard,
     ParkedRepair,
     Partner,
+    PositionKey,
     decode_entry,
     encode_entry,
     entry_key,
@@ -86,6 +87,11 @@ class Registry:
     def lane_count(self) -> LaneCount | None:
         entry = self._entries.get(b"lanes")
         return entry if isinstance(entry, LaneCount) else None
+
+    @property
+    def position_key(self) -> PositionKey | None:
+        entry = self._entries.get(b"position-key")
+        return entry if isinstance(entry, PositionKey) else None
 
     def all(self, kind: type[E]) -> list[E]:
         """Returns all entries of one kind, by key."""

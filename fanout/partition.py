@@ -6,14 +6,10 @@ from collections.abc import Sequence
 from eventlog.records import Output, Record
 from eventlog.stage.stage_partition import Batch, OutputLog
 from fanout.decisions import delivers
+from fanout.positions import Position, Positions
 from runtime.errors import StreamViolation
 from schemas.lock_events import EventRecord
-from schemas.partner_events import (
-    PartnerPosition,
-    encode_envelope,
-    envelope,
-    partner_headers,
-)
+from schemas.partner_events import encode_envelope, envelope, partner_headers
 from schemas.records import BadRecord, Place
 from schemas.registry import Partner, PausedAt
 from schemas.topics import LockTopics
@@ -23,10 +19,13 @@ class FanoutPartition:
     """Implements ``eventlog.stage.stage_partition.StagePartition``. Its state is the last sequence,
     and the ``source-offset`` of the last input, which must increase."""
 
-    def __init__(self, topics: LockTopics, partner: Partner, partition: int) -> None:
+    def __init__(
+        self, topics: LockTopics, partner: Partner, partition: int, positions: Positions
+    ) -> None:
         self._topics = topics
         self._partner = partner
         self._partition = partition
+        self._positions = positions
         self._topic = topics.partner_events(partner.id)
         self._sequence = 0
         self._last_fact_offset = -1
@@ -106,9 +105,9 @@ class FanoutPartition:
             "`lockstream partner remove --delete-topic` and add the partner anew from a time"
         )
 
-    def _read_position(self, record: Record) -> PartnerPosition:
+    def _read_position(self, record: Record) -> Position:
         try:
-            return PartnerPosition.from_kafka(record.headers)
+            return self._positions.read(self._topic, record)
         except ValueError as error:
             raise StreamViolation(f"{Place.of(self._topic, record)}: {error}") from error
 
@@ -141,16 +140,18 @@ class FanoutPartition:
         except (ValueError, OverflowError) as error:
             raise BadRecord(read.place, error) from error
         self._sequence += 1
+        offset = read.place.offset
         return Output(
             self._topic,
             key,
             encode_envelope(delivered),
             partner_headers(
                 delivered,
-                source_offset=read.place.offset,
+                position=self._positions.seal(self._topic, self._partition, self._sequence, offset),
                 sequence=self._sequence,
                 trace=read.headers.trace,
             ),
+            offset,
         )
 
 

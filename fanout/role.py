@@ -19,6 +19,8 @@ from eventlog.stage.traces import StageTraces
 from eventlog.tail import Tail
 from eventlog.topic_setup import ensure_installation, ensure_topics
 from fanout.partition import FanoutPartition
+from fanout.position_key import ensure_position_key
+from fanout.positions import Positions
 from fanout.registrations import Registrations
 from runtime.backoff import Backoff
 from runtime.errors import KafkaRefused, StageStopped, Unavailable
@@ -177,7 +179,8 @@ class Fanout:
             await self._registrations.confirm(partner, end)
 
         def make_partition(partition: int, fail: Fail) -> StagePartition:
-            return FanoutPartition(topics, partner, partition)
+            positions = Positions(self._registry.position_key)
+            return FanoutPartition(topics, partner, partition, positions)
 
         template = topics.partner_events("{partnerId}")
         traces = StageTraces(self._tracing, name.group, name.input_topic, template)
@@ -223,6 +226,7 @@ async def _run(settings: Settings, stop: asyncio.Event, tracing: Tracing) -> Non
     kafka = Kafka(settings, "lockstream-fanout")
     await ensure_installation(kafka, settings)
     await settle_lanes(kafka, settings)
+    await ensure_position_key(kafka, settings.topics.registry)
     readiness = Readiness()
     registry = Registry()
     tail = registry_tail(kafka, settings.topics.registry, registry)

@@ -2,9 +2,10 @@
 decided about parked facts. Compacted, one partition.
 
 Key: ``org/<id>``, ``key/<keyId>``, ``key-use/<keyId>``, ``partner/<id>``, ``parked-discard/<id>``,
-``parked-repair/<partition>:<offset>`` or ``lanes``. Value: one of ``Entry``, UTF-8 JSON. Everything
-is written by the ``lockstream`` command but for ``ApiKeyUse``, which the API writes, and
-``LaneCount``, which projector and fan-out write as they start.
+``parked-repair/<partition>:<offset>``, ``lanes`` or ``position-key``. Value: one of ``Entry``,
+UTF-8 JSON. Everything is written by the ``lockstream`` command but for ``ApiKeyUse``, which the API
+writes, ``LaneCount``, which projector and fan-out write as they start, and ``PositionKey``, which
+the fan-out writes at its first start.
 """
 
 from typing import Annotated, Literal
@@ -142,7 +143,25 @@ class LaneCount(_Entry, frozen=True, kw_only=True, tag="lanes"):
     ] = ()
 
 
-Entry = Organization | ApiKey | ApiKeyUse | Partner | ParkedDiscard | ParkedRepair | LaneCount
+class PositionKey(_Entry, frozen=True, kw_only=True, tag="positionKey"):
+    """The key under which each record of a partner hides where its event stood. It is made once and
+    never changed: without it nobody can tell how far a partner has come."""
+
+    key: Annotated[
+        str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z", description="32 random bytes, in hex")
+    ]
+
+
+Entry = (
+    Organization
+    | ApiKey
+    | ApiKeyUse
+    | Partner
+    | ParkedDiscard
+    | ParkedRepair
+    | LaneCount
+    | PositionKey
+)
 
 _decoder: msgspec.json.Decoder[Entry] = msgspec.json.Decoder(Entry)
 _encoder = msgspec.json.Encoder()
@@ -164,6 +183,8 @@ def entry_key(entry: Entry) -> bytes:
             return f"parked-repair/{entry.place}".encode()
         case LaneCount():
             return b"lanes"
+        case PositionKey():
+            return b"position-key"
 
 
 def decode_entry(value: bytes) -> Entry:
@@ -184,7 +205,7 @@ def _wrong(entry: Entry) -> str | None:
     without."""
     times: list[str | None]
     match entry:
-        case Organization() | ParkedDiscard() | ParkedRepair() | LaneCount():
+        case Organization() | ParkedDiscard() | ParkedRepair() | LaneCount() | PositionKey():
             times = [entry.created_at]
         case ApiKeyUse():
             times = [entry.last_used_at]

@@ -1,7 +1,7 @@
 """Audits one partition of all topics side by side: facts, events, parked facts, partners."""
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 
 import msgspec
 
@@ -18,7 +18,6 @@ from operations.shared.offset_ranges import OffsetRanges
 from runtime.settings import Settings
 from schemas.lock_facts import Fact, decode_fact
 from schemas.parked_facts import ParkedHeaders
-from schemas.partner_events import PartnerPosition
 from schemas.undecodable import Undecodable
 
 FETCH_BYTES = 256 * 1024
@@ -121,13 +120,14 @@ class PartitionAudit:
         topic = self._settings.topics.partner_events(partner_id)
         cursor = await self._cursor(stack, topic, ranges)
         begin, sequence = entry.begins(self._settings.partitions)[self._partition], 0
+        positions = self._plan.positions
         first = await cursor.peek()
         if first is not None and ranges.begin[self._partition] > 0:
             # Retention has deleted the beginning: it is audited from what is left.
-            position = _position(first)
-            if position is not None:
+            with suppress(Undecodable):
+                position = positions.read(topic, first)
                 begin, sequence = position.source_offset, position.sequence - 1
-        checks = PartnerChecks(topic, self._partition, entry, begin, sequence)
+        checks = PartnerChecks(topic, self._partition, entry, begin, sequence, positions)
         return _PartnerMerge(partner_id, cursor, checks)
 
 
@@ -144,7 +144,7 @@ class _PartnerMerge:
         if not self._checks.entitled(read):
             return
         while (record := await self._cursor.peek()) is not None:
-            position = _position(record)
+            position = self._checks.position(record)
             if position is not None and position.source_offset > read.offset:
                 yield self._checks.missing(read)
                 return
@@ -166,7 +166,7 @@ class _PartnerMerge:
             self._cursor.advance()
             for violation in self._checks.check_record(record):
                 yield violation
-            position = _position(record)
+            position = self._checks.position(record)
             if position is not None:
                 yield self._checks.foreign(position.source_offset)
 
@@ -235,13 +235,6 @@ class _FactMerge:
             ]
         self.dropped.append(Dropped(record.offset, str(fact.event_id)))
         return []
-
-
-def _position(record: Record) -> PartnerPosition | None:
-    try:
-        return PartnerPosition.from_kafka(record.headers)
-    except ValueError:
-        return None
 
 
 def _parked_source(record: Record) -> int | None:

@@ -8,17 +8,21 @@ import msgspec
 
 from eventlog.kafka import Kafka, stable_ends
 from eventlog.registry import Registry
+from fanout.positions import Positions
 from operations.shared.offset_ranges import OffsetRanges
 from runtime.settings import Settings
 from schemas.registry import Partner
 
 
 class Plan(msgspec.Struct, frozen=True):
+    """Says what is read, from where to where. ``positions``: opens those of partners' records."""
+
     events: OffsetRanges
     parked: OffsetRanges
     facts: OffsetRanges
     partners: dict[str, OffsetRanges]
     entries: dict[str, Partner]
+    positions: Positions
 
     @property
     def size(self) -> int:
@@ -40,7 +44,8 @@ async def make_plan(kafka: Kafka, settings: Settings, registry: Registry) -> Pla
     events = await _ranges(kafka, settings, topics.lock_events)
     parked = await _ranges(kafka, settings, topics.parked_facts)
     facts = await _ranges(kafka, settings, topics.lock_facts)
-    return Plan(events, parked, facts, partners, entries)
+    positions = Positions(registry.position_key)
+    return Plan(events, parked, facts, partners, entries, positions)
 
 
 async def _ranges(kafka: Kafka, settings: Settings, topic: str) -> OffsetRanges:

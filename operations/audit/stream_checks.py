@@ -7,6 +7,7 @@ import msgspec
 
 from eventlog.records import Record
 from fanout.decisions import delivers
+from fanout.positions import Position, Positions
 from operations.audit.event_ids import EventIds, hash_id
 from operations.audit.violations import Violation
 from schemas.lock_events import (
@@ -16,7 +17,7 @@ from schemas.lock_events import (
     decode_event,
     event_type,
 )
-from schemas.partner_events import PartnerPosition, encode_envelope, envelope
+from schemas.partner_events import encode_envelope, envelope
 from schemas.registry import Partner
 from schemas.topics import lock_key, partition_of
 
@@ -121,13 +122,20 @@ class EventChecks:
 class PartnerChecks:
     """Checks one partition of a partner's topic against the stream that it is made from. ``begin``:
     the first ``lock-events`` offset that it should hold; ``sequence``: that of the record
-    before."""
+    before; ``positions``: opens those of its records."""
 
     def __init__(
-        self, topic: str, partition: int, partner: Partner, begin: int, sequence: int
+        self,
+        topic: str,
+        partition: int,
+        partner: Partner,
+        begin: int,
+        sequence: int,
+        positions: Positions,
     ) -> None:
         self._topic = topic
         self._partition = partition
+        self._positions = positions
         self._partner = partner
         self._begin = begin
         self._sequence = sequence
@@ -136,11 +144,18 @@ class PartnerChecks:
     def entitled(self, read: ReadEvent) -> bool:
         return read.offset >= self._begin and delivers(read.headers, self._partner)
 
+    def position(self, record: Record) -> Position | None:
+        """Returns a record's position; None if no fan-out of this installation wrote it."""
+        try:
+            return self._positions.read(self._topic, record)
+        except ValueError:
+            return None
+
     def check_record(self, record: Record) -> Iterator[Violation]:
         """Checks what the record shows by itself."""
         self._last_offset = record.offset
         try:
-            position = PartnerPosition.from_kafka(record.headers)
+            position = self._positions.read(self._topic, record)
         except ValueError as error:
             yield self._violation("partner-event-foreign", str(error))
             return

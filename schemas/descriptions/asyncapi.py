@@ -64,8 +64,11 @@ _REGISTRY = _Channel(
     "registry",
     "Registry",
     "Organisations, API keys (hashes only), partners, what operators have decided about parked "
-    "facts, and the number of lanes; the latest record of a key counts.",
-    ("organization", "apiKey", "apiKeyUse", "partner", "parkedDiscard", "parkedRepair", "lanes"),
+    "facts, the number of lanes, and the key of positions; the latest record of a key counts.",
+    (
+        *("organization", "apiKey", "apiKeyUse", "partner", "parkedDiscard", "parkedRepair"),
+        *("lanes", "positionKey"),
+    ),
 )
 
 

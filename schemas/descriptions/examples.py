@@ -31,6 +31,7 @@ from schemas.registry import (
     ParkedDiscard,
     ParkedRepair,
     Partner,
+    PositionKey,
 )
 from schemas.trace_context import TraceContext
 
@@ -46,6 +47,7 @@ _USER = Actor(kind="user", subject="alice", org_id=_ORG, key_id="abcDEF123456")
 _TRACE = TraceContext(
     b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", b"congo=t61rcWkgMzE"
 )
+_POSITION = "xdXv3tl2UZ8d5FDab-XB4ZhGKN5E7Btt"
 _CREATION = LockCreation(lock_uuid=_LOCK_UUID, org_id=_ORG)
 _CHANGE = OrganizationChange(org_id=_ORG)
 
@@ -134,6 +136,7 @@ PARKED_DISCARD = ParkedDiscard(
 )
 PARKED_REPAIR = ParkedRepair(place="3:19", event_id=_EVENT_ID, by="alice", created_at=_RECORDED)
 LANE_COUNT = LaneCount(lanes=2, created_at=_RECORDED)
+POSITION_KEY = PositionKey(key="5e" * 32, created_at=_RECORDED)
 
 
 def event_headers(event: Event) -> EventHeaders:
@@ -149,4 +152,4 @@ def event_headers(event: Event) -> EventHeaders:
 
 
 def partner_headers(record: Envelope) -> PartnerHeaders:
-    return PartnerHeaders.of(record, source_offset=97, sequence=5, trace=_TRACE)
+    return PartnerHeaders.of(record, position=_POSITION, sequence=5, trace=_TRACE)

@@ -88,4 +88,9 @@ MESSAGES: Mapping[str, Message] = {
         key={"type": "string", "const": "lanes"},
         examples=(Example(None, examples.LANE_COUNT),),
     ),
+    "positionKey": Message(
+        summary="The key that hides from partners where their events stood",
+        key={"type": "string", "const": "position-key"},
+        examples=(Example(None, examples.POSITION_KEY),),
+    ),
 }

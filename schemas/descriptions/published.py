@@ -20,6 +20,7 @@ from schemas.registry import (
     ParkedDiscard,
     ParkedRepair,
     Partner,
+    PositionKey,
 )
 
 
@@ -57,4 +58,5 @@ PUBLISHED: tuple[PublishedSchema, ...] = (
     PublishedSchema("registry.parkedDiscard", ParkedDiscard),
     PublishedSchema("registry.parkedRepair", ParkedRepair),
     PublishedSchema("registry.lanes", LaneCount),
+    PublishedSchema("registry.positionKey", PositionKey),
 )

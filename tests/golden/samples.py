@@ -8,6 +8,7 @@ from uuid import UUID
 
 import msgspec
 
+from fanout.positions import Positions
 from schemas.lock_events import (
     Event,
     EventHeaders,
@@ -50,6 +51,7 @@ from schemas.registry import (
     ParkedDiscard,
     ParkedRepair,
     Partner,
+    PositionKey,
     decode_entry,
     encode_entry,
     entry_key,
@@ -64,6 +66,8 @@ TIME, LATER = "2026-11-23T10:00:00.123Z", "2026-11-23T10:00:00.130Z"
 TRACE = TraceContext(b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
 WHOLE_TRACE = TraceContext(TRACE.traceparent, b"congo=t61rcWkgMzE,rojo=00f067aa0ba902b7")
 OPERATOR = Actor(kind="operator", subject="import")
+POSITION_KEY = PositionKey(key="5e" * 32, created_at=TIME)
+PARTNER_TOPIC, PARTITION = "partner.acme-crm.lock-events", 3
 SERVICE = Actor(kind="service", subject="open-flow", org_id="acme", key_id="abcDEF123456")
 
 
@@ -95,7 +99,8 @@ def _event(event: Event, trace: TraceContext = NO_TRACE) -> Record:
 
 def _partner_event(event: Event, trace: TraceContext = NO_TRACE) -> Record:
     record = envelope(event, "acme-crm")
-    headers = partner_headers(record, source_offset=97, sequence=5, trace=trace)
+    position = Positions(POSITION_KEY).seal(PARTNER_TOPIC, PARTITION, 5, source_offset=97)
+    headers = partner_headers(record, position=position, sequence=5, trace=trace)
     return Record(lock_key(event.lock_id), encode_envelope(record), headers)
 
 
@@ -213,6 +218,7 @@ def samples() -> dict[str, Record]:
             ParkedRepair(place="3:17", event_id=EVENT_ID, by="alice", created_at=TIME)
         ),
         "registry.lanes": _entry(LaneCount(lanes=2, unfenced=(0, 4), created_at=TIME)),
+        "registry.positionKey": _entry(POSITION_KEY),
         "registry.lanes.settled": _entry(LaneCount(lanes=2, created_at=TIME)),
         "registry.partner": _entry(
             Partner(

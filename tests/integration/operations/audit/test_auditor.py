@@ -39,6 +39,7 @@ from tests.integration.conftest import PARTITIONS, open_read_model
 from tests.integration.kafka_tools import (
     delete_records,
     eventually,
+    positions_of,
     read_all,
     write_facts,
     write_raw,
@@ -103,13 +104,16 @@ class Audited:
         self, event: TempKeyUsedEvent, source_offset: int, sequence: int = SEQUENCE
     ) -> None:
         record = envelope(event, PARTNER)
+        topic = self.topics.partner_events(PARTNER)
+        positions = await positions_of(self.kafka, self.topics.registry)
+        position = positions.seal(topic, self.home, sequence, source_offset)
         await write_raw(
             self.kafka,
-            self.topics.partner_events(PARTNER),
+            topic,
             self.home,
             lock_key(event.lock_id),
             encode_envelope(record),
-            partner_headers(record, source_offset=source_offset, sequence=sequence),
+            partner_headers(record, position=position, sequence=sequence),
         )
 
     async def event_offsets(self) -> list[int]:

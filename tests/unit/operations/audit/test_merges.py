@@ -15,9 +15,10 @@ from schemas.parked_facts import ParkedHeaders
 from schemas.partner_events import encode_envelope, envelope, partner_headers
 from schemas.registry import Partner
 from schemas.topics import lock_key
-from tests.examples_of import TIME, temp_key_used, used_event
+from tests.examples_of import POSITIONS, TIME, temp_key_used, used_event
 
 PARTITION = 2
+TOPIC = "partner.crm.lock-events"
 PARTNER = Partner(id="crm", org_id="acme", types=("*",), start_offsets=(10,), created_at=TIME)
 
 
@@ -128,7 +129,8 @@ def delivery(read: ReadEvent, sequence: int) -> Record:
     """As fan-out writes it; its partner offset is a hundred more than its sequence."""
     assert isinstance(read.event, TempKeyUsedEvent)
     sent = envelope(read.event, PARTNER.id)
-    headers = partner_headers(sent, source_offset=read.offset, sequence=sequence)
+    position = POSITIONS.seal(TOPIC, 0, sequence, read.offset)
+    headers = partner_headers(sent, position=position, sequence=sequence)
     key = lock_key(read.event.lock_id)
     return Record(0, 100 + sequence, 0, key, encode_envelope(sent), headers)
 
@@ -137,7 +139,7 @@ async def audited(
     events: Sequence[ReadEvent], records: Sequence[Record]
 ) -> tuple[list[tuple[str, int]], int]:
     """What is found, with the partner offsets, and the lag."""
-    checks = PartnerChecks("partner.crm.lock-events", 0, PARTNER, 10, 0)
+    checks = PartnerChecks(TOPIC, 0, PARTNER, 10, 0, POSITIONS)
     merge = _PartnerMerge(PARTNER.id, cursor(records), checks)
     found = [v for event in events async for v in merge.event(event)]
     found += [v async for v in merge.rest()]
