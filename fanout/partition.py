@@ -3,6 +3,9 @@
 import re
 from collections.abc import Sequence
 
+import msgspec
+
+from eventlog.checkpoints import Checkpoint
 from eventlog.records import Output, Record
 from eventlog.stage.stage_partition import Batch, OutputLog
 from fanout.decisions import delivers
@@ -13,6 +16,10 @@ from schemas.partner_events import encode_envelope, envelope, partner_headers
 from schemas.records import BadRecord, Place
 from schemas.registry import Partner, PausedAt
 from schemas.topics import LockTopics
+
+_NOTE = re.compile(
+    r"sequence=(?P<sequence>[0-9]{1,19});since=(?P<since>[^;]*)(;changes=(?P<changes>[0-9]{1,9}))?\Z"
+)
 
 
 class FanoutPartition:
@@ -32,9 +39,12 @@ class FanoutPartition:
 
     @property
     def note(self) -> str:
-        """Names the last sequence and the registration. A checkpoint counts only if the output
-        still ends there; a partner's id may have been another's before."""
-        return _note(self._sequence, self._partner)
+        """Names the last sequence, the registration, and how often its types had changed. A
+        checkpoint counts only if the output still ends there; a partner's id may have been
+        another's before; and who knew less of its types may have passed over what it is to get."""
+        note = f"sequence={self._sequence};since={self._partner.created_at}"
+        changes = len(self._partner.earlier)
+        return f"{note};changes={changes}" if changes else note
 
     async def restore(self, output: OutputLog) -> int:
         """Finds the last sequence, and goes on behind the event that has it.
@@ -66,10 +76,21 @@ class FanoutPartition:
             return self._restore_emptied(output, start)
         if paused is not None and paused.sequence == self._sequence:
             start = max(start, paused.next_offset)
-        checkpoint = output.checkpoint
-        if checkpoint is not None and checkpoint.note == self.note:
-            return max(start, checkpoint.next_offset)
-        return start
+        return max(start, self._reached(output.checkpoint))
+
+    def _reached(self, checkpoint: Checkpoint | None) -> int:
+        """Returns up to where a checkpoint is believed: not at all unless it is of this
+        registration and the output ends where it did, and not beyond the offset at which types
+        changed of which its writer did not know."""
+        noted = _Note.read(checkpoint.note) if checkpoint is not None else None
+        if checkpoint is None or noted is None:
+            return 0
+        if (noted.sequence, noted.since) != (self._sequence, self._partner.created_at):
+            return 0
+        unknown = [
+            change.until[self._partition] for change in self._partner.earlier[noted.changes :]
+        ]
+        return min([checkpoint.next_offset, *unknown])
 
     async def _paused_at(self, output: OutputLog) -> PausedAt | None:
         """Returns where it was paused, if nothing was written since. Retention and the expiry of
@@ -94,11 +115,10 @@ class FanoutPartition:
         """Goes by the checkpoint alone: the output has held records (or markers), and none is
         left."""
         checkpoint = output.checkpoint
-        sequence = _sequence_of(checkpoint.note) if checkpoint is not None else None
-        if checkpoint is not None and sequence is not None:
-            self._sequence = sequence
-            if checkpoint.note == self.note:
-                return max(start, checkpoint.next_offset)
+        noted = _Note.read(checkpoint.note) if checkpoint is not None else None
+        if noted is not None and noted.since == self._partner.created_at:
+            self._sequence = noted.sequence
+            return max(start, self._reached(checkpoint))
         raise StreamViolation(
             f"{self._topic}[{self._partition}] holds no record any more and no checkpoint says how "
             "far it had come: going on could repeat events; "
@@ -123,7 +143,7 @@ class FanoutPartition:
             try:
                 read = EventRecord.read(self._topics.lock_events, record)
                 read.check_follows(self._last_fact_offset)
-                if delivers(read.headers, self._partner):
+                if self._is_due(read):
                     outputs.append(self._deliver(record.key, read))
             except BadRecord as error:
                 if taken == 0:
@@ -132,6 +152,9 @@ class FanoutPartition:
             # Only now: a record that goes to nobody is looked at again, and must fail alike.
             self._last_fact_offset = read.headers.source_offset
         return Batch(outputs, len(records))
+
+    def _is_due(self, read: EventRecord) -> bool:
+        return delivers(read.headers, self._partner, self._partition, read.place.offset)
 
     def _deliver(self, key: bytes | None, read: EventRecord) -> Output:
         event = read.event()
@@ -155,10 +178,17 @@ class FanoutPartition:
         )
 
 
-def _note(sequence: int, partner: Partner) -> str:
-    return f"sequence={sequence};since={partner.created_at}"
+class _Note(msgspec.Struct, frozen=True):
+    """Holds what a checkpoint's note says."""
 
+    sequence: int
+    since: str
+    changes: int
 
-def _sequence_of(note: str) -> int | None:
-    match = re.match(r"^sequence=(\d+);", note)
-    return int(match.group(1)) if match is not None else None
+    @classmethod
+    def read(cls, note: str) -> "_Note | None":
+        """Returns None if no fan-out of ours wrote it."""
+        match = _NOTE.match(note)
+        if match is None:
+            return None
+        return cls(int(match["sequence"]), match["since"], int(match["changes"] or 0))

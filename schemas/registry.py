@@ -73,13 +73,31 @@ class PausedAt(msgspec.Struct, frozen=True, rename="camel"):
     output_end: Annotated[int, msgspec.Meta(description="Where the partner's topic ended")]
 
 
+class EarlierTypes(msgspec.Struct, frozen=True, rename="camel"):
+    """What types of events a partner was sent before they were changed."""
+
+    types: Annotated[tuple[str, ...], msgspec.Meta(description="Event types; `*` for all")]
+    until: Annotated[
+        tuple[int, ...],
+        msgspec.Meta(
+            description="Per partition of `lock-events`, the first offset at which they no longer "
+            "held"
+        ),
+    ]
+
+
+MAX_CHANGES = 500
+"""The most changes of its types that an entry holds, so that no record grows too large."""
+
+
 class Partner(_Entry, frozen=True, kw_only=True, tag="partner"):
     """A removed partner keeps its entry, so that nobody else is given its topic."""
 
     id: Name
     org_id: Name
     types: Annotated[
-        tuple[str, ...], msgspec.Meta(description="Event types that it is sent; `*` for all")
+        tuple[str, ...],
+        msgspec.Meta(description="Event types that it is sent since the last change; `*` for all"),
     ]
     start_offsets: Annotated[
         tuple[int, ...],
@@ -90,12 +108,23 @@ class Partner(_Entry, frozen=True, kw_only=True, tag="partner"):
         tuple[PausedAt, ...],
         msgspec.Meta(description="Per partition, since the last pause; empty if there was none"),
     ] = ()
+    earlier: Annotated[
+        tuple[EarlierTypes, ...],
+        msgspec.Meta(description="What it was sent before, the oldest first"),
+    ] = ()
 
     def begins(self, partitions: int) -> dict[int, int]:
         """Returns where its events begin in each partition: at 0 where the registration names
         none."""
         offsets = self.start_offsets
         return {p: offsets[p] if p < len(offsets) else 0 for p in range(partitions)}
+
+    def types_at(self, partition: int, offset: int) -> tuple[str, ...]:
+        """Returns the types that hold for an event of ``lock-events``."""
+        for before in self.earlier:
+            if offset < before.until[partition]:
+                return before.types
+        return self.types
 
 
 ParkedPlaceText = Annotated[
@@ -217,6 +246,8 @@ def _wrong(entry: Entry) -> str | None:
             times = [entry.created_at]
             if not all(0 <= offset <= MAX_NUMBER for offset in entry.start_offsets):
                 return "one of its start offsets is none"
+            if not all(len(e.until) == len(entry.start_offsets) for e in entry.earlier):
+                return "a change of its types names other partitions than its start"
     if isinstance(entry, ApiKey | ApiKeyUse) and len(entry.key_id) > MAX_KEY_ID:
         return f"its key id is longer than {MAX_KEY_ID} characters"
     if not all(time is None or _is_time(time) for time in times):

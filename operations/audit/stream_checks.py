@@ -142,7 +142,9 @@ class PartnerChecks:
         self._last_offset = -1
 
     def entitled(self, read: ReadEvent) -> bool:
-        return read.offset >= self._begin and delivers(read.headers, self._partner)
+        if read.offset < self._begin:
+            return False
+        return delivers(read.headers, self._partner, self._partition, read.offset)
 
     def position(self, record: Record) -> Position | None:
         """Returns a record's position; None if no fan-out of this installation wrote it."""

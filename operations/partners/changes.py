@@ -1,4 +1,4 @@
-"""Changes a partner: what types it gets, pause, resume and removal."""
+"""Pauses, resumes and removes partners."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -8,9 +8,9 @@ import msgspec
 from eventlog.groups import delete_group
 from eventlog.registry import Registry
 from eventlog.topic_setup import delete_topic, topic_exists
+from operations.partners.entries import no_such_partner
 from operations.partners.pause import end_fanout, keep_position
 from operations.shared.installation import Installation
-from runtime.errors import ConfigurationError
 from schemas.registry import Partner
 
 
@@ -26,27 +26,10 @@ async def set_status(
     def edit(registry: Registry) -> Sequence[Partner]:
         entry = registry.partner(partner_id)
         if entry is None or (entry.status == "removed" and status != "removed"):
-            raise _no_such(partner_id)
+            raise no_such_partner(partner_id)
         return [] if entry.status == status else [msgspec.structs.replace(entry, status=status)]
 
     await here.edit_registry(edit)
-
-
-async def set_types(here: Installation, partner_id: str, types: tuple[str, ...]) -> Partner:
-    """Changes what types of events a partner gets; returns its new entry.
-
-    Raises:
-        ConfigurationError: there is no such partner.
-    """
-
-    def edit(registry: Registry) -> Sequence[Partner]:
-        entry = registry.partner(partner_id)
-        if entry is None or entry.status == "removed":
-            raise _no_such(partner_id)
-        return [msgspec.structs.replace(entry, types=types)]
-
-    (changed,) = await here.edit_registry(edit)
-    return changed
 
 
 async def pause_partner(here: Installation, partner_id: str) -> None:
@@ -74,9 +57,3 @@ async def remove_partner(here: Installation, partner_id: str, *, with_topic: boo
     if with_topic and await topic_exists(here.kafka, topic):
         await delete_topic(here.kafka, topic)
     await delete_group(here.kafka, topics.fanout_group(partner_id))
-
-
-def _no_such(partner_id: str) -> ConfigurationError:
-    return ConfigurationError(
-        f"there is no partner {partner_id}; `lockstream partner list` shows all"
-    )

@@ -4,9 +4,10 @@ from typing import Annotated
 
 import typer
 
-from operations.partners.changes import pause_partner, remove_partner, set_status, set_types
+from operations.partners.changes import pause_partner, remove_partner, set_status
 from operations.partners.progress import read_fanouts
 from operations.partners.registration import create_partner
+from operations.partners.subscription import Subscription, change_types
 from operations.shared.console import print_json, print_table, say
 from operations.shared.installation import Installation, run_on_installation
 from operations.shared.options import AsJson, Force
@@ -128,16 +129,20 @@ def set_partner(
     types: Annotated[str, typer.Option(help=TYPES_HELP)],
     as_json: AsJson = False,
 ) -> None:
-    """Change what types of events a partner gets, from where its fan-out is now."""
+    """Change what types of events a partner gets.
 
-    async def changed(here: Installation) -> Partner:
-        return await set_types(here, partner_id, read_types(types))
+    The new types hold for every event from the offsets of lock-events on that are told, one of each
+    partition, and the old ones for every event before."""
 
-    entry = run_on_installation(changed)
+    async def changed(here: Installation) -> Subscription:
+        return await change_types(here, partner_id, read_types(types))
+
+    now = run_on_installation(changed)
     if as_json:
-        print_json(_shown(entry))
+        print_json({**_shown(now.entry), "typesSince": list(now.since)})
     else:
-        say(f"partner {partner_id} gets {', '.join(entry.types)}")
+        say(f"partner {partner_id} gets {', '.join(now.entry.types)}, of lock-events from")
+        print_table(("partition", "offset"), list(enumerate(now.since)))
 
 
 def _report(partner_id: str, status: str, as_json: bool) -> None:

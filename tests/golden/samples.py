@@ -45,6 +45,7 @@ from schemas.primitives import Headers
 from schemas.registry import (
     ApiKey,
     ApiKeyUse,
+    EarlierTypes,
     Entry,
     LaneCount,
     Organization,
@@ -228,6 +229,16 @@ def samples() -> dict[str, Record]:
                 start_offsets=(0, 17),
                 created_at=TIME,
                 status="paused",
+            )
+        ),
+        "registry.partner.changed": _entry(
+            Partner(
+                id="acme-crm",
+                org_id="acme",
+                types=("*",),
+                start_offsets=(0, 17),
+                created_at=TIME,
+                earlier=(EarlierTypes(types=("LockCreated",), until=(12, 40)),),
             )
         ),
         "registry.partner.active": _entry(

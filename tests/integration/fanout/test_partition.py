@@ -24,7 +24,7 @@ from schemas.partner_events import (
     envelope,
     partner_headers,
 )
-from schemas.registry import Partner, PausedAt
+from schemas.registry import EarlierTypes, Partner, PausedAt
 from schemas.topics import lock_key
 from tests.examples_of import POSITIONS, created_event, used_event
 from tests.integration.kafka_tools import delete_records, write_raw
@@ -160,6 +160,31 @@ async def test_a_checkpoint_is_believed_only_if_it_names_the_end_of_the_output(
     ):
         assert await partition.goes_on_at(500, wrong) == 15
     assert await partition.goes_on_at(4, note(2, partner)) == 15
+
+
+async def test_a_checkpoint_of_whoever_knew_less_of_its_types_counts_up_to_their_change(
+    partition: Partition,
+) -> None:
+    """It may have passed over what the partner gets by the types that came then."""
+    await partition.deliver((10, 1), (14, 2))
+    others = (0,) * (partition.settings.partitions - 1)
+    changes = (EarlierTypes(("LockCreated",), (30, *others)), EarlierTypes(("*",), (50, *others)))
+    before = note(2, partition.partner)
+    partition.partner = msgspec.structs.replace(partition.partner, earlier=changes)
+    assert partition.made().note == f"{note(0, partition.partner)};changes=2"
+    for known, believed in ((before, 30), (f"{before};changes=1", 50), (f"{before};changes=2", 90)):
+        assert await partition.goes_on_at(90, known) == believed
+        assert await partition.goes_on_at(20, known) == 20
+        await partition_emptied(partition, known, believed)
+
+
+async def partition_emptied(partition: Partition, known: str, believed: int) -> None:
+    """As far as the checkpoint is believed once retention has left nothing else."""
+    await partition.deliver((10, 1), (14, 2))
+    await partition.empty()
+    assert await partition.goes_on_at(90, known) == believed
+    assert await partition.goes_on_at(20, known) == 20
+    await partition.deliver((10, 1), (14, 2))
 
 
 async def test_a_topic_that_is_empty_and_was_not_needs_a_checkpoint(partition: Partition) -> None:
