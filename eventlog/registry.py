@@ -27,6 +27,7 @@ from schemas.registry import (
     ParkedRepair,
     Partner,
     PositionKey,
+    Replay,
     decode_entry,
     encode_entry,
     entry_key,
@@ -38,7 +39,7 @@ log = logging.getLogger(__name__)
 EDIT_ATTEMPTS = 5
 
 T = TypeVar("T", bound="Entry | Removal")
-E = TypeVar("E", Organization, ApiKey, Partner, ParkedDiscard, ParkedRepair)
+E = TypeVar("E", Organization, ApiKey, Partner, Replay, ParkedDiscard, ParkedRepair)
 
 
 class Registry:
@@ -82,6 +83,19 @@ class Registry:
     def partner(self, partner_id: str) -> Partner | None:
         entry = self._entries.get(f"partner/{partner_id}".encode())
         return entry if isinstance(entry, Partner) else None
+
+    def current(self, entry: Entry) -> Entry | None:
+        """Returns what stands under the key of an entry now."""
+        return self._entries.get(entry_key(entry))
+
+    def replay(self, partner_id: str, number: int) -> Replay | None:
+        entry = self._entries.get(f"replay/{partner_id}/{number}".encode())
+        return entry if isinstance(entry, Replay) else None
+
+    def replays(self, partner_id: str) -> list[Replay]:
+        """Returns all replays of a partner, by number."""
+        own = [entry for entry in self.all(Replay) if entry.partner_id == partner_id]
+        return sorted(own, key=lambda entry: entry.number)
 
     @property
     def lane_count(self) -> LaneCount | None:

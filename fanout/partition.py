@@ -24,18 +24,29 @@ _NOTE = re.compile(
 
 class FanoutPartition:
     """Implements ``eventlog.stage.stage_partition.StagePartition``. Its state is the last sequence,
-    and the ``source-offset`` of the last input, which must increase."""
+    and the ``source-offset`` of the last input, which must increase. ``topic``: another than the
+    partner's own."""
 
     def __init__(
-        self, topics: LockTopics, partner: Partner, partition: int, positions: Positions
+        self,
+        topics: LockTopics,
+        partner: Partner,
+        partition: int,
+        positions: Positions,
+        topic: str | None = None,
     ) -> None:
         self._topics = topics
         self._partner = partner
         self._partition = partition
         self._positions = positions
-        self._topic = topics.partner_events(partner.id)
+        self._topic = topic or topics.partner_events(partner.id)
         self._sequence = 0
         self._last_fact_offset = -1
+
+    @property
+    def sequence(self) -> int:
+        """Returns the sequence of the last record that was decided on."""
+        return self._sequence
 
     @property
     def note(self) -> str:

@@ -1,11 +1,12 @@
 """Defines the topic ``registry``: organisations, API keys, partners, and what operators have
 decided about parked facts. Compacted, one partition.
 
-Key: ``org/<id>``, ``key/<keyId>``, ``key-use/<keyId>``, ``partner/<id>``, ``parked-discard/<id>``,
-``parked-repair/<partition>:<offset>``, ``lanes`` or ``position-key``. Value: one of ``Entry``,
-UTF-8 JSON. Everything is written by the ``lockstream`` command but for ``ApiKeyUse``, which the API
-writes, ``LaneCount``, which projector and fan-out write as they start, and ``PositionKey``, which
-the fan-out writes at its first start.
+Key: ``org/<id>``, ``key/<keyId>``, ``key-use/<keyId>``, ``partner/<id>``,
+``replay/<partnerId>/<number>``, ``parked-discard/<id>``, ``parked-repair/<partition>:<offset>``,
+``lanes`` or ``position-key``. Value: one of ``Entry``, UTF-8 JSON. Everything is written by the
+``lockstream`` command but for ``ApiKeyUse``, which the API writes, ``LaneCount``, which projector
+and fan-out write as they start, and ``PositionKey`` and the end of a ``Replay``, which the fan-out
+writes.
 """
 
 from typing import Annotated, Literal
@@ -127,6 +128,44 @@ class Partner(_Entry, frozen=True, kw_only=True, tag="partner"):
         return self.types
 
 
+class Replay(_Entry, frozen=True, kw_only=True, tag="replay"):
+    """Events that a partner is sent once more, into a topic of their own. It keeps its entry, so
+    that no other of this partner is given its number. What the partner was entitled to when it was
+    asked for is entitled to here."""
+
+    partner_id: Name
+    number: Annotated[int, msgspec.Meta(ge=1, description="1, 2, 3 … of the partner's")]
+    org_id: Name
+    types: Annotated[tuple[str, ...], msgspec.Meta(description="As a partner's")]
+    earlier: Annotated[tuple[EarlierTypes, ...], msgspec.Meta(description="As a partner's")] = ()
+    start_offsets: Annotated[
+        tuple[int, ...],
+        msgspec.Meta(description="Per partition of `lock-events`, where it begins"),
+    ]
+    end_offsets: Annotated[
+        tuple[int, ...],
+        msgspec.Meta(description="Per partition of `lock-events`, the first that it leaves out"),
+    ]
+    status: Literal["running", "ended", "cancelled"] = "running"
+    ended_at: WrittenTime | None = None
+    counts: Annotated[
+        tuple[int, ...],
+        msgspec.Meta(description="Per partition, how many events it was sent; empty until its end"),
+    ] = ()
+
+    @property
+    def as_partner(self) -> Partner:
+        """Returns a partner that is entitled to its events, from its beginning on."""
+        return Partner(
+            id=self.partner_id,
+            org_id=self.org_id,
+            types=self.types,
+            earlier=self.earlier,
+            start_offsets=self.start_offsets,
+            created_at=self.created_at,
+        )
+
+
 ParkedPlaceText = Annotated[
     str,
     msgspec.Meta(
@@ -186,6 +225,7 @@ Entry = (
     | ApiKey
     | ApiKeyUse
     | Partner
+    | Replay
     | ParkedDiscard
     | ParkedRepair
     | LaneCount
@@ -206,6 +246,8 @@ def entry_key(entry: Entry) -> bytes:
             return f"key-use/{entry.key_id}".encode()
         case Partner():
             return f"partner/{entry.id}".encode()
+        case Replay():
+            return f"replay/{entry.partner_id}/{entry.number}".encode()
         case ParkedDiscard():
             return f"parked-discard/{entry.id}".encode()
         case ParkedRepair():
@@ -248,6 +290,13 @@ def _wrong(entry: Entry) -> str | None:
                 return "one of its start offsets is none"
             if not all(len(e.until) == len(entry.start_offsets) for e in entry.earlier):
                 return "a change of its types names other partitions than its start"
+        case Replay():
+            times = [entry.created_at, entry.ended_at]
+            each = (entry.end_offsets, *(change.until for change in entry.earlier))
+            if not all(len(offsets) == len(entry.start_offsets) for offsets in each):
+                return "its offsets are not of the same partitions"
+            if not all(0 <= n <= MAX_NUMBER for n in (*entry.start_offsets, *entry.end_offsets)):
+                return "one of its offsets is none"
     if isinstance(entry, ApiKey | ApiKeyUse) and len(entry.key_id) > MAX_KEY_ID:
         return f"its key id is longer than {MAX_KEY_ID} characters"
     if not all(time is None or _is_time(time) for time in times):

@@ -10,6 +10,7 @@ from eventlog.registry import Registry
 from eventlog.topic_setup import delete_topic, topic_exists
 from operations.partners.entries import no_such_partner
 from operations.partners.pause import end_fanout, keep_position
+from operations.partners.replays import end_replays
 from operations.shared.installation import Installation
 from schemas.registry import Partner
 
@@ -44,7 +45,7 @@ async def pause_partner(here: Installation, partner_id: str) -> None:
 
 
 async def remove_partner(here: Installation, partner_id: str, *, with_topic: bool) -> None:
-    """Removes a partner, its fan-out's group and, ``with_topic``, its topic.
+    """Removes a partner, its fan-out's group, its replays that run and, ``with_topic``, its topics.
 
     Raises:
         ConfigurationError: there is no such partner.
@@ -52,6 +53,7 @@ async def remove_partner(here: Installation, partner_id: str, *, with_topic: boo
     """
     await set_status(here, partner_id, "removed")
     await end_fanout(here, partner_id)
+    await end_replays(here, partner_id, with_topics=with_topic)
     topics = here.settings.topics
     topic = topics.partner_events(partner_id)
     if with_topic and await topic_exists(here.kafka, topic):

@@ -5,21 +5,24 @@ from typing import Annotated
 import typer
 
 from operations.partners.changes import pause_partner, remove_partner, set_status
+from operations.partners.event_types import TYPES_HELP, read_types
 from operations.partners.progress import read_fanouts
 from operations.partners.registration import create_partner
+from operations.partners.replay_verbs import cancel, replay, replays
 from operations.partners.subscription import Subscription, change_types
 from operations.shared.console import print_json, print_table, say
 from operations.shared.installation import Installation, run_on_installation
 from operations.shared.options import AsJson, Force
 from operations.shared.start_points import EARLIEST, START_HELP
-from runtime.errors import ConfigurationError
-from schemas.lock_events import EVENT_TYPES
 from schemas.registry import Partner
 
 partner = typer.Typer(no_args_is_help=True, help="Add, change, pause and remove partners.")
 
+partner.command("replay")(replay)
+partner.command("replays")(replays)
+partner.command("cancel")(cancel)
+
 PartnerId = Annotated[str, typer.Argument(help="The partner's id.")]
-TYPES_HELP = f"Comma-separated event types: {', '.join(EVENT_TYPES)}; '*' for all."
 
 
 @partner.command("add")
@@ -50,22 +53,6 @@ def add(
         print_json(_shown(entry))
     else:
         say(f"partner {entry.id} added; its topic is {topic}")
-
-
-def read_types(text: str) -> tuple[str, ...]:
-    """Reads a list of event types.
-
-    Raises:
-        ConfigurationError: a type that doesn't exist would match nothing, for ever, in silence.
-    """
-    names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
-    unknown = [name for name in names if name not in (*EVENT_TYPES, "*")]
-    if unknown or not names:
-        raise ConfigurationError(
-            f"--types: {unknown[0] if unknown else text!r} is not an event type; "
-            f"there are {', '.join(EVENT_TYPES)}, and '*' for all"
-        )
-    return names
 
 
 @partner.command("list")

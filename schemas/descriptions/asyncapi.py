@@ -11,12 +11,12 @@ from schemas.descriptions.messages import MESSAGES, Example, Message
 from schemas.descriptions.published import PUBLISHED
 from schemas.json_schemas import Json, header_schema, schema_components
 from schemas.primitives import NAME_PATTERN
-from schemas.topic_configs import Topic, lock_topics, partner_topic
+from schemas.topic_configs import Topic, lock_topics, partner_topic, replay_topic
 from schemas.topics import LockTopics
 
 BINDING_VERSION = "0.5.0"
 _NAME = NAME_PATTERN.removeprefix("^").removesuffix(r"\Z")
-_PARTNER_ID = "{partnerId}"
+_PARTNER_ID, _REPLAY_NUMBER = "{partnerId}", "{replay}"
 _JSON, _BYTES = "application/json", "application/octet-stream"
 _SEND, _RECEIVE = "send", "receive"
 
@@ -60,6 +60,14 @@ _PARTNER = _Channel(
     "1, 2, 3 … in each partition: who sees no gap has missed nothing.",
     ("partnerEvent",),
 )
+_REPLAY = _Channel(
+    "partnerReplay",
+    "A partner's events once more",
+    "A stretch of a partner's events, as its operator has asked for them: the same records, with a "
+    "`sequence` of their own in each partition, and behind the last one an end marker that says "
+    "how many there were. Read it as the partner's own topic.",
+    ("partnerEvent", "replayEnded"),
+)
 _REGISTRY = _Channel(
     "registry",
     "Registry",
@@ -67,7 +75,7 @@ _REGISTRY = _Channel(
     "facts, the number of lanes, and the key of positions; the latest record of a key counts.",
     (
         *("organization", "apiKey", "apiKeyUse", "partner", "parkedDiscard", "parkedRepair"),
-        *("lanes", "positionKey"),
+        *("replay", "lanes", "positionKey"),
     ),
 )
 
@@ -78,8 +86,8 @@ def asyncapi_document(version: str, names: LockTopics, replicas: int) -> Json:
     topics = {topic.name: topic for topic in lock_topics(names)}
     projector: Json = {"enum": [names.group("projector")]}
     fanout: Json = {
-        "pattern": f"^{re.escape(names.group('fanout.'))}{_NAME}$",
-        "description": names.group("fanout.<partnerId>"),
+        "pattern": f"^{re.escape(names.group('fanout.'))}{_NAME}(/replay\\.[1-9][0-9]*)?$",
+        "description": f"{names.group('fanout.<partnerId>')}, and `/replay.<number>` for a replay",
     }
     return {
         "asyncapi": "3.0.0",
@@ -99,6 +107,13 @@ def asyncapi_document(version: str, names: LockTopics, replicas: int) -> Json:
                 **_channel(_PARTNER, partner_topic(names, _PARTNER_ID), replicas),
                 "parameters": {"partnerId": {"description": "As it was registered"}},
             },
+            _REPLAY.name: {
+                **_channel(_REPLAY, replay_topic(names, _PARTNER_ID, _REPLAY_NUMBER), replicas),
+                "parameters": {
+                    "partnerId": {"description": "As it was registered"},
+                    "replay": {"description": "1, 2, 3 … of the partner's"},
+                },
+            },
             _PARKED.name: _channel(_PARKED, topics[names.parked_facts], replicas),
             _REGISTRY.name: _channel(_REGISTRY, topics[names.registry], replicas),
         },
@@ -115,9 +130,14 @@ def asyncapi_document(version: str, names: LockTopics, replicas: int) -> Json:
                 _RECEIVE, _EVENTS, "The command API reads every partition, without a group"
             ),
             "deliverToPartner": _operation(_SEND, _PARTNER, "The fan-out, exactly once, in order"),
+            "replayToPartner": _operation(
+                _SEND, _REPLAY, "The fan-out, exactly once, in order, up to the end marker"
+            ),
             "parkFacts": _operation(_SEND, _PARKED, "The projector, in the events' transaction"),
             "writeRegistry": _operation(
-                _SEND, _REGISTRY, "The `lockstream` command; of uses, the command API"
+                _SEND,
+                _REGISTRY,
+                "The `lockstream` command; of uses, the command API; of replays' ends, the fan-out",
             ),
             "followRegistry": _operation(
                 _RECEIVE, _REGISTRY, "The command API and the fan-out, without a group"

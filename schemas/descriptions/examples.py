@@ -32,7 +32,9 @@ from schemas.registry import (
     ParkedRepair,
     Partner,
     PositionKey,
+    Replay,
 )
+from schemas.replay_events import ReplayEnded, ReplayEndedHeaders, replay_ended
 from schemas.trace_context import TraceContext
 
 _LOCK_ID = 123
@@ -126,6 +128,19 @@ API_KEY_USE = ApiKeyUse(key_id="abcDEF123456", last_used_at=_RECORDED)
 PARTNER = Partner(
     id=_PARTNER, org_id=_ORG, types=("*",), start_offsets=(0, 0, 0), created_at=_OCCURRED
 )
+REPLAY = Replay(
+    partner_id=_PARTNER,
+    number=1,
+    org_id=_ORG,
+    types=("*",),
+    start_offsets=(0, 17, 4),
+    end_offsets=(12, 17, 90),
+    created_at=_OCCURRED,
+    status="ended",
+    ended_at=_RECORDED,
+    counts=(9, 0, 41),
+)
+REPLAY_ENDED = replay_ended(_PARTNER, 1, 2, 41, _RECORDED)
 
 PARKED_DISCARD = ParkedDiscard(
     id="3f1c2d7e0b6a4c58",
@@ -153,3 +168,7 @@ def event_headers(event: Event) -> EventHeaders:
 
 def partner_headers(record: Envelope) -> PartnerHeaders:
     return PartnerHeaders.of(record, position=_POSITION, sequence=5, trace=_TRACE)
+
+
+def replay_ended_headers(record: ReplayEnded) -> ReplayEndedHeaders:
+    return ReplayEndedHeaders.of(record, position=_POSITION, sequence=record.detail.count + 1)

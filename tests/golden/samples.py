@@ -53,9 +53,16 @@ from schemas.registry import (
     ParkedRepair,
     Partner,
     PositionKey,
+    Replay,
     decode_entry,
     encode_entry,
     entry_key,
+)
+from schemas.replay_events import (
+    ReplayEndedHeaders,
+    decode_replay_ended,
+    encode_replay_ended,
+    replay_ended,
 )
 from schemas.topics import lock_key
 from schemas.trace_context import NO_TRACE, TraceContext
@@ -103,6 +110,14 @@ def _partner_event(event: Event, trace: TraceContext = NO_TRACE) -> Record:
     position = Positions(POSITION_KEY).seal(PARTNER_TOPIC, PARTITION, 5, source_offset=97)
     headers = partner_headers(record, position=position, sequence=5, trace=trace)
     return Record(lock_key(event.lock_id), encode_envelope(record), headers)
+
+
+def _replay_ended() -> Record:
+    record = replay_ended("acme-crm", 1, PARTITION, 4, TIME)
+    topic = f"{PARTNER_TOPIC}.replay.1"
+    position = Positions(POSITION_KEY).seal(topic, PARTITION, 5, source_offset=97)
+    headers = ReplayEndedHeaders.of(record, position=position, sequence=5)
+    return Record(b"", encode_replay_ended(record), headers.to_kafka())
 
 
 def _entry(entry: Entry) -> Record:
@@ -195,6 +210,7 @@ def samples() -> dict[str, Record]:
         "partner.lock-events.TempKeyUsed": _partner_event(used_event, TRACE),
         "partner.lock-events.TempKeyUsed.traced": _partner_event(used_event, WHOLE_TRACE),
         "partner.lock-events.TempKeyUsed.without-user": _partner_event(used_event_without_user),
+        "partner.replay.ended": _replay_ended(),
         "registry.organization": _entry(Organization(id="acme", created_at=TIME)),
         "registry.apiKey": _entry(
             ApiKey(
@@ -220,6 +236,32 @@ def samples() -> dict[str, Record]:
         ),
         "registry.lanes": _entry(LaneCount(lanes=2, unfenced=(0, 4), created_at=TIME)),
         "registry.positionKey": _entry(POSITION_KEY),
+        "registry.replay": _entry(
+            Replay(
+                partner_id="acme-crm",
+                number=2,
+                org_id="acme",
+                types=("*",),
+                earlier=(EarlierTypes(types=("LockCreated",), until=(12, 40)),),
+                start_offsets=(0, 17),
+                end_offsets=(90, 17),
+                created_at=TIME,
+                status="ended",
+                ended_at=LATER,
+                counts=(41, 0),
+            )
+        ),
+        "registry.replay.running": _entry(
+            Replay(
+                partner_id="acme-crm",
+                number=1,
+                org_id="acme",
+                types=("*",),
+                start_offsets=(0,),
+                end_offsets=(90,),
+                created_at=TIME,
+            )
+        ),
         "registry.lanes.settled": _entry(LaneCount(lanes=2, created_at=TIME)),
         "registry.partner": _entry(
             Partner(
@@ -269,6 +311,11 @@ def meaning(name: str, record: Record) -> dict[str, Any]:
         return {
             "value": _fields(decode_event(record.value)),
             "headers": _fields(EventHeaders.from_kafka(record.headers)),
+        }
+    if name.startswith("partner.replay"):
+        return {
+            "value": _fields(decode_replay_ended(record.value)),
+            "headers": _fields(PartnerPosition.from_kafka(record.headers)),
         }
     if name.startswith("partner"):
         return {

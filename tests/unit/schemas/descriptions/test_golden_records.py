@@ -54,7 +54,10 @@ def test_a_golden_record_is_of_todays_schema(name: str, file: Path) -> None:
 
 
 def _topic_of(name: str) -> str:
-    topics = ("lock-facts.parked", "lock-facts", "lock-events", "partner.lock-events", "registry")
+    topics = (
+        *("lock-facts.parked", "lock-facts", "lock-events", "partner.lock-events"),
+        *("partner.replay", "registry"),
+    )
     return next(topic for topic in topics if f"{name}.".startswith(f"{topic}."))
 
 
