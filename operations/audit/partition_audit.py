@@ -10,7 +10,7 @@ from eventlog.log_reader import FEW_AT_ONCE, LogReader
 from eventlog.records import Record
 from operations.audit.cursor import Cursor
 from operations.audit.event_ids import EventIds
-from operations.audit.plan import Plan
+from operations.audit.plan import Deliveries, Plan
 from operations.audit.read_model_audit import ReadModelAudit
 from operations.audit.stream_checks import EventChecks, PartnerChecks, ReadEvent, read_event
 from operations.audit.violations import Violation
@@ -75,9 +75,7 @@ class PartitionAudit:
                 await self._cursor(stack, topics.parked_facts, self._plan.parked),
                 self._plan.facts.begin[partition],
             )
-            partners = [
-                await self._partner(stack, partner_id) for partner_id in self._plan.partners
-            ]
+            partners = [await self._partner(stack, one) for one in self._plan.deliveries]
             while (record := events.at_hand or await events.peek()) is not None:
                 events.advance()
                 try:
@@ -106,7 +104,8 @@ class PartitionAudit:
             for partner in partners:
                 async for violation in partner.rest():
                     yield violation
-                self.lag[partner.partner_id] = partner.lag
+                if partner.counts_as_lag:
+                    self.lag[partner.partner_id] = partner.lag
             self.dropped = facts.dropped
 
     async def _cursor(self, stack: AsyncExitStack, topic: str, ranges: OffsetRanges) -> Cursor:
@@ -115,9 +114,8 @@ class PartitionAudit:
         begin, end = {p: ranges.begin[p]}, {p: ranges.end[p]}
         return Cursor(reader.read(topic, begin, end, FEW_AT_ONCE))
 
-    async def _partner(self, stack: AsyncExitStack, partner_id: str) -> "_PartnerMerge":
-        entry, ranges = self._plan.entries[partner_id], self._plan.partners[partner_id]
-        topic = self._settings.topics.partner_events(partner_id)
+    async def _partner(self, stack: AsyncExitStack, deliveries: Deliveries) -> "_PartnerMerge":
+        entry, ranges, topic = deliveries.entry, deliveries.ranges, deliveries.topic
         cursor = await self._cursor(stack, topic, ranges)
         begin, sequence = entry.begins(self._settings.partitions)[self._partition], 0
         positions = self._plan.positions
@@ -127,16 +125,31 @@ class PartitionAudit:
             with suppress(Undecodable):
                 position = positions.read(topic, first)
                 begin, sequence = position.source_offset, position.sequence - 1
-        checks = PartnerChecks(topic, self._partition, entry, begin, sequence, positions)
-        return _PartnerMerge(partner_id, cursor, checks)
+        replay = deliveries.replay
+        checks = PartnerChecks(topic, self._partition, entry, begin, sequence, positions, replay)
+        # Retention may have left nothing, not even the end.
+        is_emptied = first is None and ranges.begin[self._partition] > 0
+        ends = replay is not None and replay.status == "ended" and not is_emptied
+        return _PartnerMerge(entry.id, cursor, checks, of_replay=replay is not None, ends=ends)
 
 
 class _PartnerMerge:
-    """Compares a partner's records with the events that it is entitled to."""
+    """Compares a partner's records with the events that it is entitled to. ``of_replay``: it is
+    sent them once more; ``ends``: an end marker has to be there."""
 
-    def __init__(self, partner_id: str, cursor: Cursor, checks: PartnerChecks) -> None:
+    def __init__(
+        self,
+        partner_id: str,
+        cursor: Cursor,
+        checks: PartnerChecks,
+        *,
+        of_replay: bool = False,
+        ends: bool = False,
+    ) -> None:
         self.partner_id = partner_id
         self.lag = 0
+        self.counts_as_lag = not of_replay
+        self._ends = ends
         self._cursor = cursor
         self._checks = checks
 
@@ -168,7 +181,10 @@ class _PartnerMerge:
                 yield violation
             position = self._checks.position(record)
             if position is not None:
-                yield self._checks.foreign(position.source_offset)
+                for violation in self._checks.check_rest(record, position):
+                    yield violation
+        if self._ends and not self._checks.has_ended:
+            yield self._checks.without_end()
 
 
 class _FactMerge:
