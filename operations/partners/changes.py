@@ -1,4 +1,4 @@
-"""Changes a partner: what types it gets, pause, resume and removal."""
+"""Pauses, resumes and removes partners."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -9,8 +9,9 @@ from eventlog.groups import delete_group
 from eventlog.registry import Registry
 from eventlog.topic_setup import delete_topic, topic_exists
 from operations.partners.credentials import revoke_credentials
-from operations.partners.entries import live_partner, no_such_partner
+from operations.partners.entries import no_such_partner
 from operations.partners.pause import end_fanout, keep_position
+from operations.partners.replays import end_replays
 from operations.shared.installation import Installation
 from schemas.registry import Partner
 
@@ -33,20 +34,6 @@ async def set_status(
     await here.edit_registry(edit)
 
 
-async def set_types(here: Installation, partner_id: str, types: tuple[str, ...]) -> Partner:
-    """Changes what types of events a partner gets; returns its new entry.
-
-    Raises:
-        ConfigurationError: there is no such partner.
-    """
-
-    def edit(registry: Registry) -> Sequence[Partner]:
-        return [msgspec.structs.replace(live_partner(registry, partner_id), types=types)]
-
-    (changed,) = await here.edit_registry(edit)
-    return changed
-
-
 async def pause_partner(here: Installation, partner_id: str) -> None:
     """Pauses a partner, waits until no fan-out serves it, and keeps its position.
 
@@ -59,7 +46,8 @@ async def pause_partner(here: Installation, partner_id: str) -> None:
 
 
 async def remove_partner(here: Installation, partner_id: str, *, with_topic: bool) -> None:
-    """Removes a partner, its users, its fan-out's group and, ``with_topic``, its topic.
+    """Removes a partner, its users, its fan-out's group, its replays that run and, ``with_topic``,
+    its topics.
 
     Raises:
         ConfigurationError: there is no such partner.
@@ -70,6 +58,7 @@ async def remove_partner(here: Installation, partner_id: str, *, with_topic: boo
     if entry is not None and entry.credentials:
         await revoke_credentials(here, partner_id, None)
     await end_fanout(here, partner_id)
+    await end_replays(here, partner_id, with_topics=with_topic)
     topics = here.settings.topics
     topic = topics.partner_events(partner_id)
     if with_topic and await topic_exists(here.kafka, topic):

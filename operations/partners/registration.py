@@ -19,6 +19,9 @@ from schemas.primitives import write_time
 from schemas.registry import Partner
 from schemas.topics import MAX_TOPIC_NAME, LockTopics, collides
 
+REPLAY_MARK = ".lock-events.replay."
+"""Whoever reads a replay's topics may read all whose names begin so."""
+
 
 async def create_partner(
     here: Installation,
@@ -90,6 +93,11 @@ def check_topic_name(topics: LockTopics, partner_id: str, existing: Collection[s
     """
     if not partner_id.strip("."):
         raise ConfigurationError(f"--id: {partner_id!r} has no letter or digit")
+    if REPLAY_MARK in f"{partner_id}.":
+        raise ConfigurationError(
+            f"--id: the topics of {partner_id!r} would begin like another partner's replay; use an "
+            f"id without {REPLAY_MARK!r}"
+        )
     own = topics.partner_events(partner_id)
     if len(own) > MAX_TOPIC_NAME:
         raise ConfigurationError(

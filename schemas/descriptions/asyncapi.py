@@ -12,12 +12,19 @@ from schemas.descriptions.messages import MESSAGES, Example, Message
 from schemas.descriptions.published import PUBLISHED
 from schemas.json_schemas import Json, header_schema, schema_components
 from schemas.primitives import NAME_PATTERN
-from schemas.topic_configs import AS_SHIPPED, Retentions, Topic, lock_topics, partner_topic
+from schemas.topic_configs import (
+    AS_SHIPPED,
+    Retentions,
+    Topic,
+    lock_topics,
+    partner_topic,
+    replay_topic,
+)
 from schemas.topics import LockTopics
 
 BINDING_VERSION = "0.5.0"
 _NAME = NAME_PATTERN.removeprefix("^").removesuffix(r"\Z")
-_PARTNER_ID = "{partnerId}"
+_PARTNER_ID, _REPLAY_NUMBER = "{partnerId}", "{replay}"
 _JSON, _BYTES = "application/json", "application/octet-stream"
 _SEND, _RECEIVE = "send", "receive"
 
@@ -61,12 +68,23 @@ _PARTNER = _Channel(
     "`sequence` counts 1, 2, 3 … in each partition: who sees no gap has missed nothing.",
     ("partnerEvent",),
 )
+_REPLAY = _Channel(
+    "partnerReplay",
+    "A partner's events once more",
+    "A stretch of a partner's events, as its operator has asked for them: the same records, with a "
+    "`sequence` of their own in each partition, and behind the last one an end marker that says "
+    "how many there were. Read it as the partner's own topic.",
+    ("partnerEvent", "replayEnded"),
+)
 _REGISTRY = _Channel(
     "registry",
     "Registry",
     "Organisations, API keys (hashes only), partners, what operators have decided about parked "
-    "facts, and the number of lanes; the latest record of a key counts.",
-    ("organization", "apiKey", "apiKeyUse", "partner", "parkedDiscard", "parkedRepair", "lanes"),
+    "facts, the number of lanes, and the key of positions; the latest record of a key counts.",
+    (
+        *("organization", "apiKey", "apiKeyUse", "partner", "parkedDiscard", "parkedRepair"),
+        *("replay", "lanes", "positionKey"),
+    ),
 )
 
 
@@ -78,8 +96,8 @@ def asyncapi_document(
     topics = {topic.name: topic for topic in lock_topics(names, keep)}
     projector: Json = {"enum": [names.group("projector")]}
     fanout: Json = {
-        "pattern": f"^{re.escape(names.group('fanout.'))}{_NAME}$",
-        "description": names.group("fanout.<partnerId>"),
+        "pattern": f"^{re.escape(names.group('fanout.'))}{_NAME}(/replay\\.[1-9][0-9]*)?$",
+        "description": f"{names.group('fanout.<partnerId>')}, and `/replay.<number>` for a replay",
     }
     return {
         "asyncapi": "3.0.0",
@@ -99,6 +117,13 @@ def asyncapi_document(
                 **_channel(_PARTNER, partner_topic(names, _PARTNER_ID, keep.partner_ms), replicas),
                 "parameters": {"partnerId": {"description": "As it was registered"}},
             },
+            _REPLAY.name: {
+                **_channel(_REPLAY, replay_topic(names, _PARTNER_ID, _REPLAY_NUMBER), replicas),
+                "parameters": {
+                    "partnerId": {"description": "As it was registered"},
+                    "replay": {"description": "1, 2, 3 … of the partner's"},
+                },
+            },
             _PARKED.name: _channel(_PARKED, topics[names.parked_facts], replicas),
             _REGISTRY.name: _channel(_REGISTRY, topics[names.registry], replicas),
         },
@@ -115,9 +140,14 @@ def asyncapi_document(
                 _RECEIVE, _EVENTS, "The command API reads every partition, without a group"
             ),
             "deliverToPartner": _operation(_SEND, _PARTNER, "The fan-out, exactly once, in order"),
+            "replayToPartner": _operation(
+                _SEND, _REPLAY, "The fan-out, exactly once, in order, up to the end marker"
+            ),
             "parkFacts": _operation(_SEND, _PARKED, "The projector, in the events' transaction"),
             "writeRegistry": _operation(
-                _SEND, _REGISTRY, "The `lockstream` command; of uses, the command API"
+                _SEND,
+                _REGISTRY,
+                "The `lockstream` command; of uses, the command API; of replays' ends, the fan-out",
             ),
             "followRegistry": _operation(
                 _RECEIVE, _REGISTRY, "The command API and the fan-out, without a group"
@@ -139,8 +169,8 @@ def partner_asyncapi_document(
     partner_id: str | None = None,
 ) -> Json:
     """Describes for a partner's engineer what that partner reads, and nothing else of the
-    installation. ``keep``: for how long; ``servers``: host:port,… as partners reach them, empty if that is not known;
-    ``partner_id``: None for a document that fits all."""
+    installation. ``keep``: for how long; ``servers``: host:port,… as partners reach them, empty if
+    that is not known; ``partner_id``: None for a document that fits all."""
     topic = partner_topic(names, partner_id or _PARTNER_ID, keep.partner_ms)
     channel = _channel(_PARTNER, topic, replicas)
     group = names.group(partner_id) if partner_id is not None else names.group("<partnerId>")

@@ -11,7 +11,7 @@ import pytest
 
 from schemas.descriptions.asyncapi import asyncapi_document, partner_asyncapi_document
 from schemas.descriptions.published import PUBLISHED
-from schemas.topic_configs import AS_SHIPPED, lock_topics, partner_topic
+from schemas.topic_configs import AS_SHIPPED, lock_topics, partner_topic, replay_topic
 from schemas.topics import LockTopics
 
 ASYNCAPI_SCHEMA = Path(__file__).parents[3] / "vendor" / "asyncapi-3.0.0.json"
@@ -104,7 +104,11 @@ def test_every_reference_leads_somewhere() -> None:
 
 
 def test_the_channels_are_the_topics_as_they_are_made() -> None:
-    topics = [*lock_topics(TOPICS), partner_topic(TOPICS, "{partnerId}")]
+    topics = [
+        *lock_topics(TOPICS),
+        partner_topic(TOPICS, "{partnerId}"),
+        replay_topic(TOPICS, "{partnerId}", "{replay}"),
+    ]
     channels = {channel["address"]: channel for channel in DOCUMENT["channels"].values()}
     assert set(channels) == {topic.name for topic in topics}
     for topic in topics:
@@ -121,6 +125,7 @@ def test_the_groups_are_those_that_the_services_join() -> None:
     assert projector["enum"] == [TOPICS.group("projector")]
     fanout = operations["fanOutEvents"]["bindings"]["kafka"]["groupId"]
     assert re.match(fanout["pattern"], TOPICS.group("fanout.acme-crm"))
+    assert re.match(fanout["pattern"], TOPICS.replay_group("acme-crm", 12))
     assert not re.match(fanout["pattern"], "txfanout.acme-crm")
 
 
