@@ -11,6 +11,9 @@ import msgspec
 from chaos.link import Link
 from chaos.ports import PortRange
 from eventlog.local.local_broker import LocalBroker
+from eventlog.local.partner_listener import NAME as PARTNERS
+from eventlog.local.partner_listener import listener_properties
+from operations.partners.listener_tls import PartnerTls, ensure_certificates
 
 HEAP_MIB = 384
 DIRECT = "PLAINTEXT"
@@ -24,13 +27,14 @@ class _Node(msgspec.Struct, frozen=True):
     folder: Path
     client_port: int
     controller_port: int
+    partner_port: int
     proxied: Mapping[str, tuple[int, int]]
 
 
 class Brokers:
-    """Runs ``count`` brokers that are controllers too. With links, each role has its own listener.
-    The advertised address of such a listener is a link: all that the role sends and gets passes
-    through."""
+    """Runs ``count`` brokers that are controllers too, and listen to partners apart. With links,
+    each role has its own listener. The advertised address of such a listener is a link: all that
+    the role sends and gets passes through."""
 
     def __init__(
         self, folder: Path, ports: PortRange, count: int, linked_roles: Sequence[str] = ()
@@ -39,6 +43,8 @@ class Brokers:
         self._nodes = [_node(folder, ports, number, linked_roles) for number in numbers]
         self._voters = ",".join(f"{n.id}@127.0.0.1:{n.controller_port}" for n in self._nodes)
         self._running: dict[int, LocalBroker] = {}
+        self._folder = folder
+        self._certificates: PartnerTls | None = None
         self.links: dict[str, Link] = {}
 
     @property
@@ -54,11 +60,26 @@ class Brokers:
         """The direct addresses, for those who watch and judge."""
         return ",".join(f"127.0.0.1:{node.client_port}" for node in self._nodes)
 
+    @property
+    def partner_servers(self) -> str:
+        """The addresses at which partners log in."""
+        return ",".join(f"127.0.0.1:{node.partner_port}" for node in self._nodes)
+
+    @property
+    def partner_ca(self) -> str:
+        return self._tls.ca
+
+    @property
+    def _tls(self) -> PartnerTls:
+        assert self._certificates is not None, "no broker was started"
+        return self._certificates
+
     def servers_for(self, role: str) -> str:
         link = self.links.get(role)
         return self.bootstrap_servers if link is None else f"127.0.0.1:{link.port}"
 
     async def start(self) -> None:
+        self._certificates = await asyncio.to_thread(_certificates, self._folder)
         for role, (behind, front) in self._nodes[0].proxied.items():
             self.links[role] = Link(front, behind)
             await self.links[role].open()
@@ -102,20 +123,24 @@ class Brokers:
         listeners = [
             f"{DIRECT}://127.0.0.1:{node.client_port}",
             f"CONTROLLER://127.0.0.1:{node.controller_port}",
+            f"{PARTNERS}://127.0.0.1:{node.partner_port}",
             *(f"{role.upper()}://127.0.0.1:{port}" for role, (port, _) in node.proxied.items()),
         ]
         advertised = [
             f"{DIRECT}://127.0.0.1:{node.client_port}",
+            f"{PARTNERS}://127.0.0.1:{node.partner_port}",
             *(f"{role.upper()}://127.0.0.1:{link}" for role, (_, link) in node.proxied.items()),
         ]
         names = [DIRECT, "CONTROLLER", *(role.upper() for role in node.proxied)]
+        protocols = [f"{PARTNERS}:SASL_SSL", *(f"{name}:PLAINTEXT" for name in names)]
         properties = {
             "node.id": str(node.id),
             "controller.quorum.voters": self._voters,
             "listeners": ",".join(listeners),
             "advertised.listeners": ",".join(advertised),
-            "listener.security.protocol.map": ",".join(f"{name}:PLAINTEXT" for name in names),
+            "listener.security.protocol.map": ",".join(protocols),
             "inter.broker.listener.name": DIRECT,
+            **listener_properties(self._tls.keystore),
         }
         if self.count > 1:
             copies, least = str(self.replication), str(self.replication - 1)
@@ -132,11 +157,17 @@ class Brokers:
         return properties
 
 
+def _certificates(folder: Path) -> PartnerTls:
+    folder.mkdir(parents=True, exist_ok=True)
+    return ensure_certificates(folder, ["127.0.0.1"])
+
+
 def _node(folder: Path, ports: PortRange, number: int, linked_roles: Sequence[str]) -> _Node:
     return _Node(
         id=number,
         folder=folder / f"broker-{number}",
         client_port=ports.take(),
         controller_port=ports.take(),
+        partner_port=ports.take(),
         proxied={role: (ports.take(), ports.take()) for role in linked_roles},
     )

@@ -31,6 +31,7 @@ from operations.organizations.signing import (
     ensure_signing_key,
     local_issuer,
 )
+from operations.partners.credentials import Issued, issue_credential
 from operations.partners.registration import create_partner
 from operations.shared.installation import Installation
 from read_model.opening import open_read_model
@@ -85,14 +86,7 @@ class System:
         self.kafka = Kafka(self.settings, "lockstream-chaos")
         self.locks: dict[int, str] = _locks()
         self.callers: Callers | None = None
-        self.watcher = Watcher(
-            self.kafka,
-            [
-                self.settings.topics.lock_events,
-                *(self.settings.topics.partner_events(partner) for partner in PARTNERS),
-            ],
-            PARTITIONS,
-        )
+        self.watcher = Watcher({}, PARTITIONS)
 
     async def start(self) -> None:
         """Starts everything; returns when commands are answered on every partition."""
@@ -100,7 +94,8 @@ class System:
         for role in ROLES:
             for _ in range(REPLICAS):
                 self.start_replica(self.fleet.add(role))
-        keys = await self._set_up()
+        keys, issued = await self._set_up()
+        self.watcher = Watcher(self._readers(issued), PARTITIONS)
         self.callers = Callers(
             lambda: self.fleet.api_urls,
             {lock: self._credentials(keys[org]) for lock, org in self.locks.items()},
@@ -196,24 +191,40 @@ class System:
 
     # -- what is there from the start --------------------------------------------------------------
 
-    async def _set_up(self) -> dict[str, str]:
-        """Makes the installation; returns an API key per organisation."""
+    def _readers(self, issued: Mapping[str, Issued]) -> dict[str, Kafka]:
+        """Says as whom each topic is read: a partner's as the partner itself."""
+        readers = {self.settings.topics.lock_events: self.kafka}
+        for partner, login in issued.items():
+            own = msgspec.structs.replace(
+                self.settings,
+                kafka_bootstrap_servers=self.brokers.partner_servers,
+                kafka_security_protocol="SASL_SSL",
+                kafka_sasl_username=login.user,
+                kafka_sasl_password=login.password,
+                kafka_ssl_cafile=self.brokers.partner_ca,
+            )
+            readers[self.settings.topics.partner_events(partner)] = Kafka(own, login.user)
+        return readers
+
+    async def _set_up(self) -> tuple[dict[str, str], dict[str, Issued]]:
+        """Makes the installation; returns an API key per organisation, and a user per partner."""
         read_model = open_read_model(self.settings)
         try:
             await read_model.prepare()
             here = Installation(self.settings, self.kafka, read_model)
-            keys = {}
+            keys, issued = {}, {}
             for org in ORGANIZATIONS:
                 await ensure_organization(here, org)
                 _, keys[org] = await create_key(here, org, None)
             for partner, org in PARTNERS.items():
                 await create_partner(here, partner, org, ("*",), "earliest")
+                issued[partner] = await issue_credential(here, partner)
             async with asyncio.timeout(READY_S):
                 lines = [LockLine(lock, org, None) for lock, org in self.locks.items()]
                 await asyncio.gather(*(ensure_lock(here, line) for line in lines))
         finally:
             await read_model.close()
-        return keys
+        return keys, issued
 
     def _credentials(self, api_key: str) -> Mapping[str, str]:
         """Makes tokens that stay good when a service's clock is an hour off, either way."""

@@ -14,33 +14,37 @@ RETRY_S = 0.2
 
 
 class Watcher:
-    """Follows topics from their beginning, and remembers when each record came."""
+    """Follows topics from their beginning, each as somebody who may read it, and remembers when
+    each record came."""
 
-    def __init__(self, kafka: Kafka, topics: Sequence[str], partitions: int) -> None:
-        self._kafka = kafka
-        self._next = {topic: dict.fromkeys(range(partitions), 0) for topic in topics}
+    def __init__(self, readers: Mapping[str, Kafka], partitions: int) -> None:
+        self._readers = readers
+        self._next = {topic: dict.fromkeys(range(partitions), 0) for topic in readers}
         self._stop = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
         self._latest: dict[tuple[str, int], float] = {}
         self.seen: list[Seen] = []
         self.out_of_order: list[Seen] = []
 
     def start(self) -> None:
-        self._task = asyncio.create_task(self._follow())
+        self._tasks = [
+            asyncio.create_task(self._follow(kafka, topic))
+            for topic, kafka in self._readers.items()
+        ]
 
     async def stop(self) -> None:
         self._stop.set()
-        if self._task is not None:
-            await self._task
+        await asyncio.gather(*self._tasks)
 
     def latest(self, topic: str) -> Mapping[int, float]:
         """Returns per partition when its last record came: seconds of the monotonic clock."""
         return {p: at for (name, p), at in self._latest.items() if name == topic}
 
-    async def _follow(self) -> None:
+    async def _follow(self, kafka: Kafka, topic: str) -> None:
+        begins = {topic: self._next[topic]}
         while not self._stop.is_set():
             try:
-                await Tail(self._kafka, self._next, self._take).run(self._stop)
+                await Tail(kafka, begins, self._take).run(self._stop)
             except KafkaUnavailable:
                 await asyncio.sleep(RETRY_S)
 

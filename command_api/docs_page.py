@@ -1,16 +1,19 @@
-"""Serves ``/openapi.json``, ``/asyncapi.json``, and ``/docs``, which shows both offline."""
+"""Serves ``/docs`` and what it shows, offline: ``/openapi.json``, ``/asyncapi.json`` for operators,
+``/asyncapi/partner.json`` for partners."""
 
 from importlib.metadata import version
 from importlib.resources import files
 
 import msgspec
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from command_api.openapi import openapi_document
+from runtime.health import this_machine
 from runtime.settings import Settings
-from schemas.descriptions.asyncapi import asyncapi_document
+from schemas.descriptions.asyncapi import asyncapi_document, partner_asyncapi_document
 
 _PAGE = "docs.html"
 _STATIC = {
@@ -33,12 +36,22 @@ _PAGE_HEADERS = {
 
 
 def docs_routes(settings: Settings) -> list[BaseRoute]:
-    """Makes the routes, and reads the page's files once for all requests."""
+    """Makes the routes, and reads the page's files once for all requests. What is inside the
+    installation is shown on this machine only; elsewhere there is ``lockstream schemas export``."""
     product = version("lockstream")
     openapi_json = msgspec.json.encode(openapi_document(product))
     asyncapi_json = msgspec.json.encode(
         asyncapi_document(
             product, settings.topics, settings.replication_factor, settings.retentions
+        )
+    )
+    partner_json = msgspec.json.encode(
+        partner_asyncapi_document(
+            product,
+            settings.topics,
+            settings.replication_factor,
+            settings.retentions,
+            settings.partner_bootstrap_servers,
         )
     )
     folder = files("command_api") / "static"
@@ -49,7 +62,12 @@ def docs_routes(settings: Settings) -> list[BaseRoute]:
         return Response(openapi_json, media_type="application/json")
 
     async def asyncapi(request: Request) -> Response:
+        if not this_machine(request):
+            raise HTTPException(404)
         return Response(asyncapi_json, media_type="application/json")
+
+    async def partner_asyncapi(request: Request) -> Response:
+        return Response(partner_json, media_type="application/json")
 
     async def docs(request: Request) -> Response:
         return Response(page, media_type="text/html", headers=_PAGE_HEADERS)
@@ -64,6 +82,7 @@ def docs_routes(settings: Settings) -> list[BaseRoute]:
     return [
         Route("/openapi.json", openapi),
         Route("/asyncapi.json", asyncapi),
+        Route("/asyncapi/partner.json", partner_asyncapi),
         Route("/docs", docs),
         *(file_route(name) for name in _STATIC),
     ]

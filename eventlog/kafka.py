@@ -10,6 +10,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.client import AIOKafkaClient
 
 from eventlog import aiokafka_internals as internals
+from eventlog.clients.access_admin import AccessAdmin
 from eventlog.clients.admin import Admin
 from eventlog.clients.client import REQUEST_TIMEOUT_S
 from eventlog.clients.fetcher import Fetcher
@@ -144,6 +145,9 @@ class Kafka:
 
     def admin(self) -> Admin:
         return Admin(AIOKafkaAdminClient(**self._options))
+
+    def access_admin(self) -> AccessAdmin:
+        return AccessAdmin(AIOKafkaAdminClient(**self._options))
 
 
 def _following(topic: str, client: Any) -> Any:

@@ -28,7 +28,8 @@ REFUSED: Mapping[type[Exception], str] = {
     kafka.SaslAuthenticationFailed: _LOGIN,
     kafka.UnsupportedSaslMechanismError: _LOGIN,
     kafka.IllegalSaslStateError: "check KAFKA_SECURITY_PROTOCOL and KAFKA_SASL_MECHANISM",
-    kafka.SecurityDisabled: _POLICY,
+    kafka.SecurityDisabled: "the cluster has no authorizer, so anybody who reaches it may do "
+    "anything; set authorizer.class.name on its brokers",
     kafka.ClusterAuthorizationFailedError: _ACL,
     kafka.GroupAuthorizationFailedError: _ACL,
     kafka.TopicAuthorizationFailedError: _ACL,

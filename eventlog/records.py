@@ -18,9 +18,11 @@ class Record(msgspec.Struct, frozen=True, gc=False):
 
 
 class Output(msgspec.Struct, frozen=True, gc=False):
-    """Holds one record to be written."""
+    """Holds one record to be written. ``source_offset``: of the input that it follows from, None if
+    it follows from none."""
 
     topic: str
     key: bytes | None
     value: bytes | None
     headers: Headers = ()
+    source_offset: int | None = None

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 import msgspec
@@ -14,7 +14,7 @@ from eventlog.kafka_errors import kafka_errors
 from eventlog.log_reader import LogReader
 from eventlog.records import Output, Record
 from eventlog.tail import FIRST, Tail
-from eventlog.transactional_writer import TransactionalWriter
+from eventlog.transactional_writer import Outputs, TransactionalWriter
 from runtime.errors import KafkaUnavailable, OutputUncertain
 from runtime.waiting import within
 from schemas.registry import (
@@ -26,6 +26,8 @@ from schemas.registry import (
     ParkedDiscard,
     ParkedRepair,
     Partner,
+    PositionKey,
+    Replay,
     decode_entry,
     encode_entry,
     entry_key,
@@ -37,7 +39,7 @@ log = logging.getLogger(__name__)
 EDIT_ATTEMPTS = 5
 
 T = TypeVar("T", bound="Entry | Removal")
-E = TypeVar("E", Organization, ApiKey, Partner, ParkedDiscard, ParkedRepair)
+E = TypeVar("E", Organization, ApiKey, Partner, Replay, ParkedDiscard, ParkedRepair)
 
 
 class Registry:
@@ -82,10 +84,28 @@ class Registry:
         entry = self._entries.get(f"partner/{partner_id}".encode())
         return entry if isinstance(entry, Partner) else None
 
+    def current(self, entry: Entry) -> Entry | None:
+        """Returns what stands under the key of an entry now."""
+        return self._entries.get(entry_key(entry))
+
+    def replay(self, partner_id: str, number: int) -> Replay | None:
+        entry = self._entries.get(f"replay/{partner_id}/{number}".encode())
+        return entry if isinstance(entry, Replay) else None
+
+    def replays(self, partner_id: str) -> list[Replay]:
+        """Returns all replays of a partner, by number."""
+        own = [entry for entry in self.all(Replay) if entry.partner_id == partner_id]
+        return sorted(own, key=lambda entry: entry.number)
+
     @property
     def lane_count(self) -> LaneCount | None:
         entry = self._entries.get(b"lanes")
         return entry if isinstance(entry, LaneCount) else None
+
+    @property
+    def position_key(self) -> PositionKey | None:
+        entry = self._entries.get(b"position-key")
+        return entry if isinstance(entry, PositionKey) else None
 
     def all(self, kind: type[E]) -> list[E]:
         """Returns all entries of one kind, by key."""
@@ -155,21 +175,81 @@ async def edit_registry(
     Raises:
         KafkaUnavailable: the broker can't be reached in time, or others edit without an end.
     """
+
+    async def write(writer: TransactionalWriter, registry: Registry) -> Sequence[T]:
+        changes = edit(registry)
+        if changes:
+            await writer.write(_outputs(topic, changes))
+        return changes
+
+    return await _edit(kafka, topic, write)
+
+
+async def edit_registry_held(
+    kafka: Kafka,
+    topic: str,
+    hold: Callable[[Registry], Sequence[T]],
+    edit: Callable[[Registry], Awaitable[Sequence[T]]],
+) -> Sequence[T]:
+    """Writes what ``edit`` makes, like ``edit_registry``, and until that stands nobody can read
+    the registry to its end: whoever has to, before it begins to work, begins with what was written.
+
+    ``hold`` returns entries as they stand, which are written first, in the same transaction; if it
+    returns none, nothing is done. Both may be called again. Should the process die in between, all
+    stays as it was, and the registry is free again once the broker gives the transaction up (10 s).
+
+    Raises:
+        KafkaUnavailable: the broker can't be reached in time, or others edit without an end.
+    """
+
+    async def write(writer: TransactionalWriter, registry: Registry) -> Sequence[T]:
+        held = hold(registry)
+        if not held:
+            return []
+        changes: list[T] = []
+
+        async def make() -> Outputs:
+            changes.extend(await edit(registry))
+            return _outputs(topic, changes)
+
+        try:
+            await writer.write_held(_outputs(topic, held), make)
+        except OutputUncertain:
+            raise
+        except Exception:
+            # Nobody should have to wait for the broker to give up.
+            await TransactionalWriter.end(kafka, _editor(topic))
+            raise
+        return changes
+
+    return await _edit(kafka, topic, write)
+
+
+async def _edit(
+    kafka: Kafka,
+    topic: str,
+    write: Callable[[TransactionalWriter, Registry], Awaitable[Sequence[T]]],
+) -> Sequence[T]:
     for attempt in range(EDIT_ATTEMPTS):
         # Two that fence each other in turn must fall out of step.
         await asyncio.sleep(attempt * random.uniform(0.05, 0.5))
-        writer = await TransactionalWriter.fence(kafka, f"editor.{topic}.0")
+        writer = await TransactionalWriter.fence(kafka, _editor(topic))
         try:
-            changes = edit(await read_registry(kafka, topic))
-            if changes:
-                await writer.write({0: [_output(topic, change) for change in changes]})
+            return await write(writer, await read_registry(kafka, topic))
         except OutputUncertain as error:
             log.debug("editing %s again: %s", topic, error)
-        else:
-            return changes
         finally:
             await writer.discard()
     raise KafkaUnavailable(f"editing {topic}: others edit it at the same time; try again")
+
+
+def _editor(topic: str) -> str:
+    """Names the transactional id under which everybody edits, so that editors fence each other."""
+    return f"editor.{topic}.0"
+
+
+def _outputs(topic: str, changes: Sequence[Entry | Removal]) -> Outputs:
+    return {0: [_output(topic, change) for change in changes]}
 
 
 def _output(topic: str, change: Entry | Removal) -> Output:

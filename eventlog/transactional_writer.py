@@ -5,7 +5,8 @@ tells what became of the transaction, once the next writer has fenced this one.
 """
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import msgspec
 
@@ -83,27 +84,38 @@ class TransactionalWriter:
             OutputRefused: they are not, and those of some partitions never will be. Likewise.
             KafkaRefused: they are not, and never will be. Likewise.
         """
-        try:
-            return await self._write(outputs)
-        except KAFKA_ERRORS as error:
-            translated = ours(error, f"writing to {_topics(outputs)}")
-            if isinstance(translated, KafkaRefused):
-                raise translated from error
-            raise OutputUncertain(f"transaction failed: {error!r}") from error
-        except (TimeoutError, AssertionError) as error:
-            # aiokafka asserts its transaction states: one that its sender broke fails that way.
-            raise OutputUncertain(f"transaction failed: {error!r}") from error
+        with _translated(outputs):
+            async with asyncio.timeout(STEP_TIMEOUT_S):
+                await self._begin()
+                offsets = await self._produce(outputs)
+            async with asyncio.timeout(STEP_TIMEOUT_S):
+                await self._commit()
+        return offsets
 
-    async def _write(self, outputs: Outputs) -> Offsets:
+    async def write_held(self, first: Outputs, then: Callable[[], Awaitable[Outputs]]) -> None:
+        """Writes the first outputs and, once they stand, what ``then`` makes, in one transaction.
+        Whoever reads committed records gets nothing behind the first of them before its end.
+        ``then`` has less time than the broker gives the transaction.
+
+        Raises:
+            OutputUncertain: as ``write``.
+            KafkaRefused: as ``write``.
+            Exception: what ``then`` raises; then nothing is written. Throw this writer away.
+        """
+        with _translated(first):
+            async with asyncio.timeout(STEP_TIMEOUT_S):
+                await self._begin()
+                await self._produce(first)
+                await self._produce(await then())
+            async with asyncio.timeout(STEP_TIMEOUT_S):
+                await self._commit()
+
+    async def _produce(self, outputs: Outputs) -> Offsets:
         offsets = {partition: [-1] * len(of) for partition, of in outputs.items()}
-        async with asyncio.timeout(STEP_TIMEOUT_S):
-            await self._begin()
-            for one in self._rounds(outputs):
-                places = await self._flush(await self._send(one))
-                _raise_refusals(places)
-                _note(offsets, one, places)
-        async with asyncio.timeout(STEP_TIMEOUT_S):
-            await self._commit()
+        for one in self._rounds(outputs):
+            places = await self._flush(await self._send(one))
+            _raise_refusals(places)
+            _note(offsets, one, places)
         return offsets
 
     def _rounds(self, outputs: Outputs) -> Iterator[Round]:
@@ -159,6 +171,21 @@ class TransactionalWriter:
         """Closes the connections. Aborts nothing: the next one to fence does."""
         await self._producer.stop(timeout_s=1.0)
         self._transactions.discard()
+
+
+@contextmanager
+def _translated(outputs: Outputs) -> Iterator[None]:
+    """Says of an error whether the outputs may be written, or never will be."""
+    try:
+        yield
+    except KAFKA_ERRORS as error:
+        translated = ours(error, f"writing to {_topics(outputs)}")
+        if isinstance(translated, KafkaRefused):
+            raise translated from error
+        raise OutputUncertain(f"transaction failed: {error!r}") from error
+    except (TimeoutError, AssertionError) as error:
+        # aiokafka asserts its transaction states: one that its sender broke fails that way.
+        raise OutputUncertain(f"transaction failed: {error!r}") from error
 
 
 def _topics(outputs: Outputs) -> str:

@@ -3,39 +3,59 @@
 import re
 from collections.abc import Sequence
 
+import msgspec
+
+from eventlog.checkpoints import Checkpoint
 from eventlog.records import Output, Record
 from eventlog.stage.stage_partition import Batch, OutputLog
 from fanout.decisions import delivers
+from fanout.positions import Position, Positions
 from runtime.errors import StreamViolation
 from schemas.lock_events import EventRecord
-from schemas.partner_events import (
-    PartnerPosition,
-    encode_envelope,
-    envelope,
-    partner_headers,
-)
+from schemas.partner_events import encode_envelope, envelope, partner_headers
 from schemas.records import BadRecord, Place
 from schemas.registry import Partner, PausedAt
 from schemas.topics import LockTopics
 
+_NOTE = re.compile(
+    r"sequence=(?P<sequence>[0-9]{1,19});since=(?P<since>[^;]*)(;changes=(?P<changes>[0-9]{1,9}))?\Z"
+)
+
 
 class FanoutPartition:
     """Implements ``eventlog.stage.stage_partition.StagePartition``. Its state is the last sequence,
-    and the ``source-offset`` of the last input, which must increase."""
+    and the ``source-offset`` of the last input, which must increase. ``topic``: another than the
+    partner's own."""
 
-    def __init__(self, topics: LockTopics, partner: Partner, partition: int) -> None:
+    def __init__(
+        self,
+        topics: LockTopics,
+        partner: Partner,
+        partition: int,
+        positions: Positions,
+        topic: str | None = None,
+    ) -> None:
         self._topics = topics
         self._partner = partner
         self._partition = partition
-        self._topic = topics.partner_events(partner.id)
+        self._positions = positions
+        self._topic = topic or topics.partner_events(partner.id)
         self._sequence = 0
         self._last_fact_offset = -1
 
     @property
+    def sequence(self) -> int:
+        """Returns the sequence of the last record that was decided on."""
+        return self._sequence
+
+    @property
     def note(self) -> str:
-        """Names the last sequence and the registration. A checkpoint counts only if the output
-        still ends there; a partner's id may have been another's before."""
-        return _note(self._sequence, self._partner)
+        """Names the last sequence, the registration, and how often its types had changed. A
+        checkpoint counts only if the output still ends there; a partner's id may have been
+        another's before; and who knew less of its types may have passed over what it is to get."""
+        note = f"sequence={self._sequence};since={self._partner.created_at}"
+        changes = len(self._partner.earlier)
+        return f"{note};changes={changes}" if changes else note
 
     async def restore(self, output: OutputLog) -> int:
         """Finds the last sequence, and goes on behind the event that has it.
@@ -67,10 +87,21 @@ class FanoutPartition:
             return self._restore_emptied(output, start)
         if paused is not None and paused.sequence == self._sequence:
             start = max(start, paused.next_offset)
-        checkpoint = output.checkpoint
-        if checkpoint is not None and checkpoint.note == self.note:
-            return max(start, checkpoint.next_offset)
-        return start
+        return max(start, self._reached(output.checkpoint))
+
+    def _reached(self, checkpoint: Checkpoint | None) -> int:
+        """Returns up to where a checkpoint is believed: not at all unless it is of this
+        registration and the output ends where it did, and not beyond the offset at which types
+        changed of which its writer did not know."""
+        noted = _Note.read(checkpoint.note) if checkpoint is not None else None
+        if checkpoint is None or noted is None:
+            return 0
+        if (noted.sequence, noted.since) != (self._sequence, self._partner.created_at):
+            return 0
+        unknown = [
+            change.until[self._partition] for change in self._partner.earlier[noted.changes :]
+        ]
+        return min([checkpoint.next_offset, *unknown])
 
     async def _paused_at(self, output: OutputLog) -> PausedAt | None:
         """Returns where it was paused, if nothing was written since. Retention and the expiry of
@@ -95,20 +126,19 @@ class FanoutPartition:
         """Goes by the checkpoint alone: the output has held records (or markers), and none is
         left."""
         checkpoint = output.checkpoint
-        sequence = _sequence_of(checkpoint.note) if checkpoint is not None else None
-        if checkpoint is not None and sequence is not None:
-            self._sequence = sequence
-            if checkpoint.note == self.note:
-                return max(start, checkpoint.next_offset)
+        noted = _Note.read(checkpoint.note) if checkpoint is not None else None
+        if noted is not None and noted.since == self._partner.created_at:
+            self._sequence = noted.sequence
+            return max(start, self._reached(checkpoint))
         raise StreamViolation(
             f"{self._topic}[{self._partition}] holds no record any more and no checkpoint says how "
             "far it had come: going on could repeat events; "
             "`lockstream partner remove --delete-topic` and add the partner anew from a time"
         )
 
-    def _read_position(self, record: Record) -> PartnerPosition:
+    def _read_position(self, record: Record) -> Position:
         try:
-            return PartnerPosition.from_kafka(record.headers)
+            return self._positions.read(self._topic, record)
         except ValueError as error:
             raise StreamViolation(f"{Place.of(self._topic, record)}: {error}") from error
 
@@ -124,7 +154,7 @@ class FanoutPartition:
             try:
                 read = EventRecord.read(self._topics.lock_events, record)
                 read.check_follows(self._last_fact_offset)
-                if delivers(read.headers, self._partner):
+                if self._is_due(read):
                     outputs.append(self._deliver(record.key, read))
             except BadRecord as error:
                 if taken == 0:
@@ -134,6 +164,9 @@ class FanoutPartition:
             self._last_fact_offset = read.headers.source_offset
         return Batch(outputs, len(records))
 
+    def _is_due(self, read: EventRecord) -> bool:
+        return delivers(read.headers, self._partner, self._partition, read.place.offset)
+
     def _deliver(self, key: bytes | None, read: EventRecord) -> Output:
         event = read.event()
         try:
@@ -141,29 +174,38 @@ class FanoutPartition:
         except (ValueError, OverflowError) as error:
             raise BadRecord(read.place, error) from error
         self._sequence += 1
+        offset = read.place.offset
         return Output(
             self._topic,
             key,
             encode_envelope(delivered),
             partner_headers(
                 delivered,
-                source_offset=read.place.offset,
+                position=self._positions.seal(self._topic, self._partition, self._sequence, offset),
                 sequence=self._sequence,
                 trace=read.headers.trace,
             ),
+            offset,
         )
 
 
 def noted_sequence(note: str, partner: Partner) -> int | None:
     """Returns the sequence in a checkpoint's note, if it is of this registration of the partner."""
-    sequence = _sequence_of(note)
-    return sequence if sequence is not None and note == _note(sequence, partner) else None
+    noted = _Note.read(note)
+    return noted.sequence if noted is not None and noted.since == partner.created_at else None
 
 
-def _note(sequence: int, partner: Partner) -> str:
-    return f"sequence={sequence};since={partner.created_at}"
+class _Note(msgspec.Struct, frozen=True):
+    """Holds what a checkpoint's note says."""
 
+    sequence: int
+    since: str
+    changes: int
 
-def _sequence_of(note: str) -> int | None:
-    match = re.match(r"^sequence=(\d+);", note)
-    return int(match.group(1)) if match is not None else None
+    @classmethod
+    def read(cls, note: str) -> "_Note | None":
+        """Returns None if no fan-out of ours wrote it."""
+        match = _NOTE.match(note)
+        if match is None:
+            return None
+        return cls(int(match["sequence"]), match["since"], int(match["changes"] or 0))

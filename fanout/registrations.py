@@ -1,10 +1,11 @@
-"""Confirms that a partner is still registered as it is served."""
+"""Confirms that what is served is still registered as it was."""
 
 from eventlog.registry import Registry
 from eventlog.stage.lane_count import check_lanes
 from eventlog.tail import Tail
+from fanout.served import is_served_alike
 from runtime.errors import Unavailable
-from schemas.registry import Partner
+from schemas.registry import Partner, Replay, entry_key
 
 READ_S = 10.0
 """As long as an editor that died amid its transaction may hide what follows it."""
@@ -20,7 +21,7 @@ class Registrations:
         self._topic = topic
         self._lanes = lanes
 
-    async def confirm(self, partner: Partner, end: int) -> None:
+    async def confirm(self, entry: Partner | Replay, end: int) -> None:
         """Returns if the registry up to ``end`` has this entry, and our number of lanes.
 
         Raises:
@@ -28,6 +29,7 @@ class Registrations:
             LanesChanged: the installation works with another number of lanes.
         """
         await self._tail.until(self._topic, 0, end, READ_S)
-        if self._registry.partner(partner.id) != partner:
-            raise Unavailable(f"partner {partner.id} is registered differently by now")
+        if not is_served_alike(entry, self._registry.current(entry)):
+            what = entry_key(entry).decode().replace("/", " ")
+            raise Unavailable(f"{what} is registered differently by now")
         check_lanes(self._registry, self._lanes)

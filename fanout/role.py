@@ -1,4 +1,4 @@
-"""Puts the fan-out together: a stage for each active partner, as the registry has them."""
+"""Puts the fan-out together: a stage for each active partner and each running replay."""
 
 import asyncio
 import logging
@@ -17,10 +17,15 @@ from eventlog.stage.stage import Stage
 from eventlog.stage.stage_partition import Fail, StagePartition
 from eventlog.stage.traces import StageTraces
 from eventlog.tail import Tail
-from eventlog.topic_setup import ensure_installation, ensure_partner_topic
+from eventlog.topic_setup import ensure_installation, ensure_topics
 from fanout.partition import FanoutPartition
+from fanout.position_key import ensure_position_key
+from fanout.positions import Positions
 from fanout.reading_metrics import ReadingMetrics
 from fanout.registrations import Registrations
+from fanout.replay_ends import end_replay
+from fanout.replay_partition import ReplayPartition
+from fanout.served import Served, is_served_alike, served_by
 from runtime.backoff import Backoff
 from runtime.errors import KafkaRefused, StageStopped, Unavailable
 from runtime.health import serve_health
@@ -30,7 +35,7 @@ from runtime.settings import Settings
 from runtime.tracing import Tracing
 from runtime.tracing_setup import tracing_of
 from runtime.waiting import first_of
-from schemas.registry import Partner
+from schemas.registry import Partner, Replay
 
 log = logging.getLogger(__name__)
 
@@ -43,15 +48,18 @@ REST = Rest(times=2.0, least_s=0.01)
 
 
 class _Running(msgspec.Struct):
-    partner: Partner
+    """``ended``: set when a partition of a replay has come to its end."""
+
+    served: Served
     stop: asyncio.Event
+    ended: asyncio.Event
     task: asyncio.Task[None] | None = None
     stage: Stage | None = None
 
 
 class Fanout:
-    """Starts and stops partners' stages as the registry changes. Partners share only the process:
-    one that fails is tried again by itself, and delays nobody."""
+    """Starts and stops stages as the registry changes. They share only the process: one that fails
+    is tried again by itself, and delays nobody."""
 
     def __init__(
         self,
@@ -95,31 +103,37 @@ class Fanout:
             self._look.set()
 
     async def _follow(self, stages: asyncio.TaskGroup) -> None:
-        """Starts a partner's stage when the one before it has ended. They end side by side, and
-        meanwhile the other partners' changes are followed."""
+        """Starts a stage when the one before it of the same name has ended. They end side by side,
+        and meanwhile the others' changes are followed."""
         while True:
             await self._look.wait()
             self._look.clear()
-            wanted = {p.id: p for p in self._registry.all(Partner) if p.status == "active"}
-            for partner_id, running in self._running.items():
-                if wanted.get(partner_id) != running.partner and not running.stop.is_set():
-                    log.info("partner %s: stopping", partner_id)
-                    if partner_id not in wanted and running.stage is not None:
+            wanted = served_by(
+                self._registry, self._settings.topics, self._settings.retentions.partner_ms
+            )
+            for name, running in self._running.items():
+                now = wanted.get(name)
+                is_right = now is not None and is_served_alike(running.served.entry, now.entry)
+                if not is_right and not running.stop.is_set():
+                    log.info("%s: stopping", running.served.label)
+                    if now is None and running.stage is not None:
                         running.stage.retire()
                     running.stop.set()
                     stages.create_task(self._see_it_end(running))
-            for partner_id, partner in wanted.items():
-                if partner_id not in self._running:
-                    log.info("partner %s: starting", partner_id)
-                    running = _Running(partner, asyncio.Event())
+            for name, served in wanted.items():
+                if name not in self._running:
+                    log.info("%s: starting", served.label)
+                    running = _Running(served, asyncio.Event(), asyncio.Event())
                     running.task = stages.create_task(self._serve(running))
-                    self._running[partner_id] = running
+                    self._running[name] = running
+                    if isinstance(served.entry, Replay):
+                        stages.create_task(self._conclude(running, served.entry))
 
     async def _serve(self, running: _Running) -> None:
         try:
             await self._keep_running(running)
         finally:
-            del self._running[running.partner.id]
+            del self._running[running.served.name]
             self._look.set()
 
     async def _see_it_end(self, running: _Running) -> None:
@@ -128,16 +142,33 @@ class Fanout:
         assert running.task is not None
         await asyncio.wait((running.task,), timeout=STOP_S)
         if not running.task.done():
-            log.warning("partner %s: abandoned, it did not stop in time", running.partner.id)
+            log.warning("%s: abandoned, it did not stop in time", running.served.label)
             running.task.cancel()
 
-    async def _keep_running(self, running: _Running) -> None:
-        label = f"partner {running.partner.id}"
+    async def _conclude(self, running: _Running, replay: Replay) -> None:
+        """Notes that a replay has ended, when it has. Then the registry says so, and it stops."""
+        label = f"{running.served.label}: its end"
         backoff = Backoff(FIRST_PAUSE_S, LONGEST_PAUSE_S)
         while not running.stop.is_set():
-            running.stage = self._make_stage(running.partner)
+            await first_of(running.ended, running.stop)
+            running.ended.clear()
             try:
-                await ensure_partner_topic(self._kafka, self._settings, running.partner)
+                if await end_replay(self._kafka, self._settings.topics, replay):
+                    break
+            except (Unavailable, KafkaRefused, StageStopped) as error:
+                self._readiness.block(label, str(error))
+                await first_of(running.stop, timeout_s=backoff.next())
+                running.ended.set()
+        self._readiness.clear(label)
+
+    async def _keep_running(self, running: _Running) -> None:
+        served = running.served
+        label = served.label
+        backoff = Backoff(FIRST_PAUSE_S, LONGEST_PAUSE_S)
+        while not running.stop.is_set():
+            running.stage = self._make_stage(served, running.ended)
+            try:
+                await ensure_topics(self._kafka, self._settings, [served.topic])
                 await running.stage.run(running.stop)
             except KafkaRefused as error:
                 self._readiness.block(label, f"stopped: {error}; then restart this role")
@@ -154,30 +185,31 @@ class Fanout:
             else:
                 backoff.reset()
                 continue
-            self.metrics.of("fanout", running.partner.id).restarted()
+            self.metrics.of(served.stage, served.partner).restarted()
             await first_of(running.stop, timeout_s=backoff.next())
         self._readiness.clear(label)
 
-    def _make_stage(self, partner: Partner) -> Stage:
-        topics = self._settings.topics
-        name = StageName(
-            label=f"partner {partner.id}",
-            group=topics.fanout_group(partner.id),
-            input_topic=topics.lock_events,
-        )
+    def _make_stage(self, served: Served, ended: asyncio.Event) -> Stage:
+        topics, entry = self._settings.topics, served.entry
+        name = StageName(served.label, served.group, topics.lock_events)
 
         async def confirm(offsets: OffsetsClient) -> None:
             # Whoever removes the partner and adds another under its id has to take the fence over
             # first, so an entry that is right now stays so for what we write.
             end = (await offsets.high_watermarks(topics.registry, [0]))[0]
-            await self._registrations.confirm(partner, end)
+            await self._registrations.confirm(entry, end)
 
         def make_partition(partition: int, fail: Fail) -> StagePartition:
-            return FanoutPartition(topics, partner, partition)
+            positions = Positions(self._registry.position_key)
+            if isinstance(entry, Replay):
+                return ReplayPartition(topics, entry, partition, positions, ended.set)
+            return FanoutPartition(topics, entry, partition, positions)
 
         template = topics.partner_events("{partnerId}")
+        if isinstance(entry, Replay):
+            template = topics.partner_replay("{partnerId}", "{replay}")
         traces = StageTraces(self._tracing, name.group, name.input_topic, template)
-        counts = self.metrics.of("fanout", partner.id)
+        counts = self.metrics.of(served.stage, served.partner)
         setup = StageSetup(
             name,
             self._settings.lane_sets,
@@ -192,15 +224,16 @@ class Fanout:
         return Stage(self._kafka, setup, self._settings.instance_id or None)
 
     def _snapshots(self) -> Iterator[StageSnapshot]:
-        for partner_id, running in list(self._running.items()):
+        for running in list(self._running.values()):
             if running.stage is not None:
-                yield StageSnapshot("fanout", partner_id, running.stage.lag())
+                served = running.served
+                yield StageSnapshot(served.stage, served.partner, running.stage.lag())
 
     def status(self) -> dict[str, object]:
-        """Returns each partner's partitions with their positions and lag."""
+        """Returns the partitions of each partner and replay with their positions and lag."""
         return {
-            partner_id: running.stage.status() if running.stage is not None else {}
-            for partner_id, running in sorted(self._running.items())
+            name: running.stage.status() if running.stage is not None else {}
+            for name, running in sorted(self._running.items())
         }
 
 
@@ -224,6 +257,7 @@ async def _run(settings: Settings, stop: asyncio.Event, tracing: Tracing) -> Non
     kafka = Kafka(settings, "lockstream-fanout")
     await ensure_installation(kafka, settings)
     await settle_lanes(kafka, settings)
+    await ensure_position_key(kafka, settings.topics.registry)
     readiness = Readiness()
     registry = Registry()
     tail = registry_tail(kafka, settings.topics.registry, registry)

@@ -169,6 +169,6 @@ class EntitledCounter:
                 counted = self._counts[partner.id].get(number)
                 if counted is None or record.offset < counted.offset:
                     continue
-                if delivers(headers, partner):
+                if delivers(headers, partner, number, record.offset):
                     key = partner.id, number
                     gained[key] = gained.get(key, 0) + 1

@@ -8,6 +8,7 @@ from typing import Annotated
 import msgspec
 import typer
 
+from operations.access.verbs import acl
 from operations.audit.verbs import verify
 from operations.locks.verbs import lock
 from operations.organizations.key_verbs import key
@@ -85,6 +86,7 @@ def make_command() -> typer.Typer:
         (token, "token"),
         (partner, "partner"),
         (parked, "parked"),
+        (acl, "acl"),
         (schemas, "schemas"),
     ):
         command.add_typer(group, name=name, rich_help_panel=OPERATING)

@@ -15,7 +15,7 @@ from operations.shared.options import AsJson
 from operations.shared.output_files import OutputFolder, output_errors, whole
 from runtime.errors import LockstreamError
 from runtime.settings import Settings
-from schemas.descriptions.asyncapi import asyncapi_document
+from schemas.descriptions.asyncapi import asyncapi_document, partner_asyncapi_document
 from schemas.descriptions.published import PUBLISHED
 from schemas.json_schemas import Json
 
@@ -34,7 +34,7 @@ def export_schemas(
     ] = Path("schemas"),
     as_json: AsJson = False,
 ) -> None:
-    """Write openapi.json, asyncapi.json and a JSON Schema of each record type.
+    """Write openapi.json, asyncapi.json (and a partner's) and a JSON Schema of each record type.
 
     They describe this version, with the topic names of the settings; nothing needs to run. A
     schema is named after its topic and record type, lock-events.TempKeyUsed.json for one, and that
@@ -57,6 +57,13 @@ def export_documents(settings: Settings) -> dict[str, Json]:
         "openapi.json": openapi_document(product),
         "asyncapi.json": asyncapi_document(
             product, settings.topics, settings.replication_factor, settings.retentions
+        ),
+        "asyncapi-partner.json": partner_asyncapi_document(
+            product,
+            settings.topics,
+            settings.replication_factor,
+            settings.retentions,
+            settings.partner_bootstrap_servers,
         ),
         **{f"{schema.name}.json": schema.json_schema() for schema in PUBLISHED},
     }

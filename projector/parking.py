@@ -19,16 +19,16 @@ def parked_record(topic: str, fact: Record, parked: ParkedHeaders) -> Output:
     the fact's headers are left out first, then its value and key too, and ``detail`` says so: in
     ``lock-facts`` the fact stands whole.
     """
-    own = parked.to_kafka()
+    own, offset = parked.to_kafka(), parked.source_offset
     whole = fact.headers + own
     if _size(fact.key, fact.value, whole) <= MAX_OUTPUT_BYTES:
-        return Output(topic, fact.key, fact.value, whole)
+        return Output(topic, fact.key, fact.value, whole, offset)
     where = f"{parked.source_topic} offset {parked.source_offset}"
     bare = _explained(parked, f"its headers are left out, they stand at {where}").to_kafka()
     if _size(fact.key, fact.value, bare) <= MAX_OUTPUT_BYTES:
-        return Output(topic, fact.key, fact.value, bare)
+        return Output(topic, fact.key, fact.value, bare, offset)
     bare = _explained(parked, f"too large to be kept here, it stands at {where}").to_kafka()
-    return Output(topic, None, None, bare)
+    return Output(topic, None, None, bare, offset)
 
 
 def _explained(parked: ParkedHeaders, what: str) -> ParkedHeaders:

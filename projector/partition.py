@@ -246,7 +246,13 @@ class ProjectorPartition:
             traceparent=trace.traceparent,
             tracestate=trace.tracestate,
         )
-        return Output(self._topics.lock_events, lock_key(event.lock_id), value, headers.to_kafka())
+        return Output(
+            self._topics.lock_events,
+            lock_key(event.lock_id),
+            value,
+            headers.to_kafka(),
+            record.offset,
+        )
 
     def _park(self, record: Record, fact: Fact | Parked, parked: Parked, parked_at: str) -> Output:
         """Makes the parked record. ``fact``: as far as it could be read."""

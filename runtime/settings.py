@@ -58,6 +58,39 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=variable_of):
         str, _says("file with the CA certificates of the brokers; empty: the system's")
     ] = ""
 
+    partner_bootstrap_servers: Annotated[
+        str,
+        _says(
+            "Kafka's servers as partners reach them, comma-separated host:port; empty: those of "
+            "`lockstream up`, or not known"
+        ),
+    ] = ""
+    partner_ca: Annotated[
+        str,
+        _says("PEM file: the CA that partners check these servers by; empty: a public one"),
+    ] = ""
+    partner_host: Annotated[
+        str, _says("the address or host on which the broker of `lockstream up` listens to partners")
+    ] = "127.0.0.1"
+    partner_port: Annotated[
+        Port, _says("… and the port; 0: that of the last time, or 9093 if it is free")
+    ] = 0
+    partner_tls_cert: Annotated[
+        str,
+        _says("PEM file: … its certificate and chain; empty: one of a CA in the state folder"),
+    ] = ""
+    partner_tls_key: Annotated[
+        str, _says("PEM file: … the certificate's private key, PKCS #8, unencrypted")
+    ] = ""
+    partner_max_rate: Annotated[
+        int,
+        msgspec.Meta(
+            ge=0,
+            description="bytes a second that each of a partner's users may read from a broker; 0: "
+            "as many as there are; `partner set --max-rate` changes one partner's",
+        ),
+    ] = 10 * 1024 * 1024
+
     read_model_url: Annotated[
         str,
         _says("sqlite:///file or postgresql://…; empty: a SQLite file in the state folder"),

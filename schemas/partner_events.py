@@ -2,8 +2,9 @@
 
 Key: the lock id in ASCII decimal. Value: the envelope that SmartphoneKey's partners know. Headers
 make the record a binary-mode CloudEvent (CloudEvents 1.0, Kafka protocol binding, section 3.2) and
-add ``source-offset`` (in ``lock-events``) and ``sequence``: 1, 2, 3 … per partition of this topic,
-without a gap, by which a partner can prove that it has missed nothing.
+add ``sequence``: 1, 2, 3 … per partition of this topic, without a gap, by which a partner can prove
+that it has missed nothing; and ``position``: where its event stands in ``lock-events``, readable
+for the installation alone, since offsets there count everybody's events.
 """
 
 from typing import Annotated, Literal
@@ -158,6 +159,18 @@ def decode_envelope(value: bytes) -> Envelope:
     return decode(_decoder, value)
 
 
+SealedPosition = Annotated[
+    str,
+    msgspec.Meta(
+        description="For Lockstream itself, by which it goes on where it was; it says nothing to "
+        "others. Old records have none"
+    ),
+]
+SequenceNumber = Annotated[
+    int, msgspec.Meta(ge=1, description="1, 2, 3 … per partition of this topic, without a gap")
+]
+
+
 class PartnerHeaders(
     msgspec.Struct,
     frozen=True,
@@ -177,11 +190,18 @@ class PartnerHeaders(
         str, msgspec.Meta(description="The lock's UUID", extra_json_schema={"format": "uuid"})
     ]
     content_type: Literal["application/json"]
-    source_offset: Annotated[int, msgspec.Meta(description="The event's, in `lock-events`")]
-    sequence: Annotated[
-        int,
-        msgspec.Meta(ge=1, description="1, 2, 3 … per partition of this topic, without a gap"),
-    ]
+    sequence: SequenceNumber
+    position: SealedPosition | None = None
+    source_offset: (
+        Annotated[
+            int,
+            msgspec.Meta(
+                description="Not written any more; in old records the event's, in `lock-events`",
+                extra_json_schema={"deprecated": True},
+            ),
+        ]
+        | None
+    ) = None
     traceparent: Traceparent | None = None
     tracestate: Tracestate | None = None
 
@@ -190,7 +210,7 @@ class PartnerHeaders(
         cls,
         record: Envelope,
         *,
-        source_offset: int,
+        position: str,
         sequence: int,
         trace: TraceContext = NO_TRACE,
     ) -> "PartnerHeaders":
@@ -202,7 +222,7 @@ class PartnerHeaders(
             ce_time=record.time,
             ce_subject=str(record.detail.aggregate_id),
             content_type="application/json",
-            source_offset=source_offset,
+            position=position,
             sequence=sequence,
             traceparent=trace.traceparent,
             tracestate=trace.tracestate,
@@ -217,34 +237,37 @@ class PartnerHeaders(
             ("ce_time", self.ce_time.encode()),
             ("ce_subject", self.ce_subject.encode()),
             ("content-type", self.content_type.encode()),
-            ("source-offset", b"%d" % self.source_offset),
+            ("position", (self.position or "").encode()),
             ("sequence", b"%d" % self.sequence),
         )
         return headers + TraceContext(self.traceparent, self.tracestate).to_kafka()
 
 
 def partner_headers(
-    record: Envelope, *, source_offset: int, sequence: int, trace: TraceContext = NO_TRACE
+    record: Envelope, *, position: str, sequence: int, trace: TraceContext = NO_TRACE
 ) -> Headers:
-    """Makes a partner record's headers. ``source_offset``: of the event in ``lock-events``;
+    """Makes a partner record's headers. ``position``: as the installation has sealed it;
     ``sequence``: in this partition."""
-    return PartnerHeaders.of(
-        record, source_offset=source_offset, sequence=sequence, trace=trace
-    ).to_kafka()
+    return PartnerHeaders.of(record, position=position, sequence=sequence, trace=trace).to_kafka()
 
 
 class PartnerPosition(msgspec.Struct, frozen=True):
-    """Says how far a partner's partition has come, as its records' headers have it."""
+    """Says how far a partner's partition has come, as its records' headers have it. ``position``:
+    where the event stood, sealed; ``source_offset``: the same, readable, in records of before."""
 
-    source_offset: int
     sequence: int
+    position: str | None = None
+    source_offset: int | None = None
 
     @classmethod
     def from_kafka(cls, headers: Headers) -> "PartnerPosition":
         """Reads the position in a partner record's headers.
 
         Raises:
-            Undecodable: a header is missing or is not a number.
+            Undecodable: a header is missing, or is no text or number.
         """
         named = NamedHeaders(headers)
-        return cls(source_offset=named.number("source-offset"), sequence=named.number("sequence"))
+        sequence = named.number("sequence")
+        if named.value("position") is None and named.value("source-offset") is not None:
+            return cls(sequence, source_offset=named.number("source-offset"))
+        return cls(sequence, named.text("position"))

@@ -52,3 +52,8 @@ def partner_topic(
 ) -> Topic:
     config = {RETENTION: str(retention_ms), **_OUTPUT}
     return Topic(topics.partner_events(partner_id), topics.partitions, config)
+
+
+def replay_topic(topics: LockTopics, partner_id: str, number: int | str) -> Topic:
+    config = {"retention.ms": str(7 * DAY_MS), **_OUTPUT}
+    return Topic(topics.partner_replay(partner_id, number), topics.partitions, config)

@@ -4,11 +4,15 @@ All lock topics of one installation have the same partition count, so partition 
 holds the same locks as partition ``p`` of another.
 """
 
+import re
 from collections.abc import Collection
 from functools import lru_cache
 
 import msgspec
 
+REPLAY = ".replay."
+"""Stands between the name of a partner's topic and the number of a replay."""
+_NUMBER = re.compile(r"[1-9][0-9]{0,8}\Z")
 DAY_MS = 24 * 60 * 60 * 1000
 MAX_RECORD_BYTES = 1_048_588
 """Kafka's own default for ``max.message.bytes``."""
@@ -53,11 +57,24 @@ class LockTopics(msgspec.Struct, frozen=True):
         return f"{self.prefix}partner.{partner_id}.lock-events"
 
     def partner_of(self, topic: str) -> str | None:
-        """Returns the partner whose events the topic holds; None if it holds none's."""
+        """Returns the partner whose events the topic holds, as they come; None if it holds none's,
+        or a replay."""
         begin, end = f"{self.prefix}partner.", ".lock-events"
         if not (topic.startswith(begin) and topic.endswith(end)):
             return None
         return topic[len(begin) : -len(end)] or None
+
+    def partner_replay(self, partner_id: str, number: int | str) -> str:
+        return f"{self.partner_events(partner_id)}{REPLAY}{number}"
+
+    def replay_of(self, topic: str) -> tuple[str, int] | None:
+        """Returns the partner and the number of the replay that the topic holds; None if it holds
+        none."""
+        own, _, number = topic.rpartition(REPLAY)
+        partner_id = self.partner_of(own)
+        if partner_id is None or _NUMBER.match(number) is None:
+            return None
+        return partner_id, int(number)
 
     def group(self, name: str) -> str:
         """Returns the consumer group ``name`` (``projector``, ``fanout.<partnerId>``)."""
@@ -85,6 +102,11 @@ class LockTopics(msgspec.Struct, frozen=True):
 
     def _is_ours(self, group: str) -> bool:
         return group == self.projector_group or group.startswith(self.fanout_group(""))
+
+    def replay_group(self, partner_id: str, number: int) -> str:
+        """Returns the group that serves a replay. '/' stands in no partner's id, so it is no other
+        partner's."""
+        return f"{self.fanout_group(partner_id)}/replay.{number}"
 
 
 def collides(one: str, other: str) -> bool:

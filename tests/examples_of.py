@@ -4,6 +4,7 @@ from uuid import UUID, uuid4
 
 from eventlog.records import Record
 from eventlog.registry import Registry
+from fanout.positions import Positions
 from schemas.lock_events import (
     LockCreatedEvent,
     RecordedTempKeyUse,
@@ -19,9 +20,11 @@ from schemas.lock_facts import (
     TempKeyUsed,
 )
 from schemas.primitives import default_lock_uuid
-from schemas.registry import Entry, encode_entry, entry_key
+from schemas.registry import Entry, PositionKey, encode_entry, entry_key
 
 TIME = "2026-11-23T10:00:00.123Z"
+POSITION_KEY = PositionKey(key="5e" * 32, created_at=TIME)
+POSITIONS = Positions(POSITION_KEY)
 LOCK_UUID = UUID("4f6b8e6e-1f0a-5c52-9d1e-0a6f4b9f0c11")
 
 

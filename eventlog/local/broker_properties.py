@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 
+from eventlog.local.partner_listener import NAME, PartnerListener, listener_properties
+
 SINGLE_NODE_PROPERTIES: Mapping[str, str] = {
     "offsets.topic.replication.factor": "1",
     "transaction.state.log.replication.factor": "1",
@@ -47,17 +49,27 @@ def _escaped(text: str) -> str:
     )
 
 
-def node_properties(client_port: int, controller_port: int) -> dict[str, str]:
+def node_properties(
+    client_port: int, controller_port: int, partners: PartnerListener | None = None
+) -> dict[str, str]:
     """Returns the properties of one node. Names in them are relative to the broker's folder, which
     is its working directory: ``log.dirs`` can't name a path with a comma or a space in it."""
     client, controller = f"127.0.0.1:{client_port}", f"127.0.0.1:{controller_port}"
+    listeners = [f"PLAINTEXT://{client}", f"CONTROLLER://{controller}"]
+    advertised = [f"PLAINTEXT://{client}"]
+    protocols = ["PLAINTEXT:PLAINTEXT", "CONTROLLER:PLAINTEXT"]
+    if partners is not None:
+        listeners.append(partners.listens_on)
+        advertised.append(f"{NAME}://{partners.servers}")
+        protocols.append(f"{NAME}:SASL_SSL")
     return {
         "process.roles": "broker,controller",
         "node.id": "1",
         "controller.quorum.voters": f"1@{controller}",
-        "listeners": f"PLAINTEXT://{client},CONTROLLER://{controller}",
-        "advertised.listeners": f"PLAINTEXT://{client}",
+        "listeners": ",".join(listeners),
+        "advertised.listeners": ",".join(advertised),
         "controller.listener.names": "CONTROLLER",
-        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+        "listener.security.protocol.map": ",".join(protocols),
         "log.dirs": "data",
+        **(listener_properties(partners.keystore) if partners is not None else {}),
     }

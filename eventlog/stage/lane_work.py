@@ -8,18 +8,17 @@ committed. A partition that can't go on leaves the loop, and comes back once it 
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 
 from eventlog.clients.fetcher import Fetcher, Taken
 from eventlog.kafka_errors import errors, ours
-from eventlog.records import Record
 from eventlog.stage.budget import Share
 from eventlog.stage.lane_partition import Decided, LanePartition
 from eventlog.stage.lane_writing import LaneWriting
 from eventlog.stage.pending import Pending
 from eventlog.stage.restoring import Restoring
 from eventlog.stage.setup import StageClients, StageSetup
-from eventlog.stage.stage_partition import Batch, StagePartition
+from eventlog.stage.stage_partition import Batch, BoundedPartition, StagePartition
 from eventlog.transactional_writer import TransactionalWriter
 from runtime.errors import KafkaRefused, PositionLost, StageStopped, Unavailable
 
@@ -94,6 +93,9 @@ class LaneWork:
         if room := self._pending.room():
             for taken in sorted(self._fetcher.take(room), key=lambda taken: taken.tp):
                 await self._decide_on(taken)
+        for partition in self._partitions.values():
+            if partition.is_at_end:
+                await self._finish(partition)
         self._writing.begin()
         if self._pending.room():
             self._fetcher.request()
@@ -108,7 +110,7 @@ class LaneWork:
         try:
             partition.take(taken.records, taken.next_offset)
             while partition.in_process:
-                await self._decide(partition, decider, taken.next_offset)
+                await self._decide(partition, decider)
             if isinstance(taken.error, errors.OffsetOutOfRangeError):
                 place = partition.place
                 raise PositionLost(f"{place}: retention has deleted the next record to read")
@@ -117,14 +119,13 @@ class LaneWork:
         except (Unavailable, StageStopped, KafkaRefused) as error:
             self._give_up(partition, error)
 
-    async def _decide(
-        self, partition: LanePartition, decider: StagePartition, next_offset: int
-    ) -> None:
+    async def _decide(self, partition: LanePartition, decider: StagePartition) -> None:
         """Lets the partition decide on its records, or on the first of them."""
         records, started_at_ns = partition.in_process, time.time_ns()
         held = self._pending.hold(records)
         try:
-            batch = await self._process(partition, decider, records)
+            place = f"{partition.tp.topic} offsets {records[0].offset} to {records[-1].offset}"
+            batch = await self._process(decider.process(records), place)
         except BaseException:
             self._pending.release(held)
             raise
@@ -137,7 +138,7 @@ class LaneWork:
             batch,
             len(taken),
             taken[0].timestamp_ms,
-            taken[-1].offset + 1 if left else next_offset,
+            taken[-1].offset + 1 if left else partition.taken_to,
             decider.note,
             held,
             started_at_ns,
@@ -145,16 +146,34 @@ class LaneWork:
         partition.decided(decided, left)
         self._pending.add(decided)
 
-    async def _process(
-        self, partition: LanePartition, decider: StagePartition, records: Sequence[Record]
-    ) -> Batch:
-        """Lets the partition decide. An error that nobody foresaw stops it and no other."""
+    async def _finish(self, partition: LanePartition) -> None:
+        """Lets a partition decide what follows from the end of its stretch, and reads it no
+        more."""
+        decider, now_ns = partition.decider, time.time_ns()
+        assert isinstance(decider, BoundedPartition)
+        partition.finished = True
+        self.look()
+        self._fetcher.leave(partition.tp)
         try:
-            return await decider.process(records)
+            place = f"{partition.place} offset {partition.taken_to}, its end"
+            batch = await self._process(decider.finish(), place)
+        except (Unavailable, StageStopped, KafkaRefused) as error:
+            self._give_up(partition, error)
+            return
+        decided = Decided(
+            *(partition, batch, 0, now_ns // 1_000_000),
+            *(partition.taken_to, decider.note, 0, now_ns),
+        )
+        partition.decided(decided, ())
+        self._pending.add(decided)
+
+    async def _process(self, decision: Awaitable[Batch], place: str) -> Batch:
+        """Lets a partition decide. An error that nobody foresaw stops it and no other."""
+        try:
+            return await decision
         except (Unavailable, StageStopped, KafkaRefused):
             raise
         except Exception as error:
-            place = f"{partition.tp.topic} offsets {records[0].offset} to {records[-1].offset}"
             log.exception("%s: %s", self._setup.name.label, place)
             raise StageStopped(f"{place} can't be processed: {error!r}") from error
 

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import aclosing, contextmanager
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import msgspec
 
@@ -76,6 +76,7 @@ def _still_there(topic: str) -> Iterator[None]:
 
 class Batch(msgspec.Struct, frozen=True):
     """Holds what follows from the first ``taken`` of the records to be processed, one at least.
+    What follows from the end of a stretch has taken none.
 
     A partition that has to know more once its outputs are committed makes a kind of batch with the
     fields for that. No attribute of the partition is for one batch."""
@@ -130,6 +131,21 @@ class StagePartition(Protocol):
         """What the checkpoint says beside its offset, for a later ``restore`` to check.
 
         The lane reads it after ``restore`` and after each ``process``."""
+
+
+@runtime_checkable
+class BoundedPartition(StagePartition, Protocol):
+    """Decides for a partition of whose input only a stretch is processed."""
+
+    @property
+    def end(self) -> int:
+        """The offset of the input before which all is processed, and nothing from there on. The
+        lane asks after ``restore``."""
+
+    async def finish(self) -> Batch:
+        """Decides what follows from the end of the stretch. The lane calls it once in an attempt,
+        when everything before ``end`` is decided on, also if ``restore`` goes on there or beyond.
+        Then nothing more is called but ``committed``."""
 
 
 Fail = Callable[[Exception], None]

@@ -47,7 +47,7 @@ class StageTraces:
                 f"process {self._input_topic}",
                 "consumer",
                 parent,
-                self._processing(partition, output.headers),
+                self._processing(partition, output),
                 started_ns=started_at_ns,
             )
             sent = self._tracing.start(
@@ -61,10 +61,11 @@ class StageTraces:
             spans.append(_OutputSpans(index, processed, sent))
         return TracedTransaction(carried, spans)
 
-    def _processing(self, partition: int, headers: Headers) -> Attributes:
+    def _processing(self, partition: int, output: Output) -> Attributes:
         attributes = messaging("process", self._input_topic, partition)
         attributes["messaging.consumer.group.name"] = self._group
-        attributes["messaging.kafka.offset"] = int(dict(headers)["source-offset"])
+        if output.source_offset is not None:
+            attributes["messaging.kafka.offset"] = output.source_offset
         return attributes
 
     def _sending(self, partition: int, topic: str) -> Attributes:
@@ -120,4 +121,4 @@ def _carrying(output: Output, traceparent: bytes | None) -> Output:
     if output.headers[-1][0] != TRACEPARENT or traceparent is None:
         return output
     headers = (*output.headers[:-1], (TRACEPARENT, traceparent))
-    return Output(output.topic, output.key, output.value, headers)
+    return Output(output.topic, output.key, output.value, headers, output.source_offset)

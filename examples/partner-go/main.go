@@ -4,6 +4,8 @@ package main
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"flag"
 	"fmt"
@@ -14,6 +16,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/sasl/scram"
 )
 
 func main() {
@@ -31,7 +34,12 @@ func main() {
 		defer cancel()
 	}
 	client, err := kgo.NewClient(
-		kgo.SeedBrokers(strings.Split(os.Getenv("KAFKA_BOOTSTRAP_SERVERS"), ",")...),
+		kgo.SeedBrokers(strings.Split(os.Getenv("PARTNER_BOOTSTRAP_SERVERS"), ",")...),
+		kgo.DialTLSConfig(&tls.Config{RootCAs: authorities(os.Getenv("PARTNER_CA"))}),
+		kgo.SASL(scram.Auth{
+			User: os.Getenv("PARTNER_USERNAME"),
+			Pass: os.Getenv("PARTNER_PASSWORD"),
+		}.AsSha512Mechanism()),
 		kgo.ConsumeTopics(os.Getenv("PARTNER_TOPIC")),
 		kgo.ConsumeStartOffset(kgo.NewOffset().AtStart()),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), // should retention have overtaken us
@@ -85,4 +93,20 @@ func kindOf(sequence, expected int64) string {
 		return "a repeat"
 	}
 	return "events are missing"
+}
+
+// authorities reads the CA that the brokers' certificate is checked by; nil stands for the system's.
+func authorities(file string) *x509.CertPool {
+	if file == "" {
+		return nil
+	}
+	certificates, err := os.ReadFile(file)
+	if err != nil {
+		log.Fatal("PARTNER_CA: ", err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(certificates) {
+		log.Fatal("PARTNER_CA: there is no certificate in ", file)
+	}
+	return pool
 }

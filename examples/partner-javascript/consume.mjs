@@ -1,16 +1,20 @@
 // Reads a partner's topic and proves that nothing is missing: consume.mjs [--count N]
 import { randomUUID } from 'node:crypto';
+import { readFileSync } from 'node:fs';
 import process from 'node:process';
 import { parseArgs } from 'node:util';
 import { Kafka, logLevel } from 'kafkajs';
 
-const { KAFKA_BOOTSTRAP_SERVERS, PARTNER_ID, PARTNER_TOPIC, TIMEOUT = '30' } = process.env;
+const { PARTNER_BOOTSTRAP_SERVERS, PARTNER_USERNAME, PARTNER_PASSWORD, PARTNER_CA } = process.env;
+const { PARTNER_ID, PARTNER_TOPIC, TIMEOUT = '30' } = process.env;
 const { values } = parseArgs({ options: { count: { type: 'string' } } });
 const count = Number(values.count ?? Infinity);
 
 const kafka = new Kafka({
   clientId: `${PARTNER_ID}-example`,
-  brokers: KAFKA_BOOTSTRAP_SERVERS.split(','),
+  brokers: PARTNER_BOOTSTRAP_SERVERS.split(','),
+  ssl: PARTNER_CA ? { ca: [readFileSync(PARTNER_CA)] } : true,
+  sasl: { mechanism: 'scram-sha-512', username: PARTNER_USERNAME, password: PARTNER_PASSWORD },
   logLevel: logLevel.ERROR,
 });
 const consumer = kafka.consumer({

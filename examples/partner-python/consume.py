@@ -14,7 +14,12 @@ def main(count):
     topic = os.environ["PARTNER_TOPIC"]
     consumer = Consumer(
         {
-            "bootstrap.servers": os.environ["KAFKA_BOOTSTRAP_SERVERS"],
+            "bootstrap.servers": os.environ["PARTNER_BOOTSTRAP_SERVERS"],
+            "security.protocol": "SASL_SSL",
+            "sasl.mechanism": "SCRAM-SHA-512",
+            "sasl.username": os.environ["PARTNER_USERNAME"],
+            "sasl.password": os.environ["PARTNER_PASSWORD"],
+            "ssl.ca.location": os.environ.get("PARTNER_CA") or "probe",  # the system's
             "isolation.level": "read_committed",  # what was never committed has not happened
             "auto.offset.reset": "earliest",
             "group.id": f"{os.environ['PARTNER_ID']}.example",  # has to be set, is not used here

@@ -8,7 +8,6 @@ import msgspec
 
 from eventlog.kafka import Kafka
 from eventlog.log_reader import LogReader
-from eventlog.registry import read_registry
 from operations.audit.event_ids import EventIds
 from operations.audit.parked_audit import ParkedAudit
 from operations.audit.partition_audit import Advance, Dropped, PartitionAudit
@@ -48,8 +47,7 @@ class Auditor:
         Raises:
             KafkaUnavailable: the broker can't be reached in time.
         """
-        registry = await read_registry(self._kafka, self._settings.topics.registry)
-        return await make_plan(self._kafka, self._settings, registry)
+        return await make_plan(self._kafka, self._settings)
 
     async def run(self, plan: Plan, advance: Advance) -> AsyncIterator[Violation]:
         """Yields every violation as it is found. ``advance`` takes counts of ``lock-events``

@@ -1,7 +1,7 @@
 """Audits one partition of all topics side by side: facts, events, parked facts, partners."""
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 
 import msgspec
 
@@ -10,7 +10,7 @@ from eventlog.log_reader import FEW_AT_ONCE, LogReader
 from eventlog.records import Record
 from operations.audit.cursor import Cursor
 from operations.audit.event_ids import EventIds
-from operations.audit.plan import Plan
+from operations.audit.plan import Deliveries, Plan
 from operations.audit.read_model_audit import ReadModelAudit
 from operations.audit.stream_checks import EventChecks, PartnerChecks, ReadEvent, read_event
 from operations.audit.violations import Violation
@@ -18,7 +18,6 @@ from operations.shared.offset_ranges import OffsetRanges
 from runtime.settings import Settings
 from schemas.lock_facts import Fact, decode_fact
 from schemas.parked_facts import ParkedHeaders
-from schemas.partner_events import PartnerPosition
 from schemas.undecodable import Undecodable
 
 FETCH_BYTES = 256 * 1024
@@ -76,9 +75,7 @@ class PartitionAudit:
                 await self._cursor(stack, topics.parked_facts, self._plan.parked),
                 self._plan.facts.begin[partition],
             )
-            partners = [
-                await self._partner(stack, partner_id) for partner_id in self._plan.partners
-            ]
+            partners = [await self._partner(stack, one) for one in self._plan.deliveries]
             while (record := events.at_hand or await events.peek()) is not None:
                 events.advance()
                 try:
@@ -107,7 +104,8 @@ class PartitionAudit:
             for partner in partners:
                 async for violation in partner.rest():
                     yield violation
-                self.lag[partner.partner_id] = partner.lag
+                if partner.counts_as_lag:
+                    self.lag[partner.partner_id] = partner.lag
             self.dropped = facts.dropped
 
     async def _cursor(self, stack: AsyncExitStack, topic: str, ranges: OffsetRanges) -> Cursor:
@@ -116,27 +114,42 @@ class PartitionAudit:
         begin, end = {p: ranges.begin[p]}, {p: ranges.end[p]}
         return Cursor(reader.read(topic, begin, end, FEW_AT_ONCE))
 
-    async def _partner(self, stack: AsyncExitStack, partner_id: str) -> "_PartnerMerge":
-        entry, ranges = self._plan.entries[partner_id], self._plan.partners[partner_id]
-        topic = self._settings.topics.partner_events(partner_id)
+    async def _partner(self, stack: AsyncExitStack, deliveries: Deliveries) -> "_PartnerMerge":
+        entry, ranges, topic = deliveries.entry, deliveries.ranges, deliveries.topic
         cursor = await self._cursor(stack, topic, ranges)
         begin, sequence = entry.begins(self._settings.partitions)[self._partition], 0
+        positions = self._plan.positions
         first = await cursor.peek()
         if first is not None and ranges.begin[self._partition] > 0:
             # Retention has deleted the beginning: it is audited from what is left.
-            position = _position(first)
-            if position is not None:
+            with suppress(Undecodable):
+                position = positions.read(topic, first)
                 begin, sequence = position.source_offset, position.sequence - 1
-        checks = PartnerChecks(topic, self._partition, entry, begin, sequence)
-        return _PartnerMerge(partner_id, cursor, checks)
+        replay = deliveries.replay
+        checks = PartnerChecks(topic, self._partition, entry, begin, sequence, positions, replay)
+        # Retention may have left nothing, not even the end.
+        is_emptied = first is None and ranges.begin[self._partition] > 0
+        ends = replay is not None and replay.status == "ended" and not is_emptied
+        return _PartnerMerge(entry.id, cursor, checks, of_replay=replay is not None, ends=ends)
 
 
 class _PartnerMerge:
-    """Compares a partner's records with the events that it is entitled to."""
+    """Compares a partner's records with the events that it is entitled to. ``of_replay``: it is
+    sent them once more; ``ends``: an end marker has to be there."""
 
-    def __init__(self, partner_id: str, cursor: Cursor, checks: PartnerChecks) -> None:
+    def __init__(
+        self,
+        partner_id: str,
+        cursor: Cursor,
+        checks: PartnerChecks,
+        *,
+        of_replay: bool = False,
+        ends: bool = False,
+    ) -> None:
         self.partner_id = partner_id
         self.lag = 0
+        self.counts_as_lag = not of_replay
+        self._ends = ends
         self._cursor = cursor
         self._checks = checks
 
@@ -144,7 +157,7 @@ class _PartnerMerge:
         if not self._checks.entitled(read):
             return
         while (record := await self._cursor.peek()) is not None:
-            position = _position(record)
+            position = self._checks.position(record)
             if position is not None and position.source_offset > read.offset:
                 yield self._checks.missing(read)
                 return
@@ -166,9 +179,12 @@ class _PartnerMerge:
             self._cursor.advance()
             for violation in self._checks.check_record(record):
                 yield violation
-            position = _position(record)
+            position = self._checks.position(record)
             if position is not None:
-                yield self._checks.foreign(position.source_offset)
+                for violation in self._checks.check_rest(record, position):
+                    yield violation
+        if self._ends and not self._checks.has_ended:
+            yield self._checks.without_end()
 
 
 class _FactMerge:
@@ -235,13 +251,6 @@ class _FactMerge:
             ]
         self.dropped.append(Dropped(record.offset, str(fact.event_id)))
         return []
-
-
-def _position(record: Record) -> PartnerPosition | None:
-    try:
-        return PartnerPosition.from_kafka(record.headers)
-    except ValueError:
-        return None
 
 
 def _parked_source(record: Record) -> int | None:

@@ -7,6 +7,7 @@ import msgspec
 
 from eventlog.records import Record
 from fanout.decisions import delivers
+from fanout.positions import Position, Positions
 from operations.audit.event_ids import EventIds, hash_id
 from operations.audit.violations import Violation
 from schemas.lock_events import (
@@ -16,8 +17,9 @@ from schemas.lock_events import (
     decode_event,
     event_type,
 )
-from schemas.partner_events import PartnerPosition, encode_envelope, envelope
-from schemas.registry import Partner
+from schemas.partner_events import encode_envelope, envelope
+from schemas.registry import Partner, Replay
+from schemas.replay_events import ReplayEndedDetail, decode_replay_ended, is_replay_end
 from schemas.topics import lock_key, partition_of
 
 
@@ -121,26 +123,46 @@ class EventChecks:
 class PartnerChecks:
     """Checks one partition of a partner's topic against the stream that it is made from. ``begin``:
     the first ``lock-events`` offset that it should hold; ``sequence``: that of the record
-    before."""
+    before; ``positions``: opens those of its records; ``replay``: what it is sent once more."""
 
     def __init__(
-        self, topic: str, partition: int, partner: Partner, begin: int, sequence: int
+        self,
+        topic: str,
+        partition: int,
+        partner: Partner,
+        begin: int,
+        sequence: int,
+        positions: Positions,
+        replay: Replay | None = None,
     ) -> None:
+        self.has_ended = False
+        self._end = replay.end_offsets[partition] if replay is not None else None
+        self._replay = replay
         self._topic = topic
         self._partition = partition
+        self._positions = positions
         self._partner = partner
         self._begin = begin
         self._sequence = sequence
         self._last_offset = -1
 
     def entitled(self, read: ReadEvent) -> bool:
-        return read.offset >= self._begin and delivers(read.headers, self._partner)
+        if read.offset < self._begin or (self._end is not None and read.offset >= self._end):
+            return False
+        return delivers(read.headers, self._partner, self._partition, read.offset)
+
+    def position(self, record: Record) -> Position | None:
+        """Returns a record's position; None if no fan-out of this installation wrote it."""
+        try:
+            return self._positions.read(self._topic, record)
+        except ValueError:
+            return None
 
     def check_record(self, record: Record) -> Iterator[Violation]:
         """Checks what the record shows by itself."""
         self._last_offset = record.offset
         try:
-            position = PartnerPosition.from_kafka(record.headers)
+            position = self._positions.read(self._topic, record)
         except ValueError as error:
             yield self._violation("partner-event-foreign", str(error))
             return
@@ -163,6 +185,25 @@ class PartnerChecks:
             "partner-event-missing",
             f"lock-events offset {read.offset} (event {read.headers.event_id}) was passed over",
         )
+
+    def check_rest(self, record: Record, position: Position) -> Iterator[Violation]:
+        """Checks a record behind the last event that it should hold: the end of a replay, once, or
+        none."""
+        if self._replay is None or self.has_ended or not is_replay_end(record.headers):
+            yield self.foreign(position.source_offset)
+            return
+        self.has_ended = True
+        count, replay = position.sequence - 1, self._replay
+        try:
+            found = decode_replay_ended(record.value or b"").detail
+        except ValueError:
+            found = None
+        expected = ReplayEndedDetail(replay.partner_id, replay.number, self._partition, count)
+        if (found, position.source_offset) != (expected, self._end):
+            yield self._violation("partner-event-altered", "it is not the end of this replay")
+
+    def without_end(self) -> Violation:
+        return self._violation("partner-event-missing", "it has ended and has no end marker")
 
     def foreign(self, source_offset: int) -> Violation:
         return self._violation(

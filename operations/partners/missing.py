@@ -18,11 +18,11 @@ from eventlog.log_reader import FEW_AT_ONCE, LogReader
 from eventlog.records import Record
 from eventlog.topic_setup import topic_exists
 from fanout.decisions import delivers
+from fanout.positions import Position, Positions
 from fanout.undelivered import Counted, known_counts
 from operations.shared.installation import Installation
 from operations.shared.offset_ranges import OffsetRanges
 from schemas.lock_events import EventHeaders, decode_event
-from schemas.partner_events import PartnerPosition
 from schemas.primitives import write_time
 from schemas.registry import Partner
 from schemas.undecodable import Undecodable
@@ -72,6 +72,7 @@ class MissingScan:
 
     def __init__(self, here: Installation, partner: Partner, overdue_s: float) -> None:
         self.findings = Findings()
+        self._here = here
         self._kafka = here.kafka
         self._topics = here.settings.topics
         self._own = self._topics.partner_events(partner.id)
@@ -79,6 +80,7 @@ class MissingScan:
         self._overdue_s = overdue_s
         self._known: Mapping[int, Counted] = {}
         self._has_topic = False
+        self._positions = Positions(None)
 
     async def plan(self) -> OffsetRanges:
         """Returns what is to be read of the stream."""
@@ -86,6 +88,8 @@ class MissingScan:
         checkpoints = await group_checkpoints(
             self._kafka, topics.fanout_group(self._partner.id), topics.lock_events
         )
+        registry = await self._here.read_registry()
+        self._positions = Positions(registry.position_key)
         self._known = known_counts(self._partner, len(numbers), checkpoints)
         async with self._kafka.stable_offsets_client() as client:
             ends = await client.stable_ends(topics.lock_events, numbers)
@@ -115,7 +119,7 @@ class MissingScan:
                     aclosing(own.read(self._own, *sent_range, FEW_AT_ONCE)) as sent_batches,
                     aclosing(stream.read(self._topics.lock_events, begin, end)) as events,
                 ):
-                    sent = _Sent(sent_batches)
+                    sent = _Sent(sent_batches, self._own, self._positions)
                     before = await self._sent_before(sent, number, sent_range[0].get(number, 0))
                     if before is None:
                         self.findings.unknown.append(number)
@@ -157,7 +161,9 @@ class MissingScan:
         async for records in events:
             for record in records:
                 headers = _headers(record)
-                if headers is None or not delivers(headers, self._partner):
+                if headers is None or not delivers(
+                    headers, self._partner, record.partition, record.offset
+                ):
                     continue
                 if record.offset < before.offset:
                     entitled_before += 1
@@ -170,19 +176,23 @@ class _Sent:
     """Goes over the positions of what the partner was sent. What no fan-out wrote is passed over:
     `lockstream verify` names it."""
 
-    def __init__(self, batches: AsyncIterator[list[Record]]) -> None:
+    def __init__(
+        self, batches: AsyncIterator[list[Record]], topic: str, positions: Positions
+    ) -> None:
         self._batches = batches
-        self._positions: list[PartnerPosition] = []
+        self._topic = topic
+        self._reader = positions
+        self._positions: list[Position] = []
         self._at = 0
 
-    async def peek(self) -> PartnerPosition | None:
+    async def peek(self) -> Position | None:
         """Returns the next position; None at the end."""
         while self._at >= len(self._positions):
             try:
                 records = await anext(self._batches)
             except StopAsyncIteration:
                 return None
-            read = (_position(record) for record in records)
+            read = (self._position(record) for record in records)
             self._positions, self._at = [one for one in read if one is not None], 0
         return self._positions[self._at]
 
@@ -191,6 +201,12 @@ class _Sent:
         while (position := await self.peek()) is not None and position.source_offset < offset:
             self._at += 1
         return position is not None and position.source_offset == offset
+
+    def _position(self, record: Record) -> Position | None:
+        try:
+            return self._reader.read(self._topic, record)
+        except Undecodable:
+            return None
 
 
 async def _counted(
@@ -210,13 +226,6 @@ def _headers(record: Record) -> EventHeaders | None:
     nobody."""
     try:
         return EventHeaders.from_kafka(record.headers)
-    except Undecodable:
-        return None
-
-
-def _position(record: Record) -> PartnerPosition | None:
-    try:
-        return PartnerPosition.from_kafka(record.headers)
     except Undecodable:
         return None
 

@@ -14,6 +14,7 @@ from eventlog.stage.lane_count import fanout_ids
 from eventlog.stage.stage_partition import OutputLog
 from eventlog.topic_setup import topic_exists
 from fanout.partition import FanoutPartition
+from fanout.positions import Positions
 from operations.shared.installation import Installation
 from runtime.errors import KafkaUnavailable
 from schemas.registry import Partner, PausedAt
@@ -46,11 +47,13 @@ async def keep_position(here: Installation, partner_id: str) -> None:
         StreamViolation: its topic does not say how far it has come.
     """
     topics = here.settings.topics
-    before = (await here.read_registry()).partner(partner_id)
+    registry = await here.read_registry()
+    before = registry.partner(partner_id)
     if before is None or not await topic_exists(here.kafka, topics.partner_events(partner_id)):
         return
     await end_fanout(here, partner_id)
-    kept = msgspec.structs.replace(before, paused_at=await _positions(here, before))
+    positions = Positions(registry.position_key)
+    kept = msgspec.structs.replace(before, paused_at=await _paused_at(here, before, positions))
 
     def edit(registry: Registry) -> Sequence[Partner]:
         # Whoever resumed it meanwhile has made it move on.
@@ -60,7 +63,9 @@ async def keep_position(here: Installation, partner_id: str) -> None:
         await here.edit_registry(edit)
 
 
-async def _positions(here: Installation, entry: Partner) -> tuple[PausedAt, ...]:
+async def _paused_at(
+    here: Installation, entry: Partner, positions: Positions
+) -> tuple[PausedAt, ...]:
     topics = here.settings.topics
     checkpoints = await group_checkpoints(
         here.kafka, topics.fanout_group(entry.id), topics.lock_events
@@ -68,7 +73,7 @@ async def _positions(here: Installation, entry: Partner) -> tuple[PausedAt, ...]
 
     async def position(reader: LogReader, client: OffsetsClient, partition: int) -> PausedAt:
         output = OutputLog(reader, client, partition, checkpoints.get(partition))
-        return await FanoutPartition(topics, entry, partition).paused_at(output)
+        return await FanoutPartition(topics, entry, partition, positions).paused_at(output)
 
     async with (
         here.kafka.offsets_client() as client,

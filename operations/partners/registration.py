@@ -3,10 +3,14 @@
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 
+import msgspec
+
 from eventlog.kafka import Kafka
 from eventlog.registry import Registry
 from eventlog.topic_setup import ensure_installation, ensure_partner_topic, list_topics
 from operations.organizations.organizations import check_organization
+from operations.partners.boundary import check_apart
+from operations.partners.entries import live_ids
 from operations.shared.installation import Installation
 from operations.shared.names import check_name
 from operations.shared.start_points import read_start, start_offsets
@@ -14,6 +18,9 @@ from runtime.errors import ConfigurationError
 from schemas.primitives import write_time
 from schemas.registry import Partner
 from schemas.topics import MAX_TOPIC_NAME, LockTopics, collides
+
+REPLAY_MARK = ".lock-events.replay."
+"""Whoever reads a replay's topics may read all whose names begin so."""
 
 
 async def create_partner(
@@ -50,7 +57,7 @@ async def create_partner(
 
     def edit(registry: Registry) -> Sequence[Partner]:
         before = registry.partner(partner_id)
-        if before is not None and before.status != "removed" and before != entry:
+        if before is not None and before.status != "removed" and not _is_same(before, entry):
             raise ConfigurationError(
                 f"partner {partner_id} exists already; `lockstream partner list` shows it"
             )
@@ -59,15 +66,23 @@ async def create_partner(
                 f"the topic {own} is left from an earlier partner; use another id, or "
                 f"`lockstream partner remove {partner_id} --delete-topic` first"
             )
+        check_apart(partner_id, live_ids(registry, but=partner_id))
         if not force:
             check_organization(registry, org_id)
-        return [entry]
+        # No user's name comes twice, whoever had the id before.
+        former = before.credentials if before is not None else ()
+        return [msgspec.structs.replace(entry, credentials=former)]
 
-    await here.edit_registry(edit)
+    (entry,) = await here.edit_registry(edit)
     # After the entry: the fan-out makes a topic that is missing, but nobody takes one away that
     # belongs to no partner.
     await ensure_partner_topic(here.kafka, here.settings, entry)
     return entry
+
+
+def _is_same(before: Partner, entry: Partner) -> bool:
+    """Returns whether an entry was written by this attempt, which is asked again."""
+    return msgspec.structs.replace(before, credentials=()) == entry
 
 
 def check_topic_name(topics: LockTopics, partner_id: str, existing: Collection[str]) -> None:
@@ -78,6 +93,11 @@ def check_topic_name(topics: LockTopics, partner_id: str, existing: Collection[s
     """
     if not partner_id.strip("."):
         raise ConfigurationError(f"--id: {partner_id!r} has no letter or digit")
+    if REPLAY_MARK in f"{partner_id}.":
+        raise ConfigurationError(
+            f"--id: the topics of {partner_id!r} would begin like another partner's replay; use an "
+            f"id without {REPLAY_MARK!r}"
+        )
     own = topics.partner_events(partner_id)
     if len(own) > MAX_TOPIC_NAME:
         raise ConfigurationError(

@@ -4,24 +4,35 @@ from typing import Annotated
 
 import typer
 
-from operations.partners.changes import pause_partner, remove_partner, set_status, set_types
+from operations.partners.access_verbs import credentials, make_certificates, show_partner
+from operations.partners.changes import pause_partner, remove_partner, set_status
+from operations.partners.entries import live_partner
+from operations.partners.event_types import TYPES_HELP, read_types
 from operations.partners.lag import show_lag
 from operations.partners.missing_verb import show_missing
 from operations.partners.offsets import show_offsets
+from operations.partners.rates import MaxRateOption, read_rate, set_max_rate
 from operations.partners.registration import create_partner
+from operations.partners.replay_verbs import cancel, replay, replays
 from operations.partners.retention import RetentionOption, read_retention, set_retention
+from operations.partners.subscription import Subscription, change_types
 from operations.shared.console import print_json, print_table, say
 from operations.shared.installation import Installation, run_on_installation
 from operations.shared.options import AsJson, Force
 from operations.shared.start_points import EARLIEST, START_HELP
 from runtime.errors import ConfigurationError
-from schemas.lock_events import EVENT_TYPES
 from schemas.registry import Partner
 
 partner = typer.Typer(no_args_is_help=True, help="Add, change, pause and remove partners.")
 
+partner.add_typer(credentials, name="credentials")
+partner.command("show")(show_partner)
+partner.command("certificates")(make_certificates)
+partner.command("replay")(replay)
+partner.command("replays")(replays)
+partner.command("cancel")(cancel)
+
 PartnerId = Annotated[str, typer.Argument(help="The partner's id.")]
-TYPES_HELP = f"Comma-separated event types: {', '.join(EVENT_TYPES)}; '*' for all."
 
 
 @partner.command("add")
@@ -52,22 +63,7 @@ def add(
         print_json(_shown(entry))
     else:
         say(f"partner {entry.id} added; its topic is {topic}")
-
-
-def read_types(text: str) -> tuple[str, ...]:
-    """Reads a list of event types.
-
-    Raises:
-        ConfigurationError: a type that doesn't exist would match nothing, for ever, in silence.
-    """
-    names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
-    unknown = [name for name in names if name not in (*EVENT_TYPES, "*")]
-    if unknown or not names:
-        raise ConfigurationError(
-            f"--types: {unknown[0] if unknown else text!r} is not an event type; "
-            f"there are {', '.join(EVENT_TYPES)}, and '*' for all"
-        )
-    return names
+        say(f"next: `lockstream partner credentials issue --id {entry.id}` lets it log in")
 
 
 @partner.command("list")
@@ -131,31 +127,39 @@ def set_partner(
     partner_id: PartnerId,
     types: Annotated[str | None, typer.Option(help=TYPES_HELP)] = None,
     retention: RetentionOption = None,
+    max_rate: MaxRateOption = None,
     as_json: AsJson = False,
 ) -> None:
-    """Change what types of events a partner gets, from where its fan-out is now, or how long its
-    topic keeps them."""
+    """Change what types of events a partner gets, how long its topic keeps them, and how many bytes
+    a second it may read.
 
-    async def changed(here: Installation) -> Partner:
+    New types hold for every event from the offsets of lock-events on that are told, one of each
+    partition, and the old ones for every event before."""
+
+    async def changed(here: Installation) -> tuple[Partner, Subscription | None]:
         wanted = None if types is None else read_types(types)
         retention_ms = None if retention is None else read_retention(retention)
-        entry: Partner | None = None
-        if wanted is not None:
-            entry = await set_types(here, partner_id, wanted)
+        rate = None if max_rate is None else read_rate(max_rate)
+        if wanted is None and retention_ms is None and max_rate is None:
+            raise ConfigurationError("name what is to change: --types, --retention or --max-rate")
+        now = None if wanted is None else await change_types(here, partner_id, wanted)
         if retention_ms is not None:
-            entry = await set_retention(here, partner_id, retention_ms)
-        if entry is None:
-            raise ConfigurationError("name what is to change: --types or --retention")
-        return entry
+            await set_retention(here, partner_id, retention_ms)
+        if max_rate is not None:
+            await set_max_rate(here, partner_id, rate)
+        return live_partner(await here.read_registry(), partner_id), now
 
-    entry = run_on_installation(changed)
+    entry, now = run_on_installation(changed)
     if as_json:
-        print_json(_shown(entry))
+        print_json({**_shown(entry), **({"typesSince": list(now.since)} if now else {})})
         return
-    if types is not None:
-        say(f"partner {partner_id} gets {', '.join(entry.types)}")
+    if now is not None:
+        say(f"partner {partner_id} gets {', '.join(entry.types)}, of lock-events from")
+        print_table(("partition", "offset"), list(enumerate(now.since)))
     if retention is not None:
         say(f"partner {partner_id}'s topic keeps a record for {retention.strip()}")
+    if max_rate is not None:
+        say(f"partner {partner_id}: each of its users may read {max_rate.strip()} a second")
 
 
 def _report(partner_id: str, status: str, as_json: bool) -> None:

@@ -13,8 +13,11 @@ from operations.locks.files import LockLine
 from operations.organizations.keys import create_key
 from operations.organizations.organizations import ensure_organization
 from operations.organizations.signing import mint_token
+from operations.partners.credentials import LIVE, Issued, credential_states, issue_credential
 from operations.partners.registration import create_partner
+from operations.shared.console import say
 from operations.shared.installation import Installation, open_installation
+from runtime.errors import ConfigurationError, KafkaRefused
 from runtime.files import write_atomically
 from runtime.settings import Settings
 from schemas.api_keys import is_valid, key_id_of
@@ -25,12 +28,15 @@ DEMO_TOKEN_LIFETIME = timedelta(hours=24)
 
 
 class DemoData(msgspec.Struct, frozen=True):
+    """Holds the demo's secrets. ``partner``: None on a cluster without an authorizer."""
+
     token: str
     api_key: str
+    partner: Issued | None
 
     def variables(self, settings: Settings) -> dict[str, object]:
         """Returns what ``demo.env`` says of the demo."""
-        return {
+        values: dict[str, object] = {
             "TOKEN": self.token,
             "API_KEY": self.api_key,
             "LOCK_ID": DEMO_LOCK,
@@ -39,6 +45,14 @@ class DemoData(msgspec.Struct, frozen=True):
             "PARTNER_ID": DEMO_PARTNER,
             "PARTNER_TOPIC": settings.topics.partner_events(DEMO_PARTNER),
         }
+        if self.partner is not None and settings.partner_bootstrap_servers:
+            values |= {
+                "PARTNER_BOOTSTRAP_SERVERS": settings.partner_bootstrap_servers,
+                "PARTNER_USERNAME": self.partner.user,
+                "PARTNER_PASSWORD": self.partner.password,
+                "PARTNER_CA": settings.partner_ca,
+            }
+        return values
 
     @property
     def headers(self) -> dict[str, str]:
@@ -70,8 +84,9 @@ async def set_up_demo(settings: Settings) -> DemoData:
         if registry.partner(DEMO_PARTNER) is None:
             await create_partner(here, DEMO_PARTNER, DEMO_ORG, ("*",), "earliest")
         api_key = await _demo_key(here, registry)
+        partner = await _demo_credential(here)
     token = mint_token(settings, subject="demo-user", org_id=None, lifetime=DEMO_TOKEN_LIFETIME)
-    return DemoData(token=token, api_key=api_key)
+    return DemoData(token=token, api_key=api_key, partner=partner)
 
 
 async def _demo_key(here: Installation, registry: Registry) -> str:
@@ -86,3 +101,22 @@ async def _demo_key(here: Installation, registry: Registry) -> str:
     _, key = await create_key(here, DEMO_ORG, None)
     write_atomically(file, key.encode(), mode=0o600)
     return key
+
+
+async def _demo_credential(here: Installation) -> Issued | None:
+    """Returns the demo partner's user of the last time if it still works, else a new one."""
+    # From a file: nobody but the partner has its password.
+    file = here.settings.state_dir / "demo-partner-credential.json"
+    try:
+        states = await credential_states(here, DEMO_PARTNER)
+        live = {one.credential.user for one in states if one.state == LIVE}
+        with contextlib.suppress(FileNotFoundError, msgspec.DecodeError):
+            kept = msgspec.json.decode(file.read_bytes(), type=Issued)
+            if kept.user in live:
+                return kept
+        issued = await issue_credential(here, DEMO_PARTNER)
+    except (ConfigurationError, KafkaRefused) as error:
+        say(f"the demo's partner has no user of its own: {error}")
+        return None
+    write_atomically(file, msgspec.json.encode(issued), mode=0o600)
+    return issued

@@ -17,6 +17,8 @@ from runtime.settings import Settings, variable_of
 
 _OF_SERVICES = (
     "kafka_bootstrap_servers",
+    "partner_bootstrap_servers",
+    "partner_ca",
     "read_model_url",
     "state_dir",
     "api_port",

@@ -6,6 +6,8 @@ import sys
 import msgspec
 
 from eventlog.local.local_broker import LocalBroker
+from eventlog.local.partner_listener import PartnerListener
+from operations.partners.listener_tls import local_partner_listener
 from operations.running.demo import DEMO_LOCK, DemoData, set_up_demo
 from operations.running.env_files import env_lines
 from operations.running.local_pages import (
@@ -36,6 +38,7 @@ class LocalSystem:
         self._settings = msgspec.structs.replace(settings, state_dir=settings.state_dir.absolute())
         self._with_demo = demo
         self._broker: LocalBroker | None = None
+        self._partners: PartnerListener | None = None
         self._services: dict[str, Supervised] = {}
         self._claims = PortClaims()
         self._demo: DemoData | None = None
@@ -73,22 +76,28 @@ class LocalSystem:
         if self._settings.kafka_bootstrap_servers:
             say(f"using Kafka at {self._settings.kafka_bootstrap_servers}")
             return
-        folder = self._settings.state_dir / "broker"
-        self._broker = await asyncio.to_thread(LocalBroker.start, folder, progress=say)
+        self._partners, ca = await asyncio.to_thread(local_partner_listener, self._settings)
+        self._broker = broker = await asyncio.to_thread(self._run_broker)
         self._settings = msgspec.structs.replace(
-            self._settings, kafka_bootstrap_servers=self._broker.bootstrap_servers
+            self._settings,
+            kafka_bootstrap_servers=broker.bootstrap_servers,
+            partner_bootstrap_servers=broker.partner_servers,
+            partner_ca=ca,
         )
+
+    def _run_broker(self) -> LocalBroker:
+        folder = self._settings.state_dir / "broker"
+        return LocalBroker.start(folder, progress=say, partners=self._partners)
 
     async def _keep_broker(self) -> None:
         """Starts our own broker again whenever it dies; never returns."""
-        folder = self._settings.state_dir / "broker"
         while True:
             await asyncio.sleep(BROKER_WATCH_S)
             if self._broker is None or self._broker.poll() is None:
                 continue
             say(f"the broker ended (exit code {self._broker.poll()}), starting it again")
             try:
-                self._broker = await asyncio.to_thread(LocalBroker.start, folder, progress=say)
+                self._broker = await asyncio.to_thread(self._run_broker)
             except Unavailable as error:
                 say(f"lockstream: {error}; trying again")
                 await asyncio.sleep(BROKER_RETRY_S)
@@ -124,6 +133,8 @@ class LocalSystem:
             "BASE_URL": base_url(settings),
             "KAFKA_BOOTSTRAP_SERVERS": settings.kafka_bootstrap_servers,
             "READ_MODEL_URL": settings.read_model_url,
+            variable_of("partner_bootstrap_servers"): settings.partner_bootstrap_servers,
+            variable_of("partner_ca"): settings.partner_ca,
             variable_of("health_pages"): ",".join(
                 page for pages in health_pages(settings).values() for page in pages
             ),

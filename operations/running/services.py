@@ -138,15 +138,22 @@ def broker(
 ) -> None:
     """Run a local Apache Kafka; its data stays in the state folder."""
     from eventlog.local.local_broker import LocalBroker
+    from operations.partners.listener_tls import local_partner_listener
 
     try:
         settings = load_settings()
         keep_private()
         make_private(settings.state_dir / "broker")
-        running = LocalBroker.start(settings.state_dir / "broker", port=port, progress=say)
+        partners, _ = local_partner_listener(settings)
+        running = LocalBroker.start(
+            settings.state_dir / "broker", port=port, progress=say, partners=partners
+        )
     except LockstreamError as error:
         raise fail(error) from error
-    say(f"Kafka answers on {running.bootstrap_servers}; Ctrl-C stops it")
+    say(
+        f"Kafka answers on {running.bootstrap_servers}, and partners on "
+        f"{running.partner_servers} (SASL_SSL); Ctrl-C stops it"
+    )
     stopping = False
 
     def ask_to_stop(number: int, frame: object) -> None:

@@ -38,6 +38,10 @@ def load_settings(*, warn: bool = True) -> Settings:
         kafka_bootstrap_servers=running.kafka_bootstrap_servers,
         read_model_url=settings.read_model_url or running.read_model_url,
         health_pages=settings.health_pages or running.health_pages,
+        partner_bootstrap_servers=(
+            settings.partner_bootstrap_servers or running.partner_bootstrap_servers
+        ),
+        partner_ca=settings.partner_ca or running.partner_ca,
     )
 
 

@@ -1,6 +1,7 @@
 """Makes ``/asyncapi.json``: AsyncAPI 3.0 with the Kafka bindings (0.5.0), from the records' own
 types."""
 
+import json
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -11,12 +12,19 @@ from schemas.descriptions.messages import MESSAGES, Example, Message
 from schemas.descriptions.published import PUBLISHED
 from schemas.json_schemas import Json, header_schema, schema_components
 from schemas.primitives import NAME_PATTERN
-from schemas.topic_configs import AS_SHIPPED, Retentions, Topic, lock_topics, partner_topic
+from schemas.topic_configs import (
+    AS_SHIPPED,
+    Retentions,
+    Topic,
+    lock_topics,
+    partner_topic,
+    replay_topic,
+)
 from schemas.topics import LockTopics
 
 BINDING_VERSION = "0.5.0"
 _NAME = NAME_PATTERN.removeprefix("^").removesuffix(r"\Z")
-_PARTNER_ID = "{partnerId}"
+_PARTNER_ID, _REPLAY_NUMBER = "{partnerId}", "{replay}"
 _JSON, _BYTES = "application/json", "application/octet-stream"
 _SEND, _RECEIVE = "send", "receive"
 
@@ -56,16 +64,27 @@ _PARTNER = _Channel(
     "A partner's events",
     "The events of one partner's organisation that its subscription names, as binary-mode "
     "CloudEvents. Read it with `isolation.level=read_committed` and `auto.offset.reset=earliest`; "
-    "the name of your consumer group begins with your partner id. The header `sequence` counts "
-    "1, 2, 3 … in each partition: who sees no gap has missed nothing.",
+    "your consumer group is called as your partner id, or begins with it and a dot. The header "
+    "`sequence` counts 1, 2, 3 … in each partition: who sees no gap has missed nothing.",
     ("partnerEvent",),
+)
+_REPLAY = _Channel(
+    "partnerReplay",
+    "A partner's events once more",
+    "A stretch of a partner's events, as its operator has asked for them: the same records, with a "
+    "`sequence` of their own in each partition, and behind the last one an end marker that says "
+    "how many there were. Read it as the partner's own topic.",
+    ("partnerEvent", "replayEnded"),
 )
 _REGISTRY = _Channel(
     "registry",
     "Registry",
     "Organisations, API keys (hashes only), partners, what operators have decided about parked "
-    "facts, and the number of lanes; the latest record of a key counts.",
-    ("organization", "apiKey", "apiKeyUse", "partner", "parkedDiscard", "parkedRepair", "lanes"),
+    "facts, the number of lanes, and the key of positions; the latest record of a key counts.",
+    (
+        *("organization", "apiKey", "apiKeyUse", "partner", "parkedDiscard", "parkedRepair"),
+        *("replay", "lanes", "positionKey"),
+    ),
 )
 
 
@@ -77,8 +96,8 @@ def asyncapi_document(
     topics = {topic.name: topic for topic in lock_topics(names, keep)}
     projector: Json = {"enum": [names.group("projector")]}
     fanout: Json = {
-        "pattern": f"^{re.escape(names.group('fanout.'))}{_NAME}$",
-        "description": names.group("fanout.<partnerId>"),
+        "pattern": f"^{re.escape(names.group('fanout.'))}{_NAME}(/replay\\.[1-9][0-9]*)?$",
+        "description": f"{names.group('fanout.<partnerId>')}, and `/replay.<number>` for a replay",
     }
     return {
         "asyncapi": "3.0.0",
@@ -98,6 +117,13 @@ def asyncapi_document(
                 **_channel(_PARTNER, partner_topic(names, _PARTNER_ID, keep.partner_ms), replicas),
                 "parameters": {"partnerId": {"description": "As it was registered"}},
             },
+            _REPLAY.name: {
+                **_channel(_REPLAY, replay_topic(names, _PARTNER_ID, _REPLAY_NUMBER), replicas),
+                "parameters": {
+                    "partnerId": {"description": "As it was registered"},
+                    "replay": {"description": "1, 2, 3 … of the partner's"},
+                },
+            },
             _PARKED.name: _channel(_PARKED, topics[names.parked_facts], replicas),
             _REGISTRY.name: _channel(_REGISTRY, topics[names.registry], replicas),
         },
@@ -114,9 +140,14 @@ def asyncapi_document(
                 _RECEIVE, _EVENTS, "The command API reads every partition, without a group"
             ),
             "deliverToPartner": _operation(_SEND, _PARTNER, "The fan-out, exactly once, in order"),
+            "replayToPartner": _operation(
+                _SEND, _REPLAY, "The fan-out, exactly once, in order, up to the end marker"
+            ),
             "parkFacts": _operation(_SEND, _PARKED, "The projector, in the events' transaction"),
             "writeRegistry": _operation(
-                _SEND, _REGISTRY, "The `lockstream` command; of uses, the command API"
+                _SEND,
+                _REGISTRY,
+                "The `lockstream` command; of uses, the command API; of replays' ends, the fan-out",
             ),
             "followRegistry": _operation(
                 _RECEIVE, _REGISTRY, "The command API and the fan-out, without a group"
@@ -127,6 +158,76 @@ def asyncapi_document(
             "schemas": _schemas(),
         },
     }
+
+
+def partner_asyncapi_document(
+    version: str,
+    names: LockTopics,
+    replicas: int,
+    keep: Retentions,
+    servers: str,
+    partner_id: str | None = None,
+) -> Json:
+    """Describes for a partner's engineer what that partner reads, and nothing else of the
+    installation. ``keep``: for how long; ``servers``: host:port,… as partners reach them, empty if
+    that is not known; ``partner_id``: None for a document that fits all."""
+    topic = partner_topic(names, partner_id or _PARTNER_ID, keep.partner_ms)
+    channel = _channel(_PARTNER, topic, replicas)
+    group = names.group(partner_id) if partner_id is not None else names.group("<partnerId>")
+    own = re.escape(names.group(partner_id)) if partner_id is not None else _NAME
+    messages = {name: _message(name, MESSAGES[name]) for name in _PARTNER.messages}
+    document: Json = {
+        "asyncapi": "3.0.0",
+        "info": {
+            "title": "Lockstream events for partners",
+            "version": version,
+            "description": "What a partner reads from Kafka. Values are UTF-8 JSON. Header values "
+            "are UTF-8 text, numbers in ASCII decimal. The key is the lock ID in ASCII decimal; "
+            "all records of a lock are in one partition, in order. Log in with the user and the "
+            "password that you were given. Fields, headers and types are only ever added.",
+        },
+        "defaultContentType": "application/json",
+        "servers": {
+            f"broker{number}": {
+                "host": server,
+                "protocol": "kafka-secure",
+                "description": "SASL_SSL",
+                "security": [_ref("components/securitySchemes", "scram")],
+            }
+            for number, server in enumerate(filter(None, servers.split(",")), 1)
+        },
+        "channels": {_PARTNER.name: channel},
+        "operations": {
+            "readEvents": _operation(
+                _RECEIVE,
+                _PARTNER,
+                "You read them, in a group of yours or in none",
+                {"pattern": rf"^{own}(\..+)?$", "description": f"{group}, or {group}.…"},
+            )
+        },
+        "components": {
+            "messages": messages,
+            "schemas": _reachable(messages, _schemas()),
+            "securitySchemes": {
+                "scram": {"type": "scramSha512", "description": "Your user and its password"}
+            },
+        },
+    }
+    if partner_id is None:
+        channel["parameters"] = {"partnerId": {"description": "Your id"}}
+    return document
+
+
+def _reachable(part: Any, schemas: Json) -> Json:
+    """Returns those of the schemas that a part of a document refers to, and what they refer to."""
+    found: Json = {}
+    left = [part]
+    while left:
+        for name in re.findall(r'"#/components/schemas/([^"]+)"', json.dumps(left.pop())):
+            if name not in found:
+                found[name] = schemas[name]
+                left.append(schemas[name])
+    return found
 
 
 def _channel(channel: _Channel, topic: Topic, replicas: int) -> Json:

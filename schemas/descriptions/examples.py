@@ -31,7 +31,10 @@ from schemas.registry import (
     ParkedDiscard,
     ParkedRepair,
     Partner,
+    PositionKey,
+    Replay,
 )
+from schemas.replay_events import ReplayEnded, ReplayEndedHeaders, replay_ended
 from schemas.trace_context import TraceContext
 
 _LOCK_ID = 123
@@ -46,6 +49,7 @@ _USER = Actor(kind="user", subject="alice", org_id=_ORG, key_id="abcDEF123456")
 _TRACE = TraceContext(
     b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", b"congo=t61rcWkgMzE"
 )
+_POSITION = "xdXv3tl2UZ8d5FDab-XB4ZhGKN5E7Btt"
 _CREATION = LockCreation(lock_uuid=_LOCK_UUID, org_id=_ORG)
 _CHANGE = OrganizationChange(org_id=_ORG)
 
@@ -124,6 +128,19 @@ API_KEY_USE = ApiKeyUse(key_id="abcDEF123456", last_used_at=_RECORDED)
 PARTNER = Partner(
     id=_PARTNER, org_id=_ORG, types=("*",), start_offsets=(0, 0, 0), created_at=_OCCURRED
 )
+REPLAY = Replay(
+    partner_id=_PARTNER,
+    number=1,
+    org_id=_ORG,
+    types=("*",),
+    start_offsets=(0, 17, 4),
+    end_offsets=(12, 17, 90),
+    created_at=_OCCURRED,
+    status="ended",
+    ended_at=_RECORDED,
+    counts=(9, 0, 41),
+)
+REPLAY_ENDED = replay_ended(_PARTNER, 1, 2, 41, _RECORDED)
 
 PARKED_DISCARD = ParkedDiscard(
     id="3f1c2d7e0b6a4c58",
@@ -134,6 +151,7 @@ PARKED_DISCARD = ParkedDiscard(
 )
 PARKED_REPAIR = ParkedRepair(place="3:19", event_id=_EVENT_ID, by="alice", created_at=_RECORDED)
 LANE_COUNT = LaneCount(lanes=2, created_at=_RECORDED)
+POSITION_KEY = PositionKey(key="5e" * 32, created_at=_RECORDED)
 
 
 def event_headers(event: Event) -> EventHeaders:
@@ -149,4 +167,8 @@ def event_headers(event: Event) -> EventHeaders:
 
 
 def partner_headers(record: Envelope) -> PartnerHeaders:
-    return PartnerHeaders.of(record, source_offset=97, sequence=5, trace=_TRACE)
+    return PartnerHeaders.of(record, position=_POSITION, sequence=5, trace=_TRACE)
+
+
+def replay_ended_headers(record: ReplayEnded) -> ReplayEndedHeaders:
+    return ReplayEndedHeaders.of(record, position=_POSITION, sequence=record.detail.count + 1)

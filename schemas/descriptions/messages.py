@@ -68,6 +68,13 @@ MESSAGES: Mapping[str, Message] = {
         *(Example(examples.partner_headers(record), record) for record in examples.ENVELOPES),
         summary="One event, in the envelope that partners know, without who issued the command",
     ),
+    "replayEnded": Message(
+        summary="The end marker of a partition of a replay: how many events stand before it",
+        key={"type": "null"},
+        examples=(
+            Example(examples.replay_ended_headers(examples.REPLAY_ENDED), examples.REPLAY_ENDED),
+        ),
+    ),
     "parkedFact": Message(
         summary="The original key and value, byte for byte; the original headers, then these",
         key={"type": "string", "description": "The original record's"},
@@ -77,6 +84,15 @@ MESSAGES: Mapping[str, Message] = {
     "apiKey": _entry(examples.API_KEY, "key", "An organisation's API key, without its secret"),
     "apiKeyUse": _entry(examples.API_KEY_USE, "key-use", "When an API key was last used"),
     "partner": _entry(examples.PARTNER, "partner", "A partner and its subscription"),
+    "replay": Message(
+        summary="Events that a partner is sent once more, into a topic of their own",
+        key={
+            "type": "string",
+            "pattern": "^replay/[^/]+/[1-9][0-9]*$",
+            "description": "`replay/<partnerId>/<number>`",
+        },
+        examples=(Example(None, examples.REPLAY),),
+    ),
     "parkedDiscard": _entry(
         examples.PARKED_DISCARD, "parked-discard", "Parked facts that an operator has discarded"
     ),
@@ -87,5 +103,10 @@ MESSAGES: Mapping[str, Message] = {
         summary="How many lanes the stages work with",
         key={"type": "string", "const": "lanes"},
         examples=(Example(None, examples.LANE_COUNT),),
+    ),
+    "positionKey": Message(
+        summary="The key that hides from partners where their events stood",
+        key={"type": "string", "const": "position-key"},
+        examples=(Example(None, examples.POSITION_KEY),),
     ),
 }

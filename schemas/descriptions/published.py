@@ -20,7 +20,10 @@ from schemas.registry import (
     ParkedDiscard,
     ParkedRepair,
     Partner,
+    PositionKey,
+    Replay,
 )
+from schemas.replay_events import ReplayEnded, ReplayEndedHeaders
 
 
 class PublishedSchema(msgspec.Struct, frozen=True):
@@ -50,11 +53,15 @@ PUBLISHED: tuple[PublishedSchema, ...] = (
     PublishedSchema("lock-facts.parked.headers", ParkedHeaders, is_headers=True),
     PublishedSchema("partner.lock-events", Envelope, read=False),
     PublishedSchema("partner.lock-events.headers", PartnerHeaders, read=False, is_headers=True),
+    PublishedSchema("partner.replay", ReplayEnded, read=False),
+    PublishedSchema("partner.replay.headers", ReplayEndedHeaders, read=False, is_headers=True),
     PublishedSchema("registry.organization", Organization),
     PublishedSchema("registry.apiKey", ApiKey),
     PublishedSchema("registry.apiKeyUse", ApiKeyUse),
     PublishedSchema("registry.partner", Partner),
+    PublishedSchema("registry.replay", Replay),
     PublishedSchema("registry.parkedDiscard", ParkedDiscard),
     PublishedSchema("registry.parkedRepair", ParkedRepair),
     PublishedSchema("registry.lanes", LaneCount),
+    PublishedSchema("registry.positionKey", PositionKey),
 )

@@ -1,9 +1,9 @@
 """``compose.yaml`` as an operator uses it: brought up with one command, set up through the CLI in
 its containers, used over HTTP and Kafka from outside, one service killed."""
 
-import asyncio
 import json
 import os
+import runpy
 import subprocess
 import time
 import urllib.request
@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from aiokafka import AIOKafkaConsumer
+from confluent_kafka import Consumer
 
-from eventlog.local.local_broker import answers
-from runtime.ports import free_port
+from runtime.ports import free_port, is_free
 from tests.docker import DockerUnusable, check_compose
 
 if TYPE_CHECKING:
@@ -32,10 +31,10 @@ pytestmark = [pytest.mark.docker, pytest.mark.timeout(600)]
 class Stack:
     """The running project, seen from outside."""
 
-    def __init__(self, compose: "DockerCompose", api_port: int, kafka_port: int) -> None:
+    def __init__(self, compose: "DockerCompose", api_port: int, partner_port: int) -> None:
         self._compose = compose
         self._url = f"http://127.0.0.1:{api_port}/locks/{LOCK_ID}"
-        self.bootstrap_servers = f"127.0.0.1:{kafka_port}"
+        self.partner_servers = f"127.0.0.1:{partner_port}"
         self._credentials: dict[str, str] = {}
 
     def set_up(self) -> None:
@@ -45,9 +44,16 @@ class Stack:
         key = self._cli("key", "issue", "--org", ORG)
         token = self._cli("token", "mint", "--sub", "alice")
         self._credentials = {"Authorization": f"Bearer {token}", "X-API-Key": key}
-        # A role's own container has all that a verb needs, but for the signing key.
-        add_partner = ("lockstream", "partner", "add", "--id", PARTNER, "--org", ORG)
-        self._docker("exec", "-T", "api", *add_partner)
+        self._cli("partner", "add", "--id", PARTNER, "--org", ORG)
+
+    def let_partner_in(self, folder: Path) -> dict[str, Any]:
+        """What the partner's own client is told."""
+        told = self._cli(
+            "partner", "credentials", "issue", "--id", PARTNER, "--client-config", "python"
+        )
+        (folder / "client.py").write_text(told)
+        config: dict[str, Any] = runpy.run_path(str(folder / "client.py"))["CONFIG"]
+        return config
 
     def use(self, temp_key: str) -> dict[str, Any]:
         """Sends the command, with one idempotency key, until its version is in the answer."""
@@ -122,18 +128,18 @@ def stack() -> Iterator[Stack]:
 
     run = f"lockstream-test-{uuid.uuid4().hex[:8]}"
     image = f"{run}:latest"
-    api_port, kafka_port = free_port(0), free_port(0)
+    api_port, partner_port = free_port(0), free_port(0)
     compose = DockerCompose(ROOT, compose_file_name="compose.yaml", build=True, wait=True)
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("COMPOSE_PROJECT_NAME", run)
         environment.setenv("LOCKSTREAM_IMAGE", image)
         environment.setenv("API_PORT", str(api_port))
-        environment.setenv("KAFKA_PORT", str(kafka_port))
+        environment.setenv("PARTNER_PORT", str(partner_port))
         try:
             with compose:  # goes down with its volumes, also where it did not come up
-                if not answers(kafka_port) and _is_elsewhere():
+                if is_free(partner_port) and _is_elsewhere():
                     pytest.skip("the containers' ports are not on this machine's 127.0.0.1")
-                yield Stack(compose, api_port, kafka_port)
+                yield Stack(compose, api_port, partner_port)
         finally:
             remove = ["docker", "image", "rm", "--no-prune", image]
             subprocess.run(remove, capture_output=True, timeout=60, check=False)
@@ -144,28 +150,27 @@ def _is_elsewhere() -> bool:
     return "DOCKER_HOST" in os.environ or Path("/.dockerenv").exists()
 
 
-def read_partner_topic(bootstrap_servers: str, count: int) -> list[dict[str, Any]]:
+def read_partner_topic(config: dict[str, Any], count: int) -> list[dict[str, Any]]:
     """The first records, as the partner's own consumer sees them from outside."""
+    consumer = Consumer(config)
+    found: list[dict[str, Any]] = []
+    try:
+        consumer.subscribe([f"partner.{PARTNER}.lock-events"])
+        deadline = time.monotonic() + DEADLINE_S
+        while len(found) < count:
+            assert time.monotonic() < deadline, found
+            record = consumer.poll(0.5)
+            if record is None:
+                continue
+            assert record.error() is None, record.error()
+            headers = {name: value.decode() for name, value in record.headers()}
+            found.append({"headers": headers, **json.loads(record.value())})
+    finally:
+        consumer.close()
+    return found
 
-    async def read() -> list[dict[str, Any]]:
-        consumer = AIOKafkaConsumer(
-            f"partner.{PARTNER}.lock-events",
-            bootstrap_servers=bootstrap_servers,
-            isolation_level="read_committed",
-            auto_offset_reset="earliest",
-        )
-        found: list[dict[str, Any]] = []
-        async with asyncio.timeout(DEADLINE_S), consumer:
-            while len(found) < count:
-                record = await consumer.getone()
-                headers = {name: value.decode() for name, value in record.headers}
-                found.append({"headers": headers, **json.loads(record.value)})
-        return found
 
-    return asyncio.run(read())
-
-
-def test_one_command_brings_up_a_system_that_survives_a_kill(stack: Stack) -> None:
+def test_one_command_brings_up_a_system_that_survives_a_kill(stack: Stack, tmp_path: Path) -> None:
     stack.set_up()
 
     first = stack.use("key-1")
@@ -177,7 +182,7 @@ def test_one_command_brings_up_a_system_that_survives_a_kill(stack: Stack) -> No
     assert second["version"] == 3
     assert stack.lock_from_read_model(3)["version"] == 3
 
-    delivered = read_partner_topic(stack.bootstrap_servers, 3)
+    delivered = read_partner_topic(stack.let_partner_in(tmp_path), 3)
     assert [record["detail-type"] for record in delivered] == [
         "LockCreated",
         "TempKeyUsed",

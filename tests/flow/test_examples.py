@@ -282,11 +282,13 @@ Batch = Sequence[tuple[int, int]]
 async def partner_topic(
     running_system: RunningSystem,
 ) -> Callable[..., Any]:
-    """Makes a topic as the fan-out would, of transactions of which some are aborted."""
+    """Makes a topic that the demo's partner may read, of transactions as the fan-out makes them, of
+    which some are aborted."""
 
     async def make(*transactions: tuple[str, Batch]) -> str:
         servers = running_system.env["KAFKA_BOOTSTRAP_SERVERS"]
-        topic = f"partner.test-{uuid.uuid4().hex[:10]}.lock-events"
+        own = running_system.env["PARTNER_TOPIC"]
+        topic = f"{own}.replay.test-{uuid.uuid4().hex[:10]}"
         admin = AIOKafkaAdminClient(bootstrap_servers=servers)
         await admin.start()
         async with contextlib.AsyncExitStack() as stack:

@@ -11,12 +11,13 @@ import pytest
 
 from eventlog.kafka import Kafka
 from eventlog.records import Record
+from fanout.positions import Positions
 from runtime.settings import Settings
 from schemas.lock_events import EventHeaders
-from schemas.partner_events import PartnerPosition, decode_envelope
+from schemas.partner_events import decode_envelope
 from tests.flow.client import Caller
 from tests.flow.conftest import RunningSystem
-from tests.integration.kafka_tools import eventually, read_all
+from tests.integration.kafka_tools import eventually, positions_of, read_all
 
 pytestmark = pytest.mark.timeout(300)
 PARTITIONS = 12
@@ -116,7 +117,8 @@ async def test_kills_lose_repeat_and_misorder_nothing(own_system: RunningSystem)
 
     await eventually(delivered, timeout_s=60)
     delivered_records = await read_all(kafka, own_system.env["PARTNER_TOPIC"], PARTITIONS)
-    check_partner(delivered_records, events)
+    positions = await positions_of(kafka, "registry")
+    check_partner(own_system.env["PARTNER_TOPIC"], positions, delivered_records, events)
     await asyncio.to_thread(own_system.lockstream, "verify")
 
 
@@ -153,11 +155,13 @@ def check_versions(events: Sequence[Record]) -> None:
         assert found == list(range(1, len(found) + 1))
 
 
-def check_partner(delivered: Sequence[Record], events: Sequence[Record]) -> None:
+def check_partner(
+    topic: str, opening: Positions, delivered: Sequence[Record], events: Sequence[Record]
+) -> None:
     """The demo partner is entitled to all events: here, all that there are."""
     for partition in range(PARTITIONS):
         mine = [r for r in delivered if r.partition == partition]
-        positions = [PartnerPosition.from_kafka(r.headers) for r in mine]
+        positions = [opening.read(topic, r) for r in mine]
         assert [p.sequence for p in positions] == list(range(1, len(mine) + 1))
         theirs = [r for r in events if r.partition == partition]
         assert [p.source_offset for p in positions] == [r.offset for r in theirs]

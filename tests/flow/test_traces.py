@@ -14,7 +14,7 @@ from schemas.topics import partition_of
 from support.collector import Collector, SeenSpan, collecting
 from tests.flow.client import Caller
 from tests.flow.conftest import RunningSystem
-from tests.integration.kafka_tools import eventually, read_all
+from tests.integration.kafka_tools import eventually, positions_of, read_all
 
 pytestmark = pytest.mark.timeout(240)
 PARTITIONS = 12
@@ -135,7 +135,12 @@ async def test_one_trace_leads_from_the_request_to_the_partners_record(
             **messaging("send", "partner.demo-partner.lock-events", record.offset),
             "messaging.destination.template": "partner.{partnerId}.lock-events",
         }
-        assert str(event_offset) == dict(record.headers)["source-offset"].decode()
+        kafka = Kafka(
+            Settings(kafka_bootstrap_servers=own_system.env["KAFKA_BOOTSTRAP_SERVERS"]), "test"
+        )
+        positions = await positions_of(kafka, "registry")
+        opened = positions.read(own_system.env["PARTNER_TOPIC"], record)
+        assert event_offset == opened.source_offset
 
         # A caller without a trace begins one; one that asks not to be traced is not.
         assert caller.use(headers={"X-Request-Id": "untraced"}).status_code == 200

@@ -17,9 +17,13 @@ from tests.golden.store import (
     read_schema,
     versions,
 )
+from tests.golden.withdrawn import WITHDRAWN
 
 
-def all_breaches(said_later: Mapping[str, Mapping[str, str]] = SAID_LATER) -> list[str]:
+def all_breaches(
+    said_later: Mapping[str, Mapping[str, str]] = SAID_LATER,
+    withdrawn: Mapping[str, Mapping[str, str]] = WITHDRAWN,
+) -> list[str]:
     """Where today's schemas break what was once published; each begins with the golden file."""
     files = versions(SCHEMAS)
     today = {schema.name: schema for schema in PUBLISHED}
@@ -34,6 +38,7 @@ def all_breaches(said_later: Mapping[str, Mapping[str, str]] = SAID_LATER) -> li
             read=schema.read,
             written=schema.written,
             said_later=said_later.get(schema.name),
+            withdrawn=withdrawn.get(schema.name, ()),
         )
     ]
 

@@ -5,7 +5,7 @@ Lockstream, as they knew it. So fields may be added, and nothing else may be tak
 by what we write or asked for more by what we read.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from math import inf
 from typing import Any
 
@@ -25,11 +25,13 @@ def breaches(
     read: bool,
     written: bool,
     said_later: Mapping[str, str] | None = None,
+    withdrawn: Collection[str] = (),
 ) -> list[str]:
     """What breaks, a sentence each, beginning with the field (``$.data.userId``). ``read``: we read
     such records; ``written``: we write them. ``said_later``: fields whose format was true of every
-    record before a schema said so."""
-    found = _Comparison(old, new, read, written, said_later or {}).compare(old, new, "$")
+    record before a schema said so; ``withdrawn``: fields that were required and may be missing."""
+    comparison = _Comparison(old, new, read, written, said_later or {}, withdrawn)
+    found = comparison.compare(old, new, "$")
     return list(dict.fromkeys(found))
 
 
@@ -50,13 +52,20 @@ def without_notes(schema: Any) -> Any:
 
 class _Comparison:
     def __init__(
-        self, old: Schema, new: Schema, read: bool, written: bool, said_later: Mapping[str, str]
+        self,
+        old: Schema,
+        new: Schema,
+        read: bool,
+        written: bool,
+        said_later: Mapping[str, str],
+        withdrawn: Collection[str],
     ) -> None:
         self._old_definitions = old.get("$defs", {})
         self._new_definitions = new.get("$defs", {})
         self._read = read
         self._written = written
         self._said_later = said_later
+        self._withdrawn = withdrawn
 
     def compare(self, old: Schema, new: Schema, field: str) -> Iterator[str]:
         before = _alternatives(old, self._old_definitions)
@@ -92,7 +101,8 @@ class _Comparison:
             if name not in after:
                 yield f"{inner}: is lost"
                 continue
-            if self._written and name in needed_before - needed_after:
+            lacking = name in needed_before - needed_after
+            if self._written and lacking and inner not in self._withdrawn:
                 yield f"{inner}: was required, is now optional in what we write"
             if self._read and name in needed_after - needed_before:
                 yield f"{inner}: was optional, is now required in what we read"

@@ -8,6 +8,7 @@ from uuid import UUID
 
 import msgspec
 
+from fanout.positions import Positions
 from schemas.lock_events import (
     Event,
     EventHeaders,
@@ -44,15 +45,24 @@ from schemas.primitives import Headers
 from schemas.registry import (
     ApiKey,
     ApiKeyUse,
+    EarlierTypes,
     Entry,
     LaneCount,
     Organization,
     ParkedDiscard,
     ParkedRepair,
     Partner,
+    PositionKey,
+    Replay,
     decode_entry,
     encode_entry,
     entry_key,
+)
+from schemas.replay_events import (
+    ReplayEndedHeaders,
+    decode_replay_ended,
+    encode_replay_ended,
+    replay_ended,
 )
 from schemas.topics import lock_key
 from schemas.trace_context import NO_TRACE, TraceContext
@@ -64,6 +74,8 @@ TIME, LATER = "2026-11-23T10:00:00.123Z", "2026-11-23T10:00:00.130Z"
 TRACE = TraceContext(b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
 WHOLE_TRACE = TraceContext(TRACE.traceparent, b"congo=t61rcWkgMzE,rojo=00f067aa0ba902b7")
 OPERATOR = Actor(kind="operator", subject="import")
+POSITION_KEY = PositionKey(key="5e" * 32, created_at=TIME)
+PARTNER_TOPIC, PARTITION = "partner.acme-crm.lock-events", 3
 SERVICE = Actor(kind="service", subject="open-flow", org_id="acme", key_id="abcDEF123456")
 
 
@@ -95,8 +107,17 @@ def _event(event: Event, trace: TraceContext = NO_TRACE) -> Record:
 
 def _partner_event(event: Event, trace: TraceContext = NO_TRACE) -> Record:
     record = envelope(event, "acme-crm")
-    headers = partner_headers(record, source_offset=97, sequence=5, trace=trace)
+    position = Positions(POSITION_KEY).seal(PARTNER_TOPIC, PARTITION, 5, source_offset=97)
+    headers = partner_headers(record, position=position, sequence=5, trace=trace)
     return Record(lock_key(event.lock_id), encode_envelope(record), headers)
+
+
+def _replay_ended() -> Record:
+    record = replay_ended("acme-crm", 1, PARTITION, 4, TIME)
+    topic = f"{PARTNER_TOPIC}.replay.1"
+    position = Positions(POSITION_KEY).seal(topic, PARTITION, 5, source_offset=97)
+    headers = ReplayEndedHeaders.of(record, position=position, sequence=5)
+    return Record(b"", encode_replay_ended(record), headers.to_kafka())
 
 
 def _entry(entry: Entry) -> Record:
@@ -189,6 +210,7 @@ def samples() -> dict[str, Record]:
         "partner.lock-events.TempKeyUsed": _partner_event(used_event, TRACE),
         "partner.lock-events.TempKeyUsed.traced": _partner_event(used_event, WHOLE_TRACE),
         "partner.lock-events.TempKeyUsed.without-user": _partner_event(used_event_without_user),
+        "partner.replay.ended": _replay_ended(),
         "registry.organization": _entry(Organization(id="acme", created_at=TIME)),
         "registry.apiKey": _entry(
             ApiKey(
@@ -213,6 +235,33 @@ def samples() -> dict[str, Record]:
             ParkedRepair(place="3:17", event_id=EVENT_ID, by="alice", created_at=TIME)
         ),
         "registry.lanes": _entry(LaneCount(lanes=2, unfenced=(0, 4), created_at=TIME)),
+        "registry.positionKey": _entry(POSITION_KEY),
+        "registry.replay": _entry(
+            Replay(
+                partner_id="acme-crm",
+                number=2,
+                org_id="acme",
+                types=("*",),
+                earlier=(EarlierTypes(types=("LockCreated",), until=(12, 40)),),
+                start_offsets=(0, 17),
+                end_offsets=(90, 17),
+                created_at=TIME,
+                status="ended",
+                ended_at=LATER,
+                counts=(41, 0),
+            )
+        ),
+        "registry.replay.running": _entry(
+            Replay(
+                partner_id="acme-crm",
+                number=1,
+                org_id="acme",
+                types=("*",),
+                start_offsets=(0,),
+                end_offsets=(90,),
+                created_at=TIME,
+            )
+        ),
         "registry.lanes.settled": _entry(LaneCount(lanes=2, created_at=TIME)),
         "registry.partner": _entry(
             Partner(
@@ -222,6 +271,16 @@ def samples() -> dict[str, Record]:
                 start_offsets=(0, 17),
                 created_at=TIME,
                 status="paused",
+            )
+        ),
+        "registry.partner.changed": _entry(
+            Partner(
+                id="acme-crm",
+                org_id="acme",
+                types=("*",),
+                start_offsets=(0, 17),
+                created_at=TIME,
+                earlier=(EarlierTypes(types=("LockCreated",), until=(12, 40)),),
             )
         ),
         "registry.partner.active": _entry(
@@ -252,6 +311,11 @@ def meaning(name: str, record: Record) -> dict[str, Any]:
         return {
             "value": _fields(decode_event(record.value)),
             "headers": _fields(EventHeaders.from_kafka(record.headers)),
+        }
+    if name.startswith("partner.replay"):
+        return {
+            "value": _fields(decode_replay_ended(record.value)),
+            "headers": _fields(PartnerPosition.from_kafka(record.headers)),
         }
     if name.startswith("partner"):
         return {

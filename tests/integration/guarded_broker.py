@@ -1,6 +1,6 @@
 """A broker that asks who one is, and lets each do only what it may: SASL and Kafka's own ACLs."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -51,14 +51,14 @@ class Guarded(msgspec.Struct, frozen=True):
 
 
 @contextmanager
-def guarded_broker(folder: Path) -> Iterator[Guarded]:
+def guarded_broker(folder: Path, names: Iterable[str] = USERS) -> Iterator[Guarded]:
     ports = client, controller, guarded = free_port(0), free_port(0), free_port(0)
     assert len(set(ports)) == len(ports)
     folder.mkdir(parents=True)
     (folder / "ports.json").write_bytes(
         msgspec.json.encode({"client": client, "controller": controller})
     )
-    users = " ".join(f'user_{name}="{name}"' for name in USERS)
+    users = " ".join(f'user_{name}="{name}"' for name in names)
     plain = f"org.apache.kafka.common.security.plain.PlainLoginModule required {users};"
     opened, locked = f"127.0.0.1:{client}", f"127.0.0.1:{guarded}"
     broker = LocalBroker.start(

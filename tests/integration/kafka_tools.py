@@ -11,7 +11,9 @@ from eventlog.groups import group_members
 from eventlog.kafka import Kafka, stable_ends
 from eventlog.log_reader import LogReader
 from eventlog.records import Output, Record, TopicPartition
+from eventlog.registry import read_registry
 from eventlog.transactional_writer import TransactionalWriter
+from fanout.positions import Positions
 from schemas.lock_facts import Fact, encode_fact
 from schemas.primitives import Headers
 from schemas.topics import lock_key, partition_of
@@ -116,6 +118,11 @@ async def shares(kafka: Kafka, group: str, members: int, partitions: int) -> boo
     having = [member.partitions for member in await group_members(kafka, group)]
     owned = sorted(number for numbers in having for number in numbers)
     return len(having) == members and all(having) and owned == list(range(partitions))
+
+
+async def positions_of(kafka: Kafka, registry_topic: str) -> Positions:
+    """What opens the positions in this installation's partner records."""
+    return Positions((await read_registry(kafka, registry_topic)).position_key)
 
 
 async def end_of(kafka: Kafka, topic: str, partition: int) -> int:

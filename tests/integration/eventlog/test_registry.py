@@ -15,6 +15,7 @@ from eventlog.kafka import Kafka
 from eventlog.registry import (
     Registry,
     edit_registry,
+    edit_registry_held,
     read_registry,
     registry_tail,
     write_entries,
@@ -70,6 +71,49 @@ async def test_an_edit_that_is_refused_writes_nothing_and_hinders_nobody(
         await edit_registry(kafka, topic, refuse)
     assert await edit_registry(kafka, topic, lambda registry: [KEY]) == [KEY]
     assert [record.key for record in await read_all(kafka, topic, 1)] == [b"key/abcDEF123456"]
+
+
+async def test_a_held_edit_that_others_fence_begins_again_with_what_they_wrote(
+    kafka: Kafka, settings: Settings
+) -> None:
+    await install(kafka, settings)
+    topic = settings.topics.registry
+    revoked = msgspec.structs.replace(KEY, revoked_at=TIME)
+    await write_entries(kafka, topic, [KEY])
+    seen: list[ApiKey | None] = []
+
+    def hold(registry: Registry) -> Sequence[ApiKey]:
+        seen.append(registry.api_key(KEY.key_id))
+        return [KEY]
+
+    async def edit(registry: Registry) -> Sequence[ApiKey]:
+        if len(seen) == 1:
+            await edit_registry(kafka, topic, lambda now: [revoked])
+        entry = registry.api_key(KEY.key_id)
+        assert entry is not None
+        return [msgspec.structs.replace(entry, not_after=TIME)]
+
+    (written,) = await edit_registry_held(kafka, topic, hold, edit)
+    assert seen == [KEY, revoked]
+    assert written == msgspec.structs.replace(revoked, not_after=TIME)
+    assert (await read_registry(kafka, topic)).api_key(KEY.key_id) == written
+
+
+async def test_a_held_edit_that_holds_nothing_or_fails_leaves_the_registry_free(
+    kafka: Kafka, settings: Settings
+) -> None:
+    await install(kafka, settings)
+    topic = settings.topics.registry
+    await write_entries(kafka, topic, [KEY])
+
+    async def refuse(registry: Registry) -> Sequence[ApiKey]:
+        raise ConfigurationError("no")
+
+    assert await edit_registry_held(kafka, topic, lambda registry: [], refuse) == []
+    with pytest.raises(ConfigurationError, match="no"):
+        await edit_registry_held(kafka, topic, lambda registry: [KEY], refuse)
+    async with asyncio.timeout(5):
+        assert (await read_registry(kafka, topic)).api_key(KEY.key_id) == KEY
 
 
 def used(at: datetime, key_id: str = "key") -> ApiKeyUse:

@@ -5,11 +5,11 @@ from collections.abc import Awaitable, Callable
 import pytest
 from aiokafka.errors import KafkaError
 
-from eventlog.kafka import Kafka
+from eventlog.kafka import Kafka, stable_ends
 from eventlog.records import Output
 from eventlog.transactional_writer import TransactionalWriter
 from eventlog.transactions import AiokafkaTransactions, TransactionsV2, transactions_of
-from runtime.errors import OutputRefused, OutputUncertain
+from runtime.errors import OutputRefused, OutputUncertain, StreamViolation
 from runtime.settings import Settings
 from schemas.topics import MAX_OUTPUT_BYTES
 from tests.integration.kafka_tools import end_of, leave_open, open_transaction, read_all
@@ -99,6 +99,53 @@ async def test_a_refused_record_takes_its_whole_transaction_with_it(
     await writer.discard()
     successor = await fence(kafka, f"{settings.topic_prefix}w")
     assert await read_all(kafka, events, settings.partitions) == []
+    await successor.discard()
+
+
+async def test_what_is_held_hides_what_follows_until_all_of_it_stands(
+    kafka: Kafka, settings: Settings, fence: Fence
+) -> None:
+    await install(kafka, settings)
+    events = settings.topics.lock_events
+    writer = await fence(kafka, f"{settings.topic_prefix}w")
+
+    async def then() -> dict[int, list[Output]]:
+        assert await end_of(kafka, events, 0) == 1
+        assert await stable_ends(kafka, events, [0]) == {0: 0}
+        other = await fence(kafka, f"{settings.topic_prefix}other")
+        await other.write(outputs(events, b"of another"))
+        await other.discard()
+        assert await stable_ends(kafka, events, [0]) == {0: 0}
+        return outputs(events, b"second")
+
+    await writer.write_held(outputs(events, b"first"), then)
+    values = [r.value for r in await read_all(kafka, events, settings.partitions)]
+    assert values == [b"first", b"of another", b"second"]
+    await writer.discard()
+
+
+async def test_of_what_is_held_nothing_is_written_if_what_follows_fails(
+    kafka: Kafka, settings: Settings, fence: Fence
+) -> None:
+    await install(kafka, settings)
+    events, name = settings.topics.lock_events, f"{settings.topic_prefix}w"
+
+    async def fail() -> dict[int, list[Output]]:
+        raise StreamViolation("no")
+
+    async def be_fenced() -> dict[int, list[Output]]:
+        await (await fence(kafka, name)).discard()
+        return outputs(events, b"second")
+
+    for then, raised in ((fail, StreamViolation), (be_fenced, OutputUncertain)):
+        writer = await fence(kafka, name)
+        with pytest.raises(raised):
+            await writer.write_held(outputs(events, b"first"), then)
+        await writer.discard()
+    successor = await fence(kafka, name)
+    await successor.write(outputs(events, b"after"))
+    values = [r.value for r in await read_all(kafka, events, settings.partitions)]
+    assert values == [b"after"]
     await successor.discard()
 
 

@@ -299,7 +299,7 @@ async def test_a_broken_partner_delays_nobody_else(
     await stream.publish(created_event(1), used_event(1, 2))
     async with running(run_fanout, stream.settings):
         await stream.until_delivered("fine", 2)
-        await eventually(lambda: _said(logged_errors, "source-offset"))
+        await eventually(lambda: _said(logged_errors, "'sequence' is missing"))
     assert len(await stream.delivered("broken")) == 1
     logged_errors.clear()
 
@@ -315,7 +315,7 @@ async def test_a_partition_that_has_stopped_delays_no_other_of_its_partner(
     await write_raw(stream.kafka, stream.topics.partner_events("a"), home, b"1", b"not ours")
     await stream.publish(created_event(1), *(created_event(n) for n in others))
     async with running(run_fanout, stream.settings):
-        await eventually(lambda: _said(logged_errors, "source-offset"))
+        await eventually(lambda: _said(logged_errors, "'sequence' is missing"))
         records = await stream.until_delivered("a", 1 + len(others))
     assert {r.key for r in records if r.partition != home} == {b"%d" % n for n in others}
     logged_errors.clear()

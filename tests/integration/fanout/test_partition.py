@@ -13,6 +13,7 @@ from eventlog.records import Output, Record
 from eventlog.stage.stage_partition import OutputLog
 from eventlog.transactional_writer import TransactionalWriter
 from fanout.partition import FanoutPartition
+from fanout.positions import Position, Positions
 from runtime.errors import StreamViolation
 from runtime.settings import Settings
 from schemas.lock_events import Event, EventHeaders, encode_event, event_type
@@ -23,10 +24,10 @@ from schemas.partner_events import (
     envelope,
     partner_headers,
 )
-from schemas.registry import Partner, PausedAt
+from schemas.registry import EarlierTypes, Partner, PausedAt
 from schemas.topics import lock_key
-from tests.examples_of import created_event, used_event
-from tests.integration.kafka_tools import delete_records
+from tests.examples_of import POSITIONS, created_event, used_event
+from tests.integration.kafka_tools import delete_records, write_raw
 from tests.integration.roles import add_partner, install
 
 
@@ -36,9 +37,14 @@ class Partition:
     def __init__(self, kafka: Kafka, settings: Settings, partner: Partner) -> None:
         self.kafka, self.settings, self.partner = kafka, settings, partner
         self.topic = settings.topics.partner_events("a")
+        self.positions = POSITIONS
 
     def made(self) -> FanoutPartition:
-        return FanoutPartition(self.settings.topics, self.partner, 0)
+        return FanoutPartition(self.settings.topics, self.partner, 0, self.positions)
+
+    def position_of(self, output: Output) -> Position:
+        record = Record(0, 0, 0, output.key, output.value, output.headers)
+        return self.positions.read(output.topic, record)
 
     async def deliver(self, *places: tuple[int, int]) -> None:
         """Records of the topic, as ``(source_offset, sequence)``."""
@@ -48,7 +54,11 @@ class Partition:
                 self.topic,
                 b"7",
                 encode_envelope(value),
-                partner_headers(value, source_offset=offset, sequence=sequence),
+                partner_headers(
+                    value,
+                    position=self.positions.seal(self.topic, 0, sequence, offset),
+                    sequence=sequence,
+                ),
             )
             for offset, sequence in places
         ]
@@ -96,8 +106,42 @@ async def test_the_output_says_where_to_go_on_and_how_to_count(partition: Partit
     async with partition.output(0, "") as output:
         assert await taken.restore(output) == 15
     decided = await taken.process([record_of(15, 1, used_event(version=9))])
-    position = PartnerPosition.from_kafka(decided.outputs[0].headers)
-    assert (position.source_offset, position.sequence) == (15, 3)
+    assert partition.position_of(decided.outputs[0]) == Position(15, 3)
+
+
+async def test_a_record_of_before_positions_were_sealed_says_where_to_go_on(
+    partition: Partition,
+) -> None:
+    before = (("source-offset", b"14"), ("sequence", b"2"))
+    await write_raw(partition.kafka, partition.topic, 0, b"7", b"{}", before)
+    assert await partition.goes_on_at() == 15
+    assert await partition.goes_on_at(500, note(2, partition.partner)) == 500
+    await partition.deliver((15, 3))
+    assert await partition.goes_on_at() == 16
+
+
+async def test_a_position_that_this_installation_did_not_seal_stops_the_partition(
+    partition: Partition,
+) -> None:
+    """To go on from anywhere else would repeat or lose events."""
+    await partition.deliver((10, 1))
+    topic, others = partition.topic, partition.positions.seal(partition.topic, 1, 2, 11)
+    made_up = "A" * len(others)
+    copied = partition.positions.seal(topic, 0, 1, 10)
+    for forged in (others, made_up, copied, "", "no position"):
+        headers = (("position", forged.encode()), ("sequence", b"2"))
+        await write_raw(partition.kafka, topic, 0, b"7", b"{}", headers)
+        with pytest.raises(StreamViolation, match="none of this installation's"):
+            await partition.goes_on_at(500, note(2, partition.partner))
+
+
+async def test_without_the_key_a_partition_stops_and_repeats_nothing(partition: Partition) -> None:
+    await partition.deliver((10, 1), (14, 2))
+    partition.positions = Positions(None)
+    with pytest.raises(StreamViolation, match="the registry has no position key"):
+        await partition.goes_on_at(500, note(2, partition.partner))
+    with pytest.raises(StreamViolation, match="the registry has no position key"):
+        await partition.made().process([record_of(15, 1, used_event(version=9))])
 
 
 async def test_a_checkpoint_is_believed_only_if_it_names_the_end_of_the_output(
@@ -116,6 +160,31 @@ async def test_a_checkpoint_is_believed_only_if_it_names_the_end_of_the_output(
     ):
         assert await partition.goes_on_at(500, wrong) == 15
     assert await partition.goes_on_at(4, note(2, partner)) == 15
+
+
+async def test_a_checkpoint_of_whoever_knew_less_of_its_types_counts_up_to_their_change(
+    partition: Partition,
+) -> None:
+    """It may have passed over what the partner gets by the types that came then."""
+    await partition.deliver((10, 1), (14, 2))
+    others = (0,) * (partition.settings.partitions - 1)
+    changes = (EarlierTypes(("LockCreated",), (30, *others)), EarlierTypes(("*",), (50, *others)))
+    before = note(2, partition.partner)
+    partition.partner = msgspec.structs.replace(partition.partner, earlier=changes)
+    assert partition.made().note == f"{note(0, partition.partner)};changes=2"
+    for known, believed in ((before, 30), (f"{before};changes=1", 50), (f"{before};changes=2", 90)):
+        assert await partition.goes_on_at(90, known) == believed
+        assert await partition.goes_on_at(20, known) == 20
+        await partition_emptied(partition, known, believed)
+
+
+async def partition_emptied(partition: Partition, known: str, believed: int) -> None:
+    """As far as the checkpoint is believed once retention has left nothing else."""
+    await partition.deliver((10, 1), (14, 2))
+    await partition.empty()
+    assert await partition.goes_on_at(90, known) == believed
+    assert await partition.goes_on_at(20, known) == 20
+    await partition.deliver((10, 1), (14, 2))
 
 
 async def test_a_topic_that_is_empty_and_was_not_needs_a_checkpoint(partition: Partition) -> None:
@@ -179,7 +248,7 @@ def record_of(offset: int, source_offset: int, event: Event) -> Record:
 async def delivered(partition: Partition, records: Sequence[Record]) -> list[int]:
     """The offsets of the events that it gives on, in one call or in as many as it takes."""
     decided = await partition.made().process(records)
-    positions = [PartnerPosition.from_kafka(output.headers) for output in decided.outputs]
+    positions = [partition.position_of(output) for output in decided.outputs]
     assert [position.sequence for position in positions] == list(range(1, len(positions) + 1))
     return [position.source_offset for position in positions]
 

@@ -3,7 +3,6 @@ partner waits for another's stage to end."""
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Any
 
 import msgspec
 import pytest
@@ -20,6 +19,7 @@ from runtime.settings import Settings
 from schemas.partner_events import decode_envelope
 from schemas.topics import partition_of
 from tests.examples_of import created_event, used_event
+from tests.integration.fanout.held_link import HeldLink, held_link
 from tests.integration.fanout.test_fanout import Stream, _set, check_sequences, lane_ids
 from tests.integration.kafka_tools import eventually
 from tests.integration.roles import add_partner, install, running
@@ -32,30 +32,10 @@ async def stream(kafka: Kafka, settings: Settings) -> Stream:
 
 
 @pytest.fixture
-async def link(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator["HeldLink"]:
-    """The way from the registry to the fan-out."""
-    held = HeldLink()
-    poll, until = Tail._poll, Tail.until
-
-    async def slow_poll(tail: Tail, consumer: Any) -> None:
-        await held.open.wait()
-        await poll(tail, consumer)
-        await held.open.wait()
-
-    async def told(tail: Tail, topic: str, partition: int, end: int, timeout_s: float) -> None:
-        held.asked.set()
-        await until(tail, topic, partition, end, timeout_s)
-
-    monkeypatch.setattr(Tail, "_poll", slow_poll)
-    monkeypatch.setattr(Tail, "until", told)
+async def link(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[HeldLink]:
+    held = held_link(monkeypatch)
     yield held
     held.open.set()
-
-
-class HeldLink:
-    def __init__(self) -> None:
-        self.open, self.asked = asyncio.Event(), asyncio.Event()
-        self.open.set()
 
 
 async def test_a_replica_with_an_old_registration_delivers_nothing_to_the_new_partner(
@@ -68,7 +48,7 @@ async def test_a_replica_with_an_old_registration_delivers_nothing_to_the_new_pa
     async with running(run_fanout, stream.settings):
         await stream.publish(created_event(1))
         await stream.until_delivered("a", 1)
-        link.open.clear()
+        await link.close()
         for name in lane_ids(stream, "a"):
             await (await TransactionalWriter.fence(stream.kafka, name)).discard()
         await delete_topic(stream.kafka, topic)

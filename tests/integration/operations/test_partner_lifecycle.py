@@ -7,14 +7,13 @@ import pytest
 
 from eventlog.groups import delete_group
 from eventlog.records import TopicPartition
-from eventlog.registry import read_registry, write_entries
+from eventlog.registry import write_entries
 from eventlog.topic_setup import topic_exists
 from fanout.role import run_fanout
-from operations.partners.changes import pause_partner, remove_partner, set_status, set_types
+from operations.partners.changes import pause_partner, remove_partner, set_status
 from operations.partners.registration import create_partner
 from operations.running.status import read_status
 from operations.shared.installation import Installation
-from runtime.errors import ConfigurationError
 from schemas.partner_events import PartnerPosition, decode_envelope
 from schemas.registry import Partner
 from schemas.topics import partition_of
@@ -192,20 +191,3 @@ async def test_the_status_of_fifty_partners_is_asked_for_at_once(
     assert set(lags.values()) == {0}
     assert len(lags) == 50
     assert took < 10
-
-
-async def test_what_types_a_partner_gets_can_be_changed(here: Installation, stream: Stream) -> None:
-    await create_partner(here, "a", "acme", ("LockCreated",), "earliest")
-    async with running(run_fanout, here.settings):
-        await stream.publish(created_event(1))
-        await stream.until_delivered("a", 1)
-        changed = await set_types(here, "a", ("TempKeyUsed",))
-        assert (await read_registry(here.kafka, here.settings.topics.registry)).partner(
-            "a"
-        ) == changed
-        await stream.publish(used_event(1, 2), created_event(2))
-        records = await stream.until_delivered("a", 2)
-    assert versions(records, 1) == [1, 2]
-    check_sequences(records)
-    with pytest.raises(ConfigurationError, match="there is no partner nobody"):
-        await set_types(here, "nobody", ("*",))

@@ -142,7 +142,7 @@ async def test_an_audit_that_ends_without_a_verdict_is_found(system: Scripted) -
 
 def watched(*offsets: int) -> Watcher:
     """A reader that was given these offsets of one partition."""
-    watcher = Watcher(Kafka(Settings(), "test"), ["lock-events"], 2)
+    watcher = Watcher({"lock-events": Kafka(Settings(), "test")}, 2)
     for offset in offsets:
         watcher._take("lock-events", [Record(1, offset, 0, b"7", b"%d" % offset, ())])
     return watcher

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from operations.command import make_command
-from operations.partners.verbs import read_types
+from operations.partners.event_types import read_types
 from operations.replay.parquet_files import PARQUET_SCHEMA
 from operations.replay.verbs import replay
 from operations.shared.durations import read_duration, read_moment

@@ -24,7 +24,9 @@ def test_all_documents_are_written_and_nothing_has_to_run(tmp_path: Path) -> Non
     done = export(tmp_path, "--to", "out/new", "--json", LOCKSTREAM_TOPIC_PREFIX="t-")
     assert (done.returncode, done.stderr) == (0, "")
     files = {Path(file).name: tmp_path / file for file in json.loads(done.stdout)["files"]}
-    assert set(files) == {"openapi.json", "asyncapi.json"} | {f"{s.name}.json" for s in PUBLISHED}
+    assert set(files) == {"openapi.json", "asyncapi.json", "asyncapi-partner.json"} | {
+        f"{s.name}.json" for s in PUBLISHED
+    }
     assert {file.name for file in (tmp_path / "out/new").iterdir()} == set(files)
     documents = {name: json.loads(file.read_bytes()) for name, file in files.items()}
     assert documents["openapi.json"]["openapi"].startswith("3.1")

@@ -179,7 +179,7 @@ def test_the_partner_record_is_the_envelope_that_partners_know() -> None:
             },
         },
     }
-    headers = partner_headers(record, source_offset=41, sequence=9)
+    headers = partner_headers(record, position="sealed", sequence=9)
     assert dict(headers) == {
         "ce_specversion": b"1.0",
         "ce_id": EVENT_ID.encode(),
@@ -188,17 +188,24 @@ def test_the_partner_record_is_the_envelope_that_partners_know() -> None:
         "ce_time": TIME.encode(),
         "ce_subject": str(LOCK_UUID).encode(),
         "content-type": b"application/json",
-        "source-offset": b"41",
+        "position": b"sealed",
         "sequence": b"9",
     }
-    assert PartnerPosition.from_kafka(headers) == PartnerPosition(41, 9)
+    assert PartnerPosition.from_kafka(headers) == PartnerPosition(9, "sealed")
+
+
+def test_a_partner_record_of_before_still_says_where_its_event_stood() -> None:
+    before = (("source-offset", b"41"), ("sequence", b"9"))
+    assert PartnerPosition.from_kafka(before) == PartnerPosition(9, source_offset=41)
+    both = (*before, ("position", b"sealed"))
+    assert PartnerPosition.from_kafka(both) == PartnerPosition(9, "sealed")
 
 
 def test_partners_are_told_when_it_happened_and_not_when_it_was_recorded() -> None:
     late = msgspec.structs.replace(used_event(), recorded_at="2026-11-24T00:00:00.000Z")
     record = envelope(late, "acme-crm")
     assert (record.time, record.detail.timestamp) == (TIME, 1795428000123)
-    assert dict(partner_headers(record, source_offset=1, sequence=1))["ce_time"] == TIME.encode()
+    assert dict(partner_headers(record, position="", sequence=1))["ce_time"] == TIME.encode()
 
 
 def test_no_partner_sees_who_issued_the_command() -> None:
@@ -269,7 +276,7 @@ def test_every_record_carries_its_trace() -> None:
     assert event.to_kafka()[-2:] == TRACED
     assert EventHeaders.from_kafka(event.to_kafka()) == event
     sent = envelope(used_event(), "p")
-    assert partner_headers(sent, source_offset=1, sequence=2, trace=TRACE)[-2:] == TRACED
+    assert partner_headers(sent, position="", sequence=2, trace=TRACE)[-2:] == TRACED
 
 
 def test_the_headers_of_an_event_are_these() -> None:

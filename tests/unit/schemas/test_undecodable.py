@@ -69,6 +69,7 @@ ANY_HEADERS = st.lists(
                 "org-id",
                 "version",
                 "source-offset",
+                "position",
                 "sequence",
                 "parked-reason",
                 "parked-detail",
@@ -111,6 +112,8 @@ def test_an_offset_has_one_spelling(number: bytes) -> None:
             EventHeaders.from_kafka(damaged)
     with pytest.raises(Undecodable):
         PartnerPosition.from_kafka((("source-offset", number), ("sequence", b"1")))
+    with pytest.raises(Undecodable):
+        PartnerPosition.from_kafka((("position", b"sealed"), ("sequence", number)))
 
 
 def test_what_no_database_holds_is_no_event() -> None:

@@ -46,7 +46,7 @@ class CopiedBatch(Batch, frozen=True):
     noted: list[int]
 
     async def committed(self, offsets: Sequence[int]) -> None:
-        assert len(offsets) == len(self.sources)
+        assert len(offsets) == len(self.outputs)
         self.noted.extend(self.sources)
 
 
@@ -94,6 +94,29 @@ class Copying:
         return CopiedBatch(outputs, len(records), sources, self._copies.committed)
 
 
+class CopyingUpTo(Copying):
+    """A ``BoundedPartition``: behind the last copy it writes ``the end``, unless that stands."""
+
+    def __init__(self, topic: str, copies: "Copies", partition: int, fail: Fail) -> None:
+        super().__init__(topic, copies, partition, fail)
+        assert copies.end is not None
+        self.end = copies.end
+        self._ended = False
+
+    async def restore(self, output: OutputLog) -> int:
+        last = await output.last(self._topic)
+        self._ended = last is not None and last.value == b"the end"
+        return self.end if self._ended else await super().restore(output)
+
+    async def finish(self) -> Batch:
+        self._copies.finished.append(self._partition)
+        if (fault := self._copies.fault_of_end) is not None:
+            self._copies.fault_of_end = None
+            raise fault
+        end = Output(self._topic, None, b"the end", ((HEADER, b"%d" % self.end),))
+        return CopiedBatch([] if self._ended else [end], 0, [], self._copies.committed)
+
+
 class AskedCheckpoints(Checkpoints):
     """Stands for a group that has expelled its member, as long as ``expelled`` is set."""
 
@@ -117,6 +140,9 @@ class Copies(Stage):
         self.faults: dict[int, Exception] = {}
         self.fault_of_restore: Exception | None = None
         self.skips = 0
+        self.end: int | None = None
+        self.finished: list[int] = []
+        self.fault_of_end: Exception | None = None
         self.swells = -1
         self.away = asyncio.Event()
         self.away.set()
@@ -131,7 +157,8 @@ class Copies(Stage):
         name = StageName("copies", prefix, settings.topics.lock_facts)
 
         def make_partition(partition: int, fail: Fail) -> StagePartition:
-            return Copying(settings.topics.lock_events, self, partition, fail)
+            kind = Copying if self.end is None else CopyingUpTo
+            return kind(settings.topics.lock_events, self, partition, fail)
 
         async def confirm(offsets: OffsetsClient) -> None:
             """Does nothing: the stage may always work."""
@@ -202,14 +229,21 @@ class Copies(Stage):
 
 @asynccontextmanager
 async def copies(
-    kafka: Kafka, settings: Settings, partitions: int = 1, *, away: bool = False
+    kafka: Kafka,
+    settings: Settings,
+    partitions: int = 1,
+    *,
+    away: bool = False,
+    end: int | None = None,
 ) -> AsyncIterator[Copies]:
-    """Stopped in order, or at once if the test fails. ``away``: what partition 1 asks is."""
+    """Stopped in order, or at once if the test fails. ``away``: what partition 1 asks is; ``end``:
+    of the stretch that is copied."""
     one = msgspec.structs.replace(settings, partitions=partitions)
     await install(kafka, one)
     stop = asyncio.Event()
     async with tracing_of(one, "test") as tracing:
         stage = Copies(kafka, one, tracing)
+        stage.end = end
         if away:
             stage.away.clear()
         task = asyncio.create_task(stage.run(stop))
@@ -575,3 +609,65 @@ async def test_a_partition_is_restored_again_behind_what_is_being_written_of_it(
         held_commit.go_on.set()
         await stage.put(b"b")
         await stage.until_copied(b"a", b"b")
+
+
+async def test_a_stretch_is_processed_to_its_end_once_and_nothing_behind_it(
+    kafka: Kafka, settings: Settings
+) -> None:
+    """Also if nothing comes behind it, or only markers stand before it."""
+    one = msgspec.structs.replace(settings, partitions=1)
+    await install(kafka, one)
+    topic = one.topics.lock_facts
+    for value in (b"a", b"b"):
+        await write_raw(kafka, topic, 0, b"7", value)
+    await leave_aborted(kafka, topic, b"aborted")
+    end = await end_of(kafka, topic, 0)
+    async with copies(kafka, settings, end=end) as stage:
+        await stage.until_copied(b"a", b"b", b"the end")
+        await stage.put(b"behind")
+    async with copies(kafka, settings, end=end) as stage:
+
+        async def has_finished() -> bool:
+            return bool(stage.finished)
+
+        await eventually(has_finished)
+        assert await stage.copied() == [b"a", b"b", b"the end"]
+        assert stage.given == []
+        (lag,) = stage.lag()
+        assert lag.records == 0
+
+
+async def test_an_end_whose_transaction_fails_is_written_by_the_next_attempt(
+    kafka: Kafka, settings: Settings
+) -> None:
+    one = msgspec.structs.replace(settings, partitions=1)
+    await install(kafka, one)
+    await write_raw(kafka, one.topics.lock_facts, 0, b"7", b"a")
+    async with copies(kafka, settings, end=2) as stage:
+        await stage.until_copied(b"a")
+        thief = await stage.thief()
+        await stage.put(b"b", b"behind")
+        await stage.until_copied(b"a", b"b", b"the end")
+        assert len(stage.finished) >= 1
+        await thief.discard()
+
+
+@pytest.mark.parametrize(
+    ("fault", "stops"), [(Unavailable("away"), False), (ZeroDivisionError("unforeseen"), True)]
+)
+async def test_an_end_that_can_not_be_decided_on_is_tried_again_or_stops_the_partition(
+    kafka: Kafka, settings: Settings, fault: Exception, stops: bool, logged_errors: list[str]
+) -> None:
+    one = msgspec.structs.replace(settings, partitions=1)
+    await install(kafka, one)
+    await write_raw(kafka, one.topics.lock_facts, 0, b"7", b"a")
+    async with copies(kafka, settings, end=2) as stage:
+        await stage.until_copied(b"a")
+        stage.fault_of_end = fault
+        await stage.put(b"b")
+        if stops:
+            await stage.until_blocked("offset 2, its end can't be processed")
+            assert await stage.copied() == [b"a", b"b"]
+        else:
+            await stage.until_copied(b"a", b"b", b"the end")
+    logged_errors.clear()

@@ -11,11 +11,15 @@ import pytest
 from sqlalchemy import Executable, delete, insert, update
 
 from eventlog.kafka import Kafka
+from eventlog.registry import read_registry, write_entries
+from eventlog.topic_setup import delete_topic, topic_exists
 from fanout.role import run_fanout
 from operations.audit import auditor
+from operations.audit import plan as plan_module
 from operations.audit.auditor import Auditor, Counted
 from operations.audit.event_ids import EventIds
 from operations.audit.violations import Kind, Violation
+from operations.shared.offset_ranges import OffsetRanges
 from projector.role import run_projector
 from read_model.rows import Position
 from read_model.store import ReadModel
@@ -33,12 +37,14 @@ from schemas.lock_events import (
 )
 from schemas.lock_facts import Fact, encode_fact
 from schemas.partner_events import encode_envelope, envelope, partner_headers
+from schemas.registry import Replay
 from schemas.topics import lock_key, partition_of
-from tests.examples_of import lock_created, temp_key_used, used_event
+from tests.examples_of import TIME, lock_created, temp_key_used, used_event
 from tests.integration.conftest import PARTITIONS, open_read_model
 from tests.integration.kafka_tools import (
     delete_records,
     eventually,
+    positions_of,
     read_all,
     write_facts,
     write_raw,
@@ -103,13 +109,16 @@ class Audited:
         self, event: TempKeyUsedEvent, source_offset: int, sequence: int = SEQUENCE
     ) -> None:
         record = envelope(event, PARTNER)
+        topic = self.topics.partner_events(PARTNER)
+        positions = await positions_of(self.kafka, self.topics.registry)
+        position = positions.seal(topic, self.home, sequence, source_offset)
         await write_raw(
             self.kafka,
-            self.topics.partner_events(PARTNER),
+            topic,
             self.home,
             lock_key(event.lock_id),
             encode_envelope(record),
-            partner_headers(record, source_offset=source_offset, sequence=sequence),
+            partner_headers(record, position=position, sequence=sequence),
         )
 
     async def event_offsets(self) -> list[int]:
@@ -365,6 +374,83 @@ async def test_what_retention_has_deleted_of_a_partners_topic_is_not_missing(
     assert begins == {audited.home: last.offset}
     assert await audited.violations() == []
     assert audited.counted.lag == {PARTNER: 0}
+
+
+async def replayed(audited: Audited) -> str:
+    """The partner's events once more, as they should be; returns the topic."""
+    partitions = audited.settings.partitions
+    async with audited.kafka.offsets_client() as client:
+        ends = await client.high_watermarks(audited.topics.lock_events, audited.topics.numbers)
+    replay = Replay(
+        partner_id=PARTNER,
+        number=1,
+        org_id="acme",
+        types=("*",),
+        start_offsets=(0,) * partitions,
+        end_offsets=tuple(ends[p] for p in audited.topics.numbers),
+        created_at=TIME,
+    )
+    await write_entries(audited.kafka, audited.topics.registry, [replay])
+
+    async def has_ended() -> bool:
+        registry = await read_registry(audited.kafka, audited.topics.registry)
+        entry = registry.replay(PARTNER, 1)
+        return entry is not None and entry.status == "ended"
+
+    async with running(run_fanout, audited.settings):
+        await eventually(has_ended)
+    return audited.topics.partner_replay(PARTNER, 1)
+
+
+async def test_a_replay_is_audited_and_is_nobodys_lag(audited: Audited) -> None:
+    await replayed(audited)
+    assert await audited.violations() == []
+    assert audited.counted.lag == {PARTNER: 0}
+
+
+async def test_what_retention_has_deleted_of_a_replay_is_not_missing(audited: Audited) -> None:
+    topic = await replayed(audited)
+    await delete_records(audited.kafka, topic, audited.home, 1)
+    assert await audited.violations() == []
+    for partition in audited.topics.numbers:
+        await delete_records(audited.kafka, topic, partition)
+    assert await audited.violations() == []
+
+
+@finds("partner-event-foreign")
+async def test_what_follows_the_end_of_a_replay_is_found(audited: Audited) -> None:
+    topic = await replayed(audited)
+    await write_raw(audited.kafka, topic, audited.home, b"7", b"not ours")
+
+
+async def test_a_replay_whose_topic_is_gone_is_audited_no_more(audited: Audited) -> None:
+    topic = await replayed(audited)
+    await write_raw(audited.kafka, topic, audited.home, b"7", b"not ours")
+    await delete_topic(audited.kafka, topic)
+
+    async def is_gone() -> bool:
+        return not await topic_exists(audited.kafka, topic)
+
+    await eventually(is_gone)
+    assert await audited.violations() == []
+
+
+async def test_a_change_of_types_that_comes_meanwhile_is_known_to_the_audit(
+    audited: Audited, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a partner was sent by its new types may be in its topic before the plan has all ends."""
+    ranges = plan_module._ranges
+    now = await add_partner(audited.kafka, audited.settings, PARTNER, "acme")
+    await add_partner(audited.kafka, audited.settings, PARTNER, "acme", types=("LockCreated",))
+    assert await audited.found("partner-event-foreign")
+
+    async def changed_first(kafka: Kafka, settings: Settings, topic: str) -> OffsetRanges:
+        if topic == audited.topics.partner_events(PARTNER):
+            await write_entries(kafka, audited.topics.registry, [now])
+        return await ranges(kafka, settings, topic)
+
+    monkeypatch.setattr(plan_module, "_ranges", changed_first)
+    assert await audited.violations() == []
 
 
 async def test_what_retention_has_deleted_of_the_facts_is_not_missing(audited: Audited) -> None:

@@ -11,10 +11,24 @@ class Decider:
     note = "of now"
 
 
-def working(position: int = 10) -> LanePartition:
+class Bounded:
+    """A ``BoundedPartition`` of which nothing is asked but where it ends."""
+
+    note, end = "of now", 20
+
+    def restore(self) -> None: ...
+    def process(self) -> None: ...
+    def finish(self) -> None: ...
+
+
+def working(position: int = 10, decider: object = None) -> LanePartition:
     partition = LanePartition(TopicPartition("input", 0), "stage")
-    partition.begin(cast(Any, Decider()), position)
+    partition.begin(cast(Any, decider or Decider()), position)
     return partition
+
+
+def at_end(partition: LanePartition) -> bool:
+    return partition.is_at_end
 
 
 def records(begin: int, end: int) -> list[Record]:
@@ -77,3 +91,53 @@ def test_a_partition_that_begins_anew_forgets_what_it_had_decided() -> None:
     partition.end()
     partition.begin(cast(Any, Decider()), 10)
     assert partition.progress == Checkpoint(10, "of now")
+
+
+def test_of_a_stretch_nothing_is_taken_from_its_end_on() -> None:
+    partition = working(decider=Bounded())
+    partition.take(records(10, 18), 18)
+    assert ([r.offset for r in partition.in_process], partition.taken_to) == ([*range(10, 18)], 18)
+    partition.take(records(18, 24), 24)
+    assert ([r.offset for r in partition.in_process], partition.taken_to) == ([18, 19], 20)
+    endless = working()
+    endless.take(records(18, 24), 24)
+    assert (len(endless.in_process), endless.taken_to) == (6, 24)
+    assert not at_end(endless)
+
+
+def test_a_stretch_is_at_its_end_once_all_of_it_is_decided_on_and_only_once() -> None:
+    partition = working(decider=Bounded())
+    assert not at_end(partition)
+    partition.take(records(10, 24), 24)
+    assert not at_end(partition)
+    decide(partition, records(10, 20), ())
+    assert at_end(partition)
+    partition.finished = True
+    assert not at_end(partition)
+    another = working(20, Bounded())
+    assert at_end(another), "also if it begins there"
+    another.end()
+    assert not at_end(another), "nobody decides"
+    partition.begin(cast(Any, Bounded()), 20)
+    assert partition.finished is False, "in another attempt"
+
+
+def test_markers_may_stand_before_the_end_of_a_stretch() -> None:
+    partition = working(decider=Bounded())
+    partition.take((), 19)
+    assert not at_end(partition)
+    partition.take((), 20)
+    assert at_end(partition)
+
+
+def test_a_stretch_that_is_done_with_is_not_behind() -> None:
+    partition = working(decider=Bounded())
+    partition.high_watermark = 90
+    assert partition.lag(0).records == 10
+    partition.take((), 20)
+    assert partition.lag(0).records == 0
+    partition.end()
+    assert partition.lag(0).records == 10
+    ended_at_once = working(20, Bounded())
+    ended_at_once.finished = True
+    assert ended_at_once.lag(0).records == 0

@@ -13,11 +13,13 @@ from schemas.lock_events import EventHeaders, TempKeyUsedEvent, encode_event
 from schemas.lock_facts import TempKeyUsed, encode_fact
 from schemas.parked_facts import ParkedHeaders
 from schemas.partner_events import encode_envelope, envelope, partner_headers
-from schemas.registry import Partner
+from schemas.registry import Partner, Replay
+from schemas.replay_events import ReplayEndedHeaders, encode_replay_ended, replay_ended
 from schemas.topics import lock_key
-from tests.examples_of import TIME, temp_key_used, used_event
+from tests.examples_of import POSITIONS, TIME, temp_key_used, used_event
 
 PARTITION = 2
+TOPIC = "partner.crm.lock-events"
 PARTNER = Partner(id="crm", org_id="acme", types=("*",), start_offsets=(10,), created_at=TIME)
 
 
@@ -128,7 +130,8 @@ def delivery(read: ReadEvent, sequence: int) -> Record:
     """As fan-out writes it; its partner offset is a hundred more than its sequence."""
     assert isinstance(read.event, TempKeyUsedEvent)
     sent = envelope(read.event, PARTNER.id)
-    headers = partner_headers(sent, source_offset=read.offset, sequence=sequence)
+    position = POSITIONS.seal(TOPIC, 0, sequence, read.offset)
+    headers = partner_headers(sent, position=position, sequence=sequence)
     key = lock_key(read.event.lock_id)
     return Record(0, 100 + sequence, 0, key, encode_envelope(sent), headers)
 
@@ -137,7 +140,7 @@ async def audited(
     events: Sequence[ReadEvent], records: Sequence[Record]
 ) -> tuple[list[tuple[str, int]], int]:
     """What is found, with the partner offsets, and the lag."""
-    checks = PartnerChecks("partner.crm.lock-events", 0, PARTNER, 10, 0)
+    checks = PartnerChecks(TOPIC, 0, PARTNER, 10, 0, POSITIONS)
     merge = _PartnerMerge(PARTNER.id, cursor(records), checks)
     found = [v for event in events async for v in merge.event(event)]
     found += [v async for v in merge.rest()]
@@ -192,3 +195,92 @@ async def test_a_delivery_is_held_against_its_own_event() -> None:
     kinds, lag = await audited([FIRST, SECOND, THIRD], sent)
     assert kinds == [("partner-event-altered", 102), ("partner-sequence-gap", 104)]
     assert lag == 0
+
+
+# -- replays ---------------------------------------------------------------------------------------
+
+REPLAY = Replay(
+    partner_id="crm",
+    number=3,
+    org_id="acme",
+    types=("*",),
+    start_offsets=(10,),
+    end_offsets=(13,),
+    created_at=TIME,
+    status="ended",
+    counts=(3,),
+)
+REPLAY_TOPIC = "partner.crm.lock-events.replay.3"
+BEHIND = stream_event(13, 5)
+
+
+def again(read: ReadEvent, sequence: int) -> Record:
+    sent = envelope(read.event, PARTNER.id)
+    position = POSITIONS.seal(REPLAY_TOPIC, 0, sequence, read.offset)
+    headers = partner_headers(sent, position=position, sequence=sequence)
+    assert isinstance(read.event, TempKeyUsedEvent)
+    key = lock_key(read.event.lock_id)
+    return Record(0, 100 + sequence, 0, key, encode_envelope(sent), headers)
+
+
+def marker(sequence: int, count: int | None = None, end: int = 13, number: int = 3) -> Record:
+    told = sequence - 1 if count is None else count
+    record = replay_ended("crm", number, 0, told, TIME)
+    position = POSITIONS.seal(REPLAY_TOPIC, 0, sequence, end)
+    headers = ReplayEndedHeaders.of(record, position=position, sequence=sequence)
+    value = encode_replay_ended(record)
+    return Record(0, 100 + sequence, 0, None, value, headers.to_kafka())
+
+
+async def audited_replay(records: Sequence[Record], *, ends: bool = True) -> list[tuple[str, int]]:
+    """What is found of a replay of three events, among others."""
+    checks = PartnerChecks(REPLAY_TOPIC, 0, REPLAY.as_partner, 10, 0, POSITIONS, REPLAY)
+    merge = _PartnerMerge("crm", cursor(records), checks, of_replay=True, ends=ends)
+    events = [EARLIER, FIRST, SECOND, THIRD, BEHIND]
+    found = [v for event in events async for v in merge.event(event)]
+    found += [v async for v in merge.rest()]
+    assert not merge.counts_as_lag
+    return [(v.kind, v.offset) for v in found]
+
+
+ALL = [again(FIRST, 1), again(SECOND, 2), again(THIRD, 3)]
+MISSING, FOREIGN = "partner-event-missing", "partner-event-foreign"
+ALTERED, GAP = "partner-event-altered", "partner-sequence-gap"
+
+
+async def test_a_replay_that_has_its_stretch_and_an_end_is_right() -> None:
+    assert await audited_replay([*ALL, marker(4)]) == []
+    for behind in (ALL, ALL[:1], []):
+        assert await audited_replay(behind, ends=False) == []
+
+
+async def test_a_replay_that_has_ended_lacks_nothing_of_its_stretch() -> None:
+    assert await audited_replay(ALL) == [(MISSING, 103)]
+    assert await audited_replay([*ALL[:2], marker(3)]) == [(MISSING, 102)]
+    assert await audited_replay([ALL[0], again(THIRD, 2), marker(3)]) == [(MISSING, 101)]
+
+
+async def test_a_replay_holds_nothing_of_before_or_behind_its_stretch() -> None:
+    assert await audited_replay([again(EARLIER, 1)], ends=False) == [(FOREIGN, 101)]
+    assert await audited_replay([*ALL, again(BEHIND, 4), marker(5)]) == [(FOREIGN, 104)]
+    assert await audited_replay([*ALL, marker(4), again(BEHIND, 5)]) == [(FOREIGN, 105)]
+    assert await audited_replay([*ALL, marker(4), marker(5)]) == [(FOREIGN, 105)]
+
+
+async def test_the_end_of_a_replay_is_its_own_and_counts_what_stands_before_it() -> None:
+    for wrong in (
+        marker(4, count=2),
+        marker(4, number=2),
+        marker(4, end=14),
+        replace(marker(4), value=b"{}"),
+    ):
+        assert await audited_replay([*ALL, wrong]) == [(ALTERED, 104)]
+    assert await audited_replay([*ALL, marker(5)]) == [(GAP, 105)]
+
+
+async def test_a_live_topic_has_no_end() -> None:
+    record = replay_ended("crm", 3, 0, 1, TIME)
+    position = POSITIONS.seal(TOPIC, 0, 2, 13)
+    headers = ReplayEndedHeaders.of(record, position=position, sequence=2).to_kafka()
+    end = Record(0, 102, 0, None, encode_replay_ended(record), headers)
+    assert await audited([FIRST], [delivery(FIRST, 1), end]) == ([(FOREIGN, 102)], 0)

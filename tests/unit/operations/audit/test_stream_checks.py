@@ -19,7 +19,7 @@ from schemas.partner_events import encode_envelope, envelope, partner_headers
 from schemas.registry import Partner
 from schemas.topics import lock_key, partition_of
 from schemas.undecodable import Undecodable
-from tests.examples_of import LOCK_UUID, TIME, created_event, used_event
+from tests.examples_of import LOCK_UUID, POSITIONS, TIME, created_event, used_event
 
 ONE_PARTITION = 1
 
@@ -220,13 +220,14 @@ TOPIC = "partner.acme-crm.lock-events"
 
 
 def partner_checks(begin: int = 10, sequence: int = 4) -> PartnerChecks:
-    return PartnerChecks(TOPIC, 2, PARTNER, begin, sequence)
+    return PartnerChecks(TOPIC, 2, PARTNER, begin, sequence, POSITIONS)
 
 
 def delivered(event: Event, offset: int, sequence: int) -> Record:
     """As fan-out writes it, at partner offset ``offset``."""
     sent = envelope(event, PARTNER.id)
-    headers = partner_headers(sent, source_offset=41, sequence=sequence)
+    position = POSITIONS.seal(TOPIC, 2, sequence, 41)
+    headers = partner_headers(sent, position=position, sequence=sequence)
     return Record(2, offset, 0, lock_key(event.lock_id), encode_envelope(sent), headers)
 
 
@@ -257,8 +258,31 @@ def test_a_record_that_no_fan_out_wrote_is_foreign_and_counts_not() -> None:
     foreign = replace(delivered(used_event(), 30, 5), headers=(("sequence", b"5"),))
     (found,) = checks.check_record(foreign)
     assert (found.kind, found.offset) == ("partner-event-foreign", 30)
-    assert found.detail == "the header 'source-offset' is missing"
+    assert found.detail == "the header 'position' is missing"
     assert list(checks.check_record(delivered(used_event(), 31, 5))) == []
+
+
+def test_a_position_of_another_record_or_installation_is_foreign() -> None:
+    """A copy of the last record, under the next sequence, would let it go on where it was."""
+    checks = partner_checks()
+    copied = dict(delivered(used_event(), 30, 4).headers)
+    copied["sequence"] = b"5"
+    forged = replace(delivered(used_event(), 30, 5), headers=tuple(copied.items()))
+    (found,) = checks.check_record(forged)
+    assert (found.kind, found.offset) == ("partner-event-foreign", 30)
+    assert found.detail == "its position is none of this installation's"
+    assert checks.position(forged) is None
+
+
+def test_a_record_of_before_positions_were_sealed_is_audited_alike() -> None:
+    checks = partner_checks()
+    before = (("source-offset", b"41"), ("sequence", b"5"))
+    record_of_before = replace(delivered(used_event(), 30, 5), headers=before)
+    assert list(checks.check_record(record_of_before)) == []
+    found = checks.position(record_of_before)
+    assert found is not None
+    assert (found.source_offset, found.sequence) == (41, 5)
+    assert list(checks.check_record(delivered(used_event(), 31, 6))) == []
 
 
 def test_a_delivery_that_is_not_what_the_log_holds_is_altered() -> None:

@@ -9,9 +9,9 @@ from typing import Any
 import jsonschema
 import pytest
 
-from schemas.descriptions.asyncapi import asyncapi_document
+from schemas.descriptions.asyncapi import asyncapi_document, partner_asyncapi_document
 from schemas.descriptions.published import PUBLISHED
-from schemas.topic_configs import lock_topics, partner_topic
+from schemas.topic_configs import AS_SHIPPED, lock_topics, partner_topic, replay_topic
 from schemas.topics import LockTopics
 
 ASYNCAPI_SCHEMA = Path(__file__).parents[3] / "vendor" / "asyncapi-3.0.0.json"
@@ -45,6 +45,39 @@ def test_what_is_not_asyncapi_is_noticed(asyncapi: jsonschema.Draft7Validator, s
         asyncapi.validate(document)
 
 
+# -- what a partner is given -----------------------------------------------------------------------
+
+FOR_ALL = partner_asyncapi_document("1.2.3", TOPICS, 3, AS_SHIPPED, "")
+FOR_ONE = partner_asyncapi_document(
+    "1.2.3", TOPICS, 3, AS_SHIPPED, "kafka.example:9093,[::1]:9093", "acme"
+)
+
+
+@pytest.mark.parametrize("document", [FOR_ALL, FOR_ONE], ids=["all", "one"])
+def test_partners_get_a_document_of_their_own_with_nothing_internal(
+    asyncapi: jsonschema.Draft7Validator, document: Any
+) -> None:
+    asyncapi.validate(document)
+    text = json.dumps(document)
+    internal = ("lock-facts", "registry", "projector", "fanout", "parked", "Actor", "sha256")
+    assert [name for name in internal if name in text] == []
+    assert set(document["channels"]) == {"partnerEvents"}
+    for reference in references(document):
+        assert resolved(reference, document)
+
+
+def test_a_partners_document_says_where_and_what_it_may_read() -> None:
+    assert [server["host"] for server in FOR_ONE["servers"].values()] == [
+        "kafka.example:9093",
+        "[::1]:9093",
+    ]
+    channel = FOR_ONE["channels"]["partnerEvents"]
+    assert channel["address"] == TOPICS.partner_events("acme")
+    group = FOR_ONE["operations"]["readEvents"]["bindings"]["kafka"]["groupId"]["pattern"]
+    allowed = ("t.acme", "t.acme.reader", "t.acmex", "t.acme-b", "acme", "t.other")
+    assert [name for name in allowed if re.match(group, name)] == ["t.acme", "t.acme.reader"]
+
+
 def references(part: Any) -> Iterator[str]:
     if isinstance(part, dict):
         if "$ref" in part:
@@ -56,8 +89,8 @@ def references(part: Any) -> Iterator[str]:
             yield from references(inner)
 
 
-def resolved(reference: str) -> Any:
-    found: Any = DOCUMENT
+def resolved(reference: str, document: Any = DOCUMENT) -> Any:
+    found: Any = document
     for step in reference.removeprefix("#/").split("/"):
         found = found[step]
     return found
@@ -71,7 +104,11 @@ def test_every_reference_leads_somewhere() -> None:
 
 
 def test_the_channels_are_the_topics_as_they_are_made() -> None:
-    topics = [*lock_topics(TOPICS), partner_topic(TOPICS, "{partnerId}")]
+    topics = [
+        *lock_topics(TOPICS),
+        partner_topic(TOPICS, "{partnerId}"),
+        replay_topic(TOPICS, "{partnerId}", "{replay}"),
+    ]
     channels = {channel["address"]: channel for channel in DOCUMENT["channels"].values()}
     assert set(channels) == {topic.name for topic in topics}
     for topic in topics:
@@ -88,6 +125,7 @@ def test_the_groups_are_those_that_the_services_join() -> None:
     assert projector["enum"] == [TOPICS.group("projector")]
     fanout = operations["fanOutEvents"]["bindings"]["kafka"]["groupId"]
     assert re.match(fanout["pattern"], TOPICS.group("fanout.acme-crm"))
+    assert re.match(fanout["pattern"], TOPICS.replay_group("acme-crm", 12))
     assert not re.match(fanout["pattern"], "txfanout.acme-crm")
 
 

@@ -13,6 +13,7 @@ from tests.golden.compatibility import without_notes
 from tests.golden.said_later import SAID_LATER
 from tests.golden.samples import meaning, samples
 from tests.golden.store import RECORDS, SCHEMAS, add, read_record, read_schema, versions
+from tests.golden.withdrawn import WITHDRAWN
 
 GOLDEN_RECORDS = [(name, file) for name, files in versions(RECORDS).items() for file in files]
 CALL = "`make goldens` adds what is new, if it is compatible"
@@ -53,7 +54,10 @@ def test_a_golden_record_is_of_todays_schema(name: str, file: Path) -> None:
 
 
 def _topic_of(name: str) -> str:
-    topics = ("lock-facts.parked", "lock-facts", "lock-events", "partner.lock-events", "registry")
+    topics = (
+        *("lock-facts.parked", "lock-facts", "lock-events", "partner.lock-events"),
+        *("partner.replay", "registry"),
+    )
     return next(topic for topic in topics if f"{name}.".startswith(f"{topic}."))
 
 
@@ -78,6 +82,14 @@ def test_only_formats_that_are_listed_were_said_later() -> None:
     """Each entry of the list lets one field through, and none stands there in vain."""
     told = {breach.split(": had the format None, has ")[0] for breach in all_breaches({})}
     listed = {(name, field) for name, fields in SAID_LATER.items() for field in fields}
+    assert {
+        (file.rsplit(".", 2)[0], field) for file, field in (line.split(": ") for line in told)
+    } == listed
+
+
+def test_only_fields_that_are_listed_were_withdrawn() -> None:
+    told = {breach.partition(": was required")[0] for breach in all_breaches(withdrawn={})}
+    listed = {(name, field) for name, fields in WITHDRAWN.items() for field in fields}
     assert {
         (file.rsplit(".", 2)[0], field) for file, field in (line.split(": ") for line in told)
     } == listed

@@ -9,6 +9,7 @@ import org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
 import org.apache.kafka.common.KafkaException;
 import org.apache.kafka.common.TopicPartition;
+import org.apache.kafka.common.security.scram.ScramLoginModule;
 import org.apache.kafka.common.serialization.StringDeserializer;
 
 /** Reads a partner's topic and proves that nothing is missing: Consume [--count N] */
@@ -38,11 +39,22 @@ public final class Consume {
 
     private void run() {
         Instant deadline = Instant.now().plus(timeout);
-        Map<String, Object> settings = Map.of(
-                "bootstrap.servers", System.getenv("KAFKA_BOOTSTRAP_SERVERS"),
+        Map<String, Object> settings = new HashMap<>(Map.of(
+                "bootstrap.servers", System.getenv("PARTNER_BOOTSTRAP_SERVERS"),
+                "security.protocol", "SASL_SSL",
+                "sasl.mechanism", "SCRAM-SHA-512",
+                "sasl.jaas.config", "%s required username=\"%s\" password=\"%s\";".formatted(
+                        ScramLoginModule.class.getName(),
+                        System.getenv("PARTNER_USERNAME"),
+                        System.getenv("PARTNER_PASSWORD")),
                 "isolation.level", "read_committed", // what was never committed has not happened
                 "auto.offset.reset", "earliest",
-                "enable.auto.commit", false);
+                "enable.auto.commit", false));
+        String authorities = System.getenv().getOrDefault("PARTNER_CA", "");
+        if (!authorities.isEmpty()) { // otherwise the system's
+            settings.put("ssl.truststore.type", "PEM");
+            settings.put("ssl.truststore.location", authorities);
+        }
         var text = new StringDeserializer();
         try (var consumer = new KafkaConsumer<>(settings, text, text)) {
             List<TopicPartition> partitions = consumer.partitionsFor(topic, timeout).stream()
