@@ -169,6 +169,16 @@ async def test_the_metrics_of_every_role_say_what_was_sent(own_system: RunningSy
         assert at_rest.value("lockstream_lag_seconds") == 0
         assert at_rest.value("lockstream_stage_restarts_total") == 0
         assert at_rest.value("lockstream_partition_stopped") == 0
+    # Nobody reads for the demo's partner. Asked for every 15 s.
+    partner = await roles.until(
+        "fanout", "lockstream_partner_unread_records", written, partner="demo-partner"
+    )
+    assert partner.value("lockstream_partner_undelivered_events", partner="demo-partner") == 0
+    assert partner.value("lockstream_partner_groups", partner="demo-partner") == 0
+    assert 0 < partner.value("lockstream_partner_unread_seconds") < 240
+    retained_s = partner.value("lockstream_partner_unread_retained_seconds")
+    assert 30 * 86_400 - 240 < retained_s < 30 * 86_400
+    assert 0 <= partner.value("lockstream_partner_figures_age_seconds") < 60
     at_rest = await roles.until("projector", "lockstream_unfolded_records", 0)
     assert at_rest.value("lockstream_fold_duration_seconds_count") > 0
     for role in ("api", "projector", "fanout"):
@@ -205,7 +215,7 @@ async def test_a_partner_that_is_paused_or_stopped_can_be_seen(own_system: Runni
     assert stopped.value("lockstream_ready") == 0
 
 
-def test_the_number_of_series_does_not_grow_with_locks_users_or_paths(
+async def test_the_number_of_series_does_not_grow_with_locks_users_or_paths(
     running_system: RunningSystem,
 ) -> None:
     roles, caller = Roles(running_system), Caller(running_system.env)
@@ -220,6 +230,12 @@ def test_the_number_of_series_does_not_grow_with_locks_users_or_paths(
 
     roles.scrape("api")
     traffic(range(6))
+
+    async def partners_are_shown() -> bool:
+        shown = roles.scrape("fanout").labels("lockstream_partner_undelivered_events", "partner")
+        return shown != set()
+
+    await eventually(partners_are_shown)
     before = {role: roles.scrape(role).series for role in ("api", "projector", "fanout")}
     traffic(range(6, 60))
     caller.close()
