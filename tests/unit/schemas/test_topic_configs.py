@@ -1,6 +1,6 @@
 """How the topics of an installation are made: what they keep is what the system rests on."""
 
-from schemas.topic_configs import lock_topics, partner_topic
+from schemas.topic_configs import lock_topics, partner_topic, replay_topic
 from schemas.topics import LockTopics
 
 DAY_MS = 86_400_000
@@ -30,3 +30,9 @@ def test_a_partners_topic_has_a_partition_for_each_of_the_streams() -> None:
     topic = partner_topic(LockTopics("t-", 5), "crm")
     assert (topic.name, topic.partitions) == ("t-partner.crm.lock-events", 5)
     assert topic.config == {"retention.ms": str(30 * DAY_MS), "max.message.bytes": LARGEST}
+
+
+def test_a_replays_topic_is_like_its_partners_and_is_kept_for_a_week() -> None:
+    topic = replay_topic(LockTopics("t-", 5), "crm", 3)
+    assert (topic.name, topic.partitions) == ("t-partner.crm.lock-events.replay.3", 5)
+    assert topic.config == {"retention.ms": str(7 * DAY_MS), "max.message.bytes": LARGEST}
