@@ -7,12 +7,12 @@ import pytest
 
 from fanout.served import DECISIVE, is_served_alike, served_by
 from schemas.registry import EarlierTypes, Partner, PausedAt, Replay
-from schemas.topics import LockTopics
+from schemas.topics import DAY_MS, LockTopics
 from tests.examples_of import TIME, registry_of
 
 TOPICS = LockTopics("t-", 2)
 LATER = "2026-11-24T00:00:00.000Z"
-CONCERNS_NO_STAGE = {"credentials", "max_rate"}
+CONCERNS_NO_STAGE = {"credentials", "max_rate", "retention_ms"}
 """Fields of a partner's entry that have nothing to do with what it is sent."""
 
 
@@ -47,7 +47,7 @@ def test_active_partners_and_running_replays_are_served_each_by_a_group_of_its_o
         replay("c", 1),
         replay("nobody", 1),
     )
-    served = served_by(registry, TOPICS)
+    served = served_by(registry, TOPICS, DAY_MS)
     assert {name: (one.group, one.topic.name) for name, one in served.items()} == {
         "a": ("t-fanout.a", "t-partner.a.lock-events"),
         "a/replay.2": ("t-fanout.a/replay.2", "t-partner.a.lock-events.replay.2"),
