@@ -47,6 +47,7 @@ async def create_partner(
     check_topic_name(topics, partner_id, existing)
     own = topics.partner_events(partner_id)
     left_over = own in existing and await _has_held_records(here.kafka, own, partitions)
+    left_replays = sorted(t for t in existing if _is_replay_of(topics, t, partner_id))
     entry = Partner(
         id=partner_id,
         org_id=org_id,
@@ -64,6 +65,12 @@ async def create_partner(
         if left_over:
             raise ConfigurationError(
                 f"the topic {own} is left from an earlier partner; use another id, or "
+                f"`lockstream partner remove {partner_id} --delete-topic` first"
+            )
+        if left_replays and (before is None or not _is_same(before, entry)):
+            # Whoever may read the partner's replays could read another organisation's.
+            raise ConfigurationError(
+                f"the topic {left_replays[0]} is left from an earlier partner; use another id, or "
                 f"`lockstream partner remove {partner_id} --delete-topic` first"
             )
         check_apart(partner_id, live_ids(registry, but=partner_id))
@@ -116,6 +123,11 @@ def check_topic_name(topics: LockTopics, partner_id: str, existing: Collection[s
                 f"--id: {partner_id}'s topic {own} and {partner}'s topic {other}: one name is the "
                 "beginning of the other, so who may read one might read both; use another id"
             )
+
+
+def _is_replay_of(topics: LockTopics, topic: str, partner_id: str) -> bool:
+    replay = topics.replay_of(topic)
+    return replay is not None and replay[0] == partner_id
 
 
 def _nested(one: str, other: str) -> bool:

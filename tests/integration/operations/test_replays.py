@@ -348,6 +348,20 @@ async def test_a_removed_partners_replays_end_and_their_topics_go_with_its_own(
     assert (await replay_all(here)).number == 3
 
 
+async def test_what_a_former_partner_was_replayed_is_not_left_to_the_next_of_its_id(
+    here: Installation, stream: Stream, partner: str
+) -> None:
+    """Whose topic is empty: it was paused, and may be another organisation's now."""
+    await set_status(here, partner, "paused")
+    async with fanout(here):
+        await until_ended(here, await replay_all(here))
+        await remove_partner(here, partner, with_topic=False)
+    with pytest.raises(ConfigurationError, match=r"replay\.1 is left from an earlier partner"):
+        await create_partner(here, "a", "acme", ("*",), "earliest")
+    await remove_partner(here, partner, with_topic=True)
+    await create_partner(here, "a", "acme", ("*",), "earliest")
+
+
 async def test_a_paused_partner_may_be_sent_events_once_more(
     here: Installation, stream: Stream, partner: str
 ) -> None:
