@@ -58,16 +58,16 @@ def _replay(entry: Replay, topics: LockTopics) -> Served:
     )
 
 
+DECISIVE = (
+    *("id", "org_id", "created_at", "status"),
+    *("types", "earlier", "start_offsets", "paused_at"),
+)
+"""The fields of a partner's entry that decide on deliveries."""
+
+
 def is_served_alike(one: Partner | Replay, other: Entry | None) -> bool:
-    """Returns whether what decides on deliveries is the same in both entries. An entry holds more:
-    who may log in, for instance, concerns no stage."""
+    """Returns whether what decides on deliveries is the same in both entries. An entry may hold
+    more: who may log in, for instance, concerns no stage."""
     if isinstance(one, Partner) and isinstance(other, Partner):
-        return _decisive(one) == _decisive(other)
+        return all(getattr(one, name) == getattr(other, name) for name in DECISIVE)
     return one == other
-
-
-def _decisive(entry: Partner) -> tuple[object, ...]:
-    return (
-        *(entry.id, entry.org_id, entry.created_at, entry.status),
-        *(entry.types, entry.earlier, entry.start_offsets, entry.paused_at),
-    )

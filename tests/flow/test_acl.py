@@ -192,6 +192,11 @@ def test_every_role_and_every_verb_works_with_what_it_is_allowed(
     deadline = time.monotonic() + READY_S
     while json.loads(guest.verb("partner", "lag", "--json"))[0]["lag"]:
         assert time.monotonic() < deadline, guest.log("fanout")
+    guest.verb("partner", "missing", "--id", "acme-crm")
+    guest.verb("partner", "offsets", "--id", "acme-crm", "--at", "2026-01-01")
+    guest.verb("partner", "replay", "--id", "acme-crm", "--from", "earliest")
+    guest.verb("partner", "replays", "--id", "acme-crm")
+    guest.verb("partner", "set", "acme-crm", "--retention", "90d", "--max-rate", "5MiB")
     guest.verb("partner", "pause", "acme-crm")
     guest.verb("partner", "resume", "acme-crm")
     guest.verb("partner", "credentials", "revoke", "--id", "acme-crm", "--all")

@@ -21,10 +21,10 @@ class Done(msgspec.Struct, frozen=True):
         return json.loads(self.stdout)
 
 
-async def lockstream(here: Installation, *arguments: str) -> Done:
+async def started(here: Installation, *arguments: str) -> asyncio.subprocess.Process:
     settings = here.settings
     inherited = {k: v for k, v in os.environ.items() if not k.startswith("LOCKSTREAM_")}
-    process = await asyncio.create_subprocess_exec(
+    return await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "operations", *arguments),
         cwd=settings.state_dir,
         env={
@@ -37,6 +37,13 @@ async def lockstream(here: Installation, *arguments: str) -> Done:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
+
+
+async def lockstream(here: Installation, *arguments: str) -> Done:
+    return await end_of(await started(here, *arguments))
+
+
+async def end_of(process: asyncio.subprocess.Process) -> Done:
     async with asyncio.timeout(60):
         stdout, stderr = await process.communicate()
     assert process.returncode is not None

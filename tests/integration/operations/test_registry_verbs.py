@@ -116,6 +116,17 @@ async def test_a_partner_id_that_kafka_or_an_acl_could_take_for_anothers_is_refu
     assert (await registry_of(here)).partner(partner_id) is None
 
 
+@pytest.mark.parametrize("partner_id", ["crm.lock-events.replay", "crm.lock-events.replay.1.eu"])
+async def test_a_partner_id_whose_topic_begins_like_anothers_replay_is_refused(
+    here: Installation, partner_id: str
+) -> None:
+    """Also if there is no such other: it may come."""
+    with pytest.raises(ConfigurationError, match="would begin like another partner's replay"):
+        await add(here, partner_id)
+    assert (await registry_of(here)).partner(partner_id) is None
+    await add(here, "crm.lock-events-replay")
+
+
 async def test_a_partner_id_whose_topic_would_be_too_long_is_refused(here: Installation) -> None:
     settings = msgspec.structs.replace(here.settings, topic_prefix="p" * 200)
     long = msgspec.structs.replace(here, settings=settings)

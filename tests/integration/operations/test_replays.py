@@ -1,6 +1,7 @@
 """A partner gets events once more, in a topic of their own: each once, to the end, and no other."""
 
 import asyncio
+import signal
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -14,8 +15,10 @@ from fanout import replay_partition
 from fanout.decisions import delivers
 from fanout.replay_partition import ReplayPartition
 from fanout.role import run_fanout
+from operations.partners import replay_progress
 from operations.partners.changes import remove_partner, set_status
 from operations.partners.registration import create_partner
+from operations.partners.replay_progress import follow_replay
 from operations.partners.replays import (
     MOST_OF_PARTNER,
     cancel_replay,
@@ -24,7 +27,7 @@ from operations.partners.replays import (
 )
 from operations.partners.subscription import change_types
 from operations.shared.installation import Installation
-from runtime.errors import ConfigurationError
+from runtime.errors import ConfigurationError, Unavailable
 from schemas.lock_events import EventHeaders
 from schemas.partner_events import PartnerPosition
 from schemas.primitives import write_time
@@ -34,7 +37,7 @@ from schemas.topics import partition_of
 from tests.examples_of import created_event, used_event
 from tests.integration.fanout.test_fanout import Stream, check_sequences
 from tests.integration.kafka_tools import eventually, positions_of, read_all, shares, write_raw
-from tests.integration.operations.command_line import lockstream
+from tests.integration.operations.command_line import end_of, lockstream, started
 from tests.integration.roles import running
 
 
@@ -445,3 +448,38 @@ async def test_the_verb_waits_for_the_end_and_tells_what_there_is(
     assert again.stderr == (
         "lockstream: partner a has no replay 7; `lockstream partner replays --id a` lists them\n"
     )
+
+
+async def test_a_replay_that_nobody_looks_on_at_any_more_goes_on(
+    here: Installation, partner: str
+) -> None:
+    process = await started(here, "partner", "replay", "--id", "a", "--from", "earliest")
+    assert process.stderr is not None
+    async with asyncio.timeout(30):
+        assert b"replay 1 of a goes to " in await process.stderr.readline()
+
+    async def is_registered() -> bool:
+        return bool(await read_replays(here, "a"))
+
+    await eventually(is_registered)
+    process.send_signal(signal.SIGINT)
+    done = await end_of(process)
+    assert (done.code, done.stdout) == (130, b"")
+    assert "It stays registered, and goes on: `lockstream partner replays --id a`" in done.stderr
+    async with fanout(here):
+        (state,) = await read_replays(here, "a")
+        await check_whole(here, state.entry)
+
+
+async def test_a_replay_that_nobody_serves_is_not_waited_for_for_ever(
+    here: Installation, partner: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replay_progress, "STALLED_S", 0.1)
+    monkeypatch.setattr(replay_progress, "LOOK_S", 0.2)
+    replay = await replay_all(here)
+    with pytest.raises(Unavailable, match=r"has not come on.*is a fan-out running.*goes on"):
+        await follow_replay(here, replay)
+    assert (await entry_of(here, replay)).status == "running"
+    await cancel_replay(here, "a", 1, with_topic=True)
+    with pytest.raises(ConfigurationError, match="replay 1 of a was cancelled"):
+        await follow_replay(here, replay)

@@ -12,6 +12,8 @@ from schemas.registry import (
     Entry,
     Organization,
     Partner,
+    PositionKey,
+    Replay,
     encode_entry,
     entry_key,
 )
@@ -44,6 +46,43 @@ def test_entries_are_found_by_their_own_kind_and_id_only() -> None:
     for ask in (registry.organization, registry.partner, registry.api_key, registry.api_key_use):
         assert ask("other") is None
     assert registry.all(Partner) == [CRM]
+
+
+def replay(partner_id: str, number: int) -> Replay:
+    return Replay(
+        partner_id=partner_id,
+        number=number,
+        org_id="acme",
+        types=("*",),
+        start_offsets=(0,),
+        end_offsets=(1,),
+        created_at=TIME,
+    )
+
+
+def test_a_partners_replays_come_by_number_and_no_other_partners() -> None:
+    numbers = (1, 2, 10, 9)
+    registry = registry_of(
+        *(entry(replay("crm", n)) for n in numbers), entry(replay("crm.1", 1)), entry(CRM)
+    )
+    assert [one.number for one in registry.replays("crm")] == [1, 2, 9, 10]
+    assert registry.replay("crm", 9) == replay("crm", 9)
+    assert registry.replay("crm", 3) is None
+    assert registry.replay("crm.1", 1) == replay("crm.1", 1)
+    assert registry.partner("crm") == CRM
+
+
+def test_what_stands_under_an_entrys_key_now_is_found() -> None:
+    renewed = Organization(id="acme", created_at="2027-01-01T00:00:00.000Z")
+    registry = registry_of(entry(ACME), entry(renewed))
+    assert registry.current(ACME) == renewed
+    assert registry.current(CRM) is None
+
+
+def test_there_is_one_position_key() -> None:
+    key = PositionKey(key="5e" * 32, created_at=TIME)
+    assert registry_of().position_key is None
+    assert registry_of(entry(key), entry(ACME)).position_key == key
 
 
 def test_all_of_a_kind_come_by_key_and_the_latest_of_a_key_counts() -> None:

@@ -39,11 +39,14 @@ from schemas.primitives import (
 from schemas.registry import (
     ApiKey,
     ApiKeyUse,
+    EarlierTypes,
     Entry,
     Organization,
     ParkedDiscard,
     ParkedRepair,
     Partner,
+    PositionKey,
+    Replay,
     decode_entry,
     encode_entry,
     entry_key,
@@ -317,6 +320,17 @@ def test_text_is_made_printable_and_stays_as_it_is_where_it_was() -> None:
 KEY = ApiKey(key_id="k", org_id="acme", sha256="00", created_at=TIME)
 USE = ApiKeyUse(key_id="k", last_used_at=TIME)
 CRM = Partner(id="crm", org_id="acme", types=("*",), start_offsets=(3, 5), created_at=TIME)
+CHANGED = msgspec.structs.replace(CRM, earlier=(EarlierTypes(("TempKeyUsed",), (4, 9)),))
+REPLAY = Replay(
+    partner_id="crm",
+    number=12,
+    org_id="acme",
+    types=("*",),
+    earlier=CHANGED.earlier,
+    start_offsets=(3, 5),
+    end_offsets=(3, 9),
+    created_at=TIME,
+)
 DISCARD = ParkedDiscard(id="1", places=("3:17",), why="a test", by="alice", created_at=TIME)
 REPAIR = ParkedRepair(place="3:17", event_id=UUID(EVENT_ID), by="alice", created_at=TIME)
 
@@ -330,6 +344,9 @@ REPAIR = ParkedRepair(place="3:17", event_id=UUID(EVENT_ID), by="alice", created
         (CRM, b"partner/crm"),
         (DISCARD, b"parked-discard/1"),
         (REPAIR, b"parked-repair/3:17"),
+        (CHANGED, b"partner/crm"),
+        (REPLAY, b"replay/crm/12"),
+        (PositionKey(key="5e" * 32, created_at=TIME), b"position-key"),
     ],
 )
 def test_each_kind_of_entry_stands_under_a_key_of_its_own(entry: Entry, key: bytes) -> None:
@@ -350,7 +367,7 @@ LONG_TIME = "2026-11-23T10:00:00." + "0" * 44 + "Z"
     [
         *(
             (e, {"created_at": "x"}, "one of its times is none")
-            for e in (KEY, CRM, DISCARD, REPAIR)
+            for e in (KEY, CRM, DISCARD, REPAIR, REPLAY)
         ),
         (Organization(id="acme", created_at="x"), {}, "one of its times is none"),
         (KEY, {"not_after": "2026-13-01T00:00:00Z"}, "one of its times is none"),
@@ -362,6 +379,20 @@ LONG_TIME = "2026-11-23T10:00:00." + "0" * 44 + "Z"
         (USE, {"key_id": "k" * 65}, "its key id is longer than 64 characters"),
         (CRM, {"start_offsets": (0, -1)}, "one of its start offsets is none"),
         (CRM, {"start_offsets": (MAX_NUMBER + 1, 0)}, "one of its start offsets is none"),
+        (
+            CHANGED,
+            {"start_offsets": (3,)},
+            "a change of its types names other partitions than its start",
+        ),
+        (REPLAY, {"ended_at": "x"}, "one of its times is none"),
+        (REPLAY, {"end_offsets": (3,)}, "its offsets are not of the same partitions"),
+        (
+            REPLAY,
+            {"start_offsets": (3,), "end_offsets": (9,)},
+            "its offsets are not of the same partitions",
+        ),
+        (REPLAY, {"start_offsets": (3, -1)}, "one of its offsets is none"),
+        (REPLAY, {"end_offsets": (MAX_NUMBER + 1, 9)}, "one of its offsets is none"),
     ],
 )
 def test_an_entry_that_would_stop_its_readers_is_undecodable(
@@ -379,6 +410,8 @@ def test_an_entry_that_would_stop_its_readers_is_undecodable(
         (KEY, {"created_at": LONG_TIME.replace("0Z", "Z")}),
         (USE, {"key_id": "k" * 64}),
         (CRM, {"start_offsets": (0, MAX_NUMBER)}),
+        (REPLAY, {"end_offsets": (3, MAX_NUMBER), "ended_at": TIME, "counts": (0, 4)}),
+        (REPLAY, {"start_offsets": (0, 0), "earlier": ()}),
     ],
 )
 def test_an_entry_is_read_up_to_its_bounds(entry: Entry, extreme: dict[str, object]) -> None:

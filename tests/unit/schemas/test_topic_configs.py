@@ -1,6 +1,6 @@
 """How the topics of an installation are made: what they keep is what the system rests on."""
 
-from schemas.topic_configs import Retentions, lock_topics, partner_topic
+from schemas.topic_configs import Retentions, lock_topics, partner_topic, replay_topic
 from schemas.topics import LockTopics
 
 DAY_MS = 86_400_000
@@ -42,3 +42,9 @@ def test_what_is_kept_for_a_time_is_kept_as_long_as_it_is_told() -> None:
         "-1",
     ]
     assert partner_topic(topics, "crm", keep.partner_ms).config["retention.ms"] == "3"
+
+
+def test_a_replays_topic_is_like_its_partners_and_is_kept_for_a_week() -> None:
+    topic = replay_topic(LockTopics("t-", 5), "crm", 3)
+    assert (topic.name, topic.partitions) == ("t-partner.crm.lock-events.replay.3", 5)
+    assert topic.config == {"retention.ms": str(7 * DAY_MS), "max.message.bytes": LARGEST}

@@ -38,6 +38,7 @@ def test_one_prefix_renames_all_topics() -> None:
     assert names.parked_facts == "t-lock-facts.parked"
     assert names.registry == "t-registry"
     assert names.partner_events("acme") == "t-partner.acme.lock-events"
+    assert names.partner_replay("acme", 3) == "t-partner.acme.lock-events.replay.3"
 
 
 def test_groups_have_their_names_for_ever() -> None:
@@ -45,6 +46,7 @@ def test_groups_have_their_names_for_ever() -> None:
     names = LockTopics("t-", 4)
     assert names.projector_group == "t-projector"
     assert names.fanout_group("acme") == "t-fanout.acme"
+    assert names.replay_group("acme", 3) == "t-fanout.acme/replay.3"
 
 
 @pytest.mark.parametrize(
@@ -56,10 +58,32 @@ def test_groups_have_their_names_for_ever() -> None:
         ("partner.acme.lock-events", None),
         ("t-partner.acme.lock-facts", None),
         ("t-lock-events", None),
+        ("t-partner.acme.lock-events.replay.3", None),
     ],
 )
 def test_a_partners_topic_says_whose_it_is(topic: str, partner: str | None) -> None:
     assert LockTopics("t-", 4).partner_of(topic) == partner
+
+
+@pytest.mark.parametrize(
+    ("topic", "replay"),
+    [
+        ("t-partner.acme.lock-events.replay.3", ("acme", 3)),
+        ("t-partner.a.b.lock-events.replay.12", ("a.b", 12)),
+        ("t-partner.acme.lock-events.replay.0", None),
+        ("t-partner.acme.lock-events.replay.03", None),
+        ("t-partner.acme.lock-events.replay.3x", None),
+        ("t-partner.acme.lock-events.replay.", None),
+        ("t-partner.acme.lock-events", None),
+        ("t-partner.acme.replay.3", None),
+        ("partner.acme.lock-events.replay.3", None),
+        ("t-partner..lock-events.replay.3", None),
+    ],
+)
+def test_a_replays_topic_says_whose_it_is_and_which(
+    topic: str, replay: tuple[str, int] | None
+) -> None:
+    assert LockTopics("t-", 4).replay_of(topic) == replay
 
 
 def test_names_that_kafka_takes_for_one_collide() -> None:

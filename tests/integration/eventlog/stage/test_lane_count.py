@@ -8,15 +8,15 @@ import pytest
 
 from eventlog.kafka import Kafka
 from eventlog.records import Output
-from eventlog.registry import Registry, edit_registry, read_registry
-from eventlog.stage.lane_count import settle_lanes
+from eventlog.registry import Registry, edit_registry, read_registry, write_entries
+from eventlog.stage.lane_count import replay_ids, settle_lanes
 from eventlog.transactional_writer import TransactionalWriter
 from projector.role import run_projector
 from runtime.errors import ConfigurationError, OutputUncertain
 from runtime.settings import Settings
 from schemas.lanes import lane_id
 from schemas.lock_events import decode_event
-from schemas.registry import LaneCount
+from schemas.registry import LaneCount, Replay
 from tests.examples_of import TIME, lock_created, temp_key_used
 from tests.integration.kafka_tools import eventually, leave_open, read_all, write_facts
 from tests.integration.roles import add_partner, install, running
@@ -156,3 +156,31 @@ async def test_a_change_that_was_broken_off_is_finished_by_whoever_starts_next(
     with pytest.raises(OutputUncertain):
         await zombie.write({0: [Output(settings.topics.lock_events, b"7", b"by a zombie")]})
     await zombie.discard()
+
+
+async def test_whoever_serves_a_replay_under_the_old_number_is_fenced_too(
+    kafka: Kafka, settings: Settings
+) -> None:
+    old, new = with_lanes(settings, 3), with_lanes(settings, 1)
+    await install(kafka, old)
+    await settle_lanes(kafka, old)
+    await add_partner(kafka, old, "crm")
+    topics = settings.topics
+    replay = Replay(
+        partner_id="crm",
+        number=2,
+        org_id="acme",
+        types=("*",),
+        start_offsets=(0,) * topics.partitions,
+        end_offsets=(9,) * topics.partitions,
+        created_at=TIME,
+    )
+    await write_entries(kafka, topics.registry, [replay])
+    ids = [lane_id(topics.replay_group("crm", 2), lane) for lane in range(3)]
+    assert set(ids) == set(replay_ids(topics, await read_registry(kafka, topics.registry), replay))
+    zombies = [await TransactionalWriter.fence(kafka, one) for one in ids]
+    await settle_lanes(kafka, new)
+    for zombie in zombies:
+        with pytest.raises(OutputUncertain):
+            await zombie.write({0: [Output(topics.lock_events, b"7", b"by a zombie")]})
+        await zombie.discard()
