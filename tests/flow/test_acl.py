@@ -22,7 +22,7 @@ NOBODY = "nobody"
 LOCK_ID = 7
 READY_S = 60.0
 
-pytestmark = pytest.mark.timeout(400)
+pytestmark = pytest.mark.timeout(900)
 
 
 class Guest:
