@@ -18,6 +18,7 @@ from eventlog.tail import Tail
 from eventlog.topic_setup import delete_topic, ensure_installation, ensure_topics
 from eventlog.transactional_writer import TransactionalWriter
 from eventlog.watch import OBSTACLE, REFUSAL, watch_kafka
+from fanout.position_key import ensure_position_key
 from fanout.reading import PartnerReading, PartnersReader, open_clients
 from fanout.role import run_fanout
 from projector.role import run_projector
@@ -198,7 +199,9 @@ async def test_a_stage_that_kafka_refuses_stops_loudly_and_does_not_ask_again(
     import httpx
 
     await add_partner(kafka, installed)
+    # Both are written at the first start; it is a later one that is refused.
     await settle_lanes(kafka, installed)
+    await ensure_position_key(kafka, installed.topics.registry)
     port = free_port(0)
     settings = msgspec.structs.replace(
         guarded.as_user(installed, user), projector_health_port=port, fanout_health_port=port
