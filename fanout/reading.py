@@ -156,6 +156,8 @@ class PartnersReader:
     ) -> list[PartnerReading]:
         topics = self._topics
         own = {p.id: topics.partner_events(p.id) for p in partners}
+        if unseen := [topics.group(p.id) for p in partners if not question.groups[p.id]]:
+            await clients.admin.check_groups_seen(unseen)
         groups = await read_own_groups(
             clients.admin,
             question.coordinators,

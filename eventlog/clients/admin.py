@@ -128,6 +128,22 @@ class Admin(Client):
                 found |= {group: node for group, kind in listed if kind != _SHARE}
         return found
 
+    async def check_groups_seen(self, groups: Sequence[str]) -> None:
+        """Returns if we may see these groups, or would if there were any. Whoever lists groups is
+        not told of those that it may not see.
+
+        Raises:
+            KafkaRefused: we may not see one of them.
+        """
+        with kafka_errors("looking for consumer groups"):
+            # Asked of any broker: what we may do is looked at first.
+            answer = await within(
+                self.connections.ask_any(DescribeGroups(groups)), REQUEST_TIMEOUT_S
+            )
+            for code, _, _ in internals.described_groups(answer).values():
+                if isinstance(error := error_of(code), errors.GroupAuthorizationFailedError):
+                    raise error
+
     async def group_members(self, group: str) -> list[GroupMember]:
         async def ask() -> list[GroupMember]:
             node = await self._client.find_coordinator(group)

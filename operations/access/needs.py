@@ -85,6 +85,11 @@ def _partner_topics(topics: LockTopics, *operations: Operation) -> Need:
     return Need("topic", f"{topics.prefix}partner.", operations, prefixed=True)
 
 
+def _partners_groups(topics: LockTopics) -> Need:
+    """What a partner has read is seen in groups of its own, which have the partners' names."""
+    return Need("group", topics.prefix or "*", ("describe",), prefixed=bool(topics.prefix))
+
+
 def _all_stages(topics: LockTopics) -> list[Need]:
     """Whoever changes the number of lanes looks at every stage, and ends what it wrote under."""
     before_lanes = (f"projector.{topics.lock_facts}.", "fanout.")
@@ -129,6 +134,7 @@ def _fanout(topics: LockTopics) -> list[Need]:
         _topic(topics.lock_events, "read"),
         _partner_topics(topics, "read", "write", "create", "describe-configs", "alter-configs"),
         Need("group", f"{topics.group('fanout')}.", ("read",), prefixed=True),
+        _partners_groups(topics),
     ]
 
 
@@ -165,8 +171,7 @@ def _partner(topics: LockTopics) -> list[Need]:
             topics, "read", "create", "delete", "alter", "describe-configs", "alter-configs"
         ),
         Need("group", f"{topics.group('fanout')}.", ("read", "delete"), prefixed=True),
-        # Partners' own groups have the partners' names.
-        Need("group", topics.prefix or "*", ("describe",), prefixed=bool(topics.prefix)),
+        _partners_groups(topics),
         Need("cluster", CLUSTER, ("describe", "alter", "alter-configs")),
     ]
 

@@ -47,7 +47,8 @@ class MissingEvent(msgspec.Struct, frozen=True, rename="camel"):
 class Findings(msgspec.Struct):
     """Counts what is found. ``first``, ``last``: by when they were recorded; ``passed_over``: how
     many were not sent among those before the first that retention has left in the partner's topic;
-    ``unknown``: the partitions of which nobody knows any more what was sent."""
+    ``unknown``: the partitions of which nobody knows any more what was sent; ``foreign``: records
+    in the partner's topic that this installation did not write, or can't read any more."""
 
     undelivered: int = 0
     overdue: int = 0
@@ -55,6 +56,7 @@ class Findings(msgspec.Struct):
     last: MissingEvent | None = None
     passed_over: int = 0
     unknown: list[int] = msgspec.field(default_factory=list)
+    foreign: int = 0
 
     def add(self, event: MissingEvent, overdue_s: float) -> None:
         self.undelivered += 1
@@ -119,7 +121,7 @@ class MissingScan:
                     aclosing(own.read(self._own, *sent_range, FEW_AT_ONCE)) as sent_batches,
                     aclosing(stream.read(self._topics.lock_events, begin, end)) as events,
                 ):
-                    sent = _Sent(sent_batches, self._own, self._positions)
+                    sent = _Sent(sent_batches, self._position)
                     before = await self._sent_before(sent, number, sent_range[0].get(number, 0))
                     if before is None:
                         self.findings.unknown.append(number)
@@ -171,17 +173,23 @@ class MissingScan:
                     yield record, headers
         self.findings.passed_over += max(0, entitled_before - before.entitled)
 
+    def _position(self, record: Record) -> Position | None:
+        try:
+            return self._positions.read(self._own, record)
+        except Undecodable:
+            self.findings.foreign += 1
+            return None
+
 
 class _Sent:
-    """Goes over the positions of what the partner was sent. What no fan-out wrote is passed over:
-    `lockstream verify` names it."""
+    """Goes over the positions of what the partner was sent. ``read``: returns None for a record
+    without one, which is passed over."""
 
     def __init__(
-        self, batches: AsyncIterator[list[Record]], topic: str, positions: Positions
+        self, batches: AsyncIterator[list[Record]], read: Callable[[Record], Position | None]
     ) -> None:
         self._batches = batches
-        self._topic = topic
-        self._reader = positions
+        self._read = read
         self._positions: list[Position] = []
         self._at = 0
 
@@ -192,7 +200,7 @@ class _Sent:
                 records = await anext(self._batches)
             except StopAsyncIteration:
                 return None
-            read = (self._position(record) for record in records)
+            read = (self._read(record) for record in records)
             self._positions, self._at = [one for one in read if one is not None], 0
         return self._positions[self._at]
 
@@ -201,12 +209,6 @@ class _Sent:
         while (position := await self.peek()) is not None and position.source_offset < offset:
             self._at += 1
         return position is not None and position.source_offset == offset
-
-    def _position(self, record: Record) -> Position | None:
-        try:
-            return self._reader.read(self._topic, record)
-        except Undecodable:
-            return None
 
 
 async def _counted(

@@ -177,6 +177,7 @@ def shown(found: Found) -> dict[str, object]:
         "last": msgspec.to_builtins(findings.last),
         "passedOver": findings.passed_over,
         "unknownPartitions": findings.unknown,
+        "foreignRecords": findings.foreign,
         **shown_reading(reading),
         "unreadOverdue": found.unread_overdue,
     }
@@ -204,6 +205,11 @@ def _show(found: Found) -> None:
         show(f"passed over: {findings.passed_over:,}, before the first record that retention left")
     for number in findings.unknown:
         show(f"partition {number}: retention has emptied it, and no checkpoint says what was sent")
+    if findings.foreign:
+        show(
+            f"in its topic are {findings.foreign:,} records that this installation did not write, "
+            "or can't read any more; `lockstream verify` names them"
+        )
     print_table(COLUMNS, unread_rows(reading))
     if reading.partner.status == "paused":
         say(

@@ -193,6 +193,8 @@ def test_every_role_and_every_verb_works_with_what_it_is_allowed(
     while json.loads(guest.verb("partner", "lag", "--json"))[0]["lag"]:
         assert time.monotonic() < deadline, guest.log("fanout")
     guest.verb("partner", "missing", "--id", "acme-crm")
+    wait_for_a_metric(guest, 'lockstream_partner_groups{partner="acme-crm"} 0.0')
+    wait_for_a_metric(guest, 'lockstream_partner_undelivered_events{partner="acme-crm"} 0.0')
     guest.verb("partner", "offsets", "--id", "acme-crm", "--at", "2026-01-01")
     guest.verb("partner", "replay", "--id", "acme-crm", "--from", "earliest")
     guest.verb("partner", "replays", "--id", "acme-crm")
@@ -209,6 +211,19 @@ def test_every_role_and_every_verb_works_with_what_it_is_allowed(
     guest.verb("verify")
     guest.verb("partner", "remove", "acme-crm", "--delete-topic")
     guest.verb("acl", "apply", "--for", "api", "--principal", "User:api")
+
+
+def wait_for_a_metric(guest: Guest, line: str) -> None:
+    """Returns when the fan-out shows it: it asks every 15 s."""
+    deadline = time.monotonic() + READY_S
+    while line not in _page(f"http://127.0.0.1:{guest.ports['fanout']}/metrics"):
+        assert time.monotonic() < deadline, guest.log("fanout")
+        time.sleep(0.2)
+
+
+def _page(address: str) -> str:
+    with urllib.request.urlopen(address, timeout=5) as answer:
+        return str(answer.read(), "utf-8")
 
 
 REFUSED: Sequence[tuple[str, ...]] = (

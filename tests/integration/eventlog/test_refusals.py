@@ -18,6 +18,8 @@ from eventlog.tail import Tail
 from eventlog.topic_setup import delete_topic, ensure_installation, ensure_topics
 from eventlog.transactional_writer import TransactionalWriter
 from eventlog.watch import OBSTACLE, REFUSAL, watch_kafka
+from fanout.position_key import ensure_position_key
+from fanout.reading import PartnerReading, PartnersReader, open_clients
 from fanout.role import run_fanout
 from projector.role import run_projector
 from runtime.errors import KafkaRefused
@@ -197,7 +199,9 @@ async def test_a_stage_that_kafka_refuses_stops_loudly_and_does_not_ask_again(
     import httpx
 
     await add_partner(kafka, installed)
+    # Both are written at the first start; it is a later one that is refused.
     await settle_lanes(kafka, installed)
+    await ensure_position_key(kafka, installed.topics.registry)
     port = free_port(0)
     settings = msgspec.structs.replace(
         guarded.as_user(installed, user), projector_health_port=port, fanout_health_port=port
@@ -250,3 +254,21 @@ async def test_a_cluster_that_nobody_answers_at_is_an_outage_as_before(settings:
     away = msgspec.structs.replace(settings, kafka_bootstrap_servers=f"127.0.0.1:{free_port(0)}")
     with pytest.raises(KafkaUnavailable):
         await _publish(Kafka(away, "test"), away)
+
+
+async def test_groups_that_may_not_be_seen_are_not_taken_for_none(
+    guarded: Guarded, installed: Settings
+) -> None:
+    """Whoever lists groups is not told of them, and a partner would seem to have read nothing."""
+    partner = await add_partner(Kafka(installed, "test"), installed, "a")
+
+    async def read(user: str) -> list[PartnerReading]:
+        kafka = Kafka(guarded.as_user(installed, user), "test")
+        reader = PartnersReader(installed.topics, most_groups=5)
+        reader.entitled.begin([partner])
+        async with open_clients(kafka) as clients:
+            return await reader.read(clients, [partner], {})
+
+    assert [found.groups for found in await read("all")] == [[]]
+    with pytest.raises(KafkaRefused, match="GroupAuthorizationFailed"):
+        await read("no-groups")

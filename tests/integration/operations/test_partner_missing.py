@@ -8,6 +8,7 @@ import pytest
 from eventlog.groups import delete_group
 from eventlog.records import Output, Record
 from eventlog.transactional_writer import TransactionalWriter
+from fanout.positions import Positions
 from fanout.role import run_fanout
 from operations.partners.changes import remove_partner, set_status
 from operations.partners.missing import Findings, MissingEvent, MissingScan
@@ -18,7 +19,7 @@ from schemas.topics import partition_of
 from tests.examples_of import TIME, created_event, used_event
 from tests.integration.fanout.test_fanout import Stream
 from tests.integration.fanout.test_reading import commit
-from tests.integration.kafka_tools import delete_records, eventually
+from tests.integration.kafka_tools import delete_records, eventually, write_raw
 from tests.integration.operations.command_line import lockstream
 from tests.integration.roles import running
 
@@ -88,7 +89,7 @@ async def test_an_event_that_was_passed_over_is_missing_though_later_ones_were_s
     await stream.publish(created_event(1), skipped, used_event(1, 3))
     async with running(run_fanout, here.settings):
         records = await stream.until_delivered("a", 3)
-    await remake_topic(here, [records[0], renumbered(records[2], 2)])
+    await remake_topic(here, [records[0], await renumbered(here, records[2], 2)])
     findings, events = await missing(here, partner)
     assert [event.event_id for event in events] == [str(skipped.event_id)]
     assert findings.passed_over == 0
@@ -105,7 +106,8 @@ async def test_what_retention_has_taken_is_counted_by_the_sequence_of_what_it_le
         await delete_records(here.kafka, own, home, before=records[2].offset)
         assert await missing(here, partner) == (Findings(), [])
     # The same again, as if the second had never been sent.
-    await remake_topic(here, [renumbered(records[2], 2), renumbered(records[3], 3)])
+    third, fourth = records[2:]
+    await remake_topic(here, [await renumbered(here, third, 2), await renumbered(here, fourth, 3)])
     findings, events = await missing(here, partner)
     assert (events, findings.passed_over) == ([], 1)
 
@@ -126,18 +128,34 @@ async def test_a_topic_that_retention_has_emptied_is_judged_by_the_checkpoint(
     assert (events, findings.unknown) == ([], [home])
 
 
-def renumbered(record: Record, sequence: int) -> Record:
-    headers = tuple(
-        (name, b"%d" % sequence if name == "sequence" else value) for name, value in record.headers
-    )
+async def test_records_that_nobody_can_read_are_counted_and_stand_for_nothing(
+    here: Installation, stream: Stream, partner: Partner
+) -> None:
+    await stream.publish(created_event(1))
+    async with running(run_fanout, here.settings):
+        (record,) = await stream.until_delivered("a", 1)
+    own = here.settings.topics.partner_events("a")
+    await write_raw(here.kafka, own, record.partition, record.key, b"{}", record.headers[:-2])
+    await stream.publish(used_event(1, 2))
+    findings, events = await missing(here, partner)
+    assert ([event.version for event in events], findings.foreign) == ([2], 1)
+
+
+async def renumbered(here: Installation, record: Record, sequence: int) -> Record:
+    """Returns the record as it would be if a fan-out had counted otherwise."""
+    topic = here.settings.topics.partner_events("a")
+    positions = Positions((await here.read_registry()).position_key)
+    stood_at = positions.read(topic, record).source_offset
+    sealed = positions.seal(topic, record.partition, sequence, stood_at)
+    other = {"sequence": b"%d" % sequence, "position": sealed.encode()}
+    headers = tuple((name, other.get(name, value)) for name, value in record.headers)
     return msgspec.structs.replace(record, headers=headers)
 
 
 async def remake_topic(here: Installation, records: list[Record]) -> None:
     """Makes the partner's topic hold these records and nothing else."""
     topic = here.settings.topics.partner_events("a")
-    end = here.settings.topics.numbers
-    for number in end:
+    for number in here.settings.topics.numbers:
         await delete_records(here.kafka, topic, number)
     writer = await TransactionalWriter.fence(here.kafka, f"{topic}.remade")
     await writer.write(
