@@ -33,11 +33,15 @@ async def test_the_records_are_of_the_schemas_that_asyncapi_gives(
     description = caller.get("/asyncapi.json").json()
     recorded = caller.use(headers={"traceparent": TRACEPARENT}).json()
     caller.use("123", {"tempKeyUuid": "without a user"})
+    told = running_system.lockstream(
+        *("partner", "replay", "--id", env["PARTNER_ID"], "--from", "earliest", "--json")
+    )
     kafka = Kafka(Settings(kafka_bootstrap_servers=env["KAFKA_BOOTSTRAP_SERVERS"]), "test")
     for name, channel in description["channels"].items():
         if name == "parkedFacts":
             continue
         topic = channel["address"].replace("{partnerId}", env["PARTNER_ID"])
+        topic = topic.replace("{replay}", str(json.loads(told)["replay"]))
         count = channel["bindings"]["kafka"]["partitions"]
         assert count == await partitions_of(kafka, topic)
         if name == "partnerEvents":
