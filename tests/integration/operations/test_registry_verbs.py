@@ -136,9 +136,19 @@ async def test_a_partner_id_whose_topic_would_be_too_long_is_refused(here: Insta
 
 
 async def test_ids_that_only_look_alike_live_side_by_side(here: Installation) -> None:
-    for partner_id in ("acme", "acme.eu", "acme-lock-events", "Acme"):
+    for partner_id in ("acme", "acme-eu", "acme-lock-events", "Acme"):
         await add(here, partner_id)
-    assert {p.id for p in (await registry_of(here)).all(Partner)} >= {"acme", "acme.eu", "Acme"}
+    assert {p.id for p in (await registry_of(here)).all(Partner)} >= {"acme", "acme-eu", "Acme"}
+
+
+@pytest.mark.parametrize(("first", "second"), [("acme", "acme.eu"), ("acme.eu", "acme")])
+async def test_an_id_whose_groups_would_be_anothers_is_refused(
+    here: Installation, first: str, second: str
+) -> None:
+    await add(here, first)
+    with pytest.raises(ConfigurationError, match="every consumer group whose name begins"):
+        await add(here, second)
+    assert [p.id for p in (await registry_of(here)).all(Partner)] == [first]
 
 
 async def test_a_partner_of_an_unknown_organisation_is_refused_unless_forced(
