@@ -106,9 +106,18 @@ class TransactionalWriter:
             async with asyncio.timeout(STEP_TIMEOUT_S):
                 await self._begin()
                 await self._produce(first)
-                await self._produce(await then())
+        made = await self._in_time(then())
+        with _translated(made):
+            async with asyncio.timeout(STEP_TIMEOUT_S):
+                await self._produce(made)
             async with asyncio.timeout(STEP_TIMEOUT_S):
                 await self._commit()
+
+    async def _in_time(self, made: Awaitable[Outputs]) -> Outputs:
+        try:
+            return await within(made, STEP_TIMEOUT_S)
+        except TimeoutError as error:
+            raise OutputUncertain("the transaction was held for too long") from error
 
     async def _produce(self, outputs: Outputs) -> Offsets:
         offsets = {partition: [-1] * len(of) for partition, of in outputs.items()}

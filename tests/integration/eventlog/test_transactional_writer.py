@@ -118,10 +118,12 @@ async def test_what_is_held_hides_what_follows_until_all_of_it_stands(
         assert await stable_ends(kafka, events, [0]) == {0: 0}
         return outputs(events, b"second")
 
-    await writer.write_held(outputs(events, b"first"), then)
-    values = [r.value for r in await read_all(kafka, events, settings.partitions)]
-    assert values == [b"first", b"of another", b"second"]
-    await writer.discard()
+    try:
+        await writer.write_held(outputs(events, b"first"), then)
+        values = [r.value for r in await read_all(kafka, events, settings.partitions)]
+        assert values == [b"first", b"of another", b"second"]
+    finally:
+        await writer.discard()
 
 
 async def test_of_what_is_held_nothing_is_written_if_what_follows_fails(

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from eventlog.groups import group_checkpoints
+from eventlog.groups import group_checkpoints, group_members
 from eventlog.records import Record
 from eventlog.topic_setup import topic_exists
 from fanout import replay_partition
@@ -35,6 +35,7 @@ from schemas.registry import Replay
 from schemas.replay_events import decode_replay_ended, is_replay_end
 from schemas.topics import partition_of
 from tests.examples_of import created_event, used_event
+from tests.integration.fanout.held_link import held_link
 from tests.integration.fanout.test_fanout import Stream, check_sequences
 from tests.integration.kafka_tools import eventually, positions_of, read_all, shares, write_raw
 from tests.integration.operations.command_line import end_of, lockstream, started
@@ -316,6 +317,32 @@ async def test_a_cancelled_replay_is_written_no_more_and_its_topic_stays_or_goes
     assert not await topic_exists(here.kafka, topics.partner_replay("a", 3))
     with pytest.raises(ConfigurationError, match="has no replay 4"):
         await cancel_replay(here, "a", 4, with_topic=False)
+
+
+async def test_a_cancelled_replay_is_served_by_nobody_when_that_is_told(
+    here: Installation, partner: str, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also by no fan-out that is slow to hear of it."""
+    link = held_link(monkeypatch)
+    group = here.settings.topics.replay_group("a", 1)
+    async with fanout(here):
+        replay = await replay_all(here)
+        async with asyncio.timeout(30):
+            await gate.waits.wait()
+        await link.close()
+        cancelling = asyncio.create_task(cancel_replay(here, "a", 1, with_topic=False))
+
+        async def is_cancelled() -> bool:
+            return (await entry_of(here, replay)).status == "cancelled"
+
+        await eventually(is_cancelled)
+        assert await group_members(here.kafka, group)
+        gate.open.set()
+        await asyncio.wait((cancelling,), timeout=1)
+        assert not cancelling.done()
+        link.open.set()
+        await cancelling
+        assert await group_members(here.kafka, group) == []
 
 
 async def test_a_removed_partners_replays_end_and_their_topics_go_with_its_own(
