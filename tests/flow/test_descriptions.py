@@ -79,7 +79,8 @@ def check(record: Record, channel: dict[str, Any], description: dict[str, Any]) 
 
 
 def check_message(record: Record, message: dict[str, Any], description: dict[str, Any]) -> None:
-    validate((record.key or b"").decode(), message["bindings"]["kafka"]["key"], description)
+    key = None if record.key is None else record.key.decode()
+    validate(key, message["bindings"]["kafka"]["key"], description)
     headers: dict[str, Any] = {name: value.decode() for name, value in record.headers}
     named = message.get("headers", {}).get("$ref", "").rpartition("/")[2]
     schema = description["components"]["schemas"].get(named, {})

@@ -106,7 +106,7 @@ def test_one_page_shows_the_http_api_and_the_topics_and_needs_nobody_else(visit:
     event.locator("summary").click()
     for field in ("source-offset", "aggregateId", "data.usedCount", "actor.kind"):
         expect(event.locator("td:first-child code", has_text=field).first).to_be_visible()
-    partner = page.locator("[data-message=partnerEvent]")
+    partner = page.locator("#topic-partnerEvents [data-message=partnerEvent]")
     partner.locator("summary").click()
     expect(partner.get_by_text('object, where type is "TempKeyUsed"')).to_be_visible()
     expect(partner.locator("pre").first).to_contain_text("acme-crm")
