@@ -11,9 +11,9 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from command_api.openapi import openapi_document
+from command_api.topic_descriptions import describe_for_partner, describe_topics
 from runtime.health import this_machine
 from runtime.settings import Settings
-from schemas.descriptions.asyncapi import asyncapi_document, partner_asyncapi_document
 
 _PAGE = "docs.html"
 _STATIC = {
@@ -38,22 +38,9 @@ _PAGE_HEADERS = {
 def docs_routes(settings: Settings) -> list[BaseRoute]:
     """Makes the routes, and reads the page's files once for all requests. What is inside the
     installation is shown on this machine only; elsewhere there is ``lockstream schemas export``."""
-    product = version("lockstream")
-    openapi_json = msgspec.json.encode(openapi_document(product))
-    asyncapi_json = msgspec.json.encode(
-        asyncapi_document(
-            product, settings.topics, settings.replication_factor, settings.retentions
-        )
-    )
-    partner_json = msgspec.json.encode(
-        partner_asyncapi_document(
-            product,
-            settings.topics,
-            settings.replication_factor,
-            settings.retentions,
-            settings.partner_bootstrap_servers,
-        )
-    )
+    openapi_json = msgspec.json.encode(openapi_document(version("lockstream")))
+    asyncapi_json = msgspec.json.encode(describe_topics(settings))
+    partner_json = msgspec.json.encode(describe_for_partner(settings))
     folder = files("command_api") / "static"
     page = (folder / _PAGE).read_bytes()
     static = {name: (folder / name).read_bytes() for name in _STATIC}

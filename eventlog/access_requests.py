@@ -24,15 +24,13 @@ from aiokafka.protocol.types import (
     Schema,
     String,
     TaggedFields,
-    UnsignedVarInt32,
 )
 
 from eventlog.acls import Acl, Operation, Resource
-from eventlog.kafka_requests import Request
+from eventlog.kafka_requests import NO_TAGS, Request, compact, compact_length
 
 _TEXT = String("utf-8")
 _NAME = CompactString("utf-8")
-_NO_TAGS = b"\x00"
 _RESOURCES: Mapping[Resource, int] = {"topic": 2, "group": 3, "cluster": 4, "transactional-id": 5}
 _OPERATIONS: Mapping[Operation, int] = {
     "read": 3,
@@ -226,8 +224,8 @@ class AskUsers(Request[Users]):
     RESPONSE_TYPE = Users
 
     def __init__(self, users: Sequence[str]) -> None:
-        named = b"".join(_NAME.encode(user) + _NO_TAGS for user in users)
-        super().__init__(_length(len(users)) + named + _NO_TAGS)
+        named = b"".join(_NAME.encode(user) + NO_TAGS for user in users)
+        super().__init__(compact_length(len(users)) + named + NO_TAGS)
 
 
 class UsersAltered(Response):  # type: ignore[misc]
@@ -258,33 +256,27 @@ class AlterUsers(Request[UsersAltered]):
     def __init__(
         self, passwords: Mapping[str, str], salt: bytes, removed: Sequence[str] = ()
     ) -> None:
-        deletions = b"".join(_NAME.encode(user) + _mechanism() + _NO_TAGS for user in removed)
+        deletions = b"".join(_NAME.encode(user) + _mechanism() + NO_TAGS for user in removed)
         upsertions = b"".join(
             _NAME.encode(user)
             + _mechanism()
             + Int32.encode(ITERATIONS)
-            + _bytes(salt)
-            + _bytes(hashlib.pbkdf2_hmac("sha512", password.encode(), salt, ITERATIONS))
-            + _NO_TAGS
+            + compact(salt)
+            + compact(hashlib.pbkdf2_hmac("sha512", password.encode(), salt, ITERATIONS))
+            + NO_TAGS
             for user, password in passwords.items()
         )
         super().__init__(
-            _length(len(removed)) + deletions + _length(len(passwords)) + upsertions + _NO_TAGS
+            compact_length(len(removed))
+            + deletions
+            + compact_length(len(passwords))
+            + upsertions
+            + NO_TAGS
         )
 
 
 def _mechanism() -> bytes:
     return bytes([_SCRAM_SHA_512])
-
-
-def _length(count: int) -> bytes:
-    """Returns the length of a compact array."""
-    encoded: bytes = UnsignedVarInt32.encode(count + 1)
-    return encoded
-
-
-def _bytes(value: bytes) -> bytes:
-    return _length(len(value)) + value
 
 
 # -- quotas ----------------------------------------------------------------------------------------

@@ -23,12 +23,11 @@ from aiokafka.protocol.types import (
 from aiokafka.protocol.types import UnsignedVarInt32 as Length
 
 from eventlog.aiokafka_internals import GroupMember
-from eventlog.kafka_requests import Request
+from eventlog.kafka_requests import NO_TAGS, Request, compact_length
 
 _TOPIC_ID_BYTES = 16
 _EPOCH_BYTES = 4
 _TEXT = CompactString("utf-8")
-_NO_TAGS = b"\x00"
 
 
 class DescribeGroups(Request[DescribeGroupsResponse_v2]):
@@ -115,4 +114,4 @@ class DescribeNewGroups(Request[GroupsDescribed]):
     def __init__(self, groups: Sequence[str]) -> None:
         names = b"".join(_TEXT.encode(group) for group in groups)
         what_we_may_do = b"\x00"
-        super().__init__(Length.encode(len(groups) + 1) + names + what_we_may_do + _NO_TAGS)
+        super().__init__(compact_length(len(groups)) + names + what_we_may_do + NO_TAGS)

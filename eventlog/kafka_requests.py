@@ -32,7 +32,7 @@ from aiokafka.protocol.types import (
 from eventlog.records import TopicPartition
 
 ACKS_ALL = -1
-_NO_TAGS = b"\x00"
+NO_TAGS = b"\x00"
 _FINALIZED_FEATURES = 2
 """The tag of ``ApiVersionsResponse`` that says what the cluster has agreed on."""
 
@@ -57,9 +57,15 @@ _FEATURES = CompactArray(
 )
 
 
-def _compact(value: bytes) -> bytes:
-    length: bytes = UnsignedVarInt32.encode(len(value) + 1)
-    return length + value
+def compact_length(count: int) -> bytes:
+    """Returns the length of a compact text or array (KIP-482), as it stands before it."""
+    length: bytes = UnsignedVarInt32.encode(count + 1)
+    return length
+
+
+def compact(value: bytes) -> bytes:
+    """Returns a compact text, or bytes."""
+    return compact_length(len(value)) + value
 
 
 Answer = TypeVar("Answer")
@@ -148,16 +154,16 @@ class Produce(Request[Produced]):
         for (topic, partition), batch in batches.items():
             by_topic.setdefault(topic, []).append((partition, batch))
         parts = [
-            _compact(transactional_id.encode()),
+            compact(transactional_id.encode()),
             _produce_head.pack(ACKS_ALL, timeout_ms),
             UnsignedVarInt32.encode(len(by_topic) + 1),
         ]
         for topic, of_topic in by_topic.items():
-            parts += [_compact(topic.encode()), UnsignedVarInt32.encode(len(of_topic) + 1)]
+            parts += [compact(topic.encode()), compact_length(len(of_topic))]
             for partition, batch in of_topic:
-                parts += [_int32.pack(partition), _compact(batch), _NO_TAGS]
-            parts.append(_NO_TAGS)
-        parts.append(_NO_TAGS)
+                parts += [_int32.pack(partition), compact(batch), NO_TAGS]
+            parts.append(NO_TAGS)
+        parts.append(NO_TAGS)
         super().__init__(b"".join(parts))
 
 
@@ -192,7 +198,7 @@ class Commit(Request[Ended]):
 
     def __init__(self, transactional_id: str, producer_id: int, producer_epoch: int) -> None:
         producer = _producer.pack(producer_id, producer_epoch, True)
-        super().__init__(_compact(transactional_id.encode()) + producer + _NO_TAGS)
+        super().__init__(compact(transactional_id.encode()) + producer + NO_TAGS)
 
 
 # -- ApiVersions ---------------------------------------------------------------------------------
@@ -229,7 +235,7 @@ class AskFeatures(Request[Features]):
     RESPONSE_TYPE = Features
 
     def __init__(self) -> None:
-        super().__init__(_compact(b"lockstream") + _compact(b"1") + _NO_TAGS)
+        super().__init__(compact(b"lockstream") + compact(b"1") + NO_TAGS)
 
     def parse_response_header(self, data: Any) -> Any:
         # For ever in its first version: whoever asks does not know yet what the broker knows.

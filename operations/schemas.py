@@ -9,13 +9,13 @@ import msgspec
 import typer
 
 from command_api.openapi import openapi_document
+from command_api.topic_descriptions import describe_for_partner, describe_topics
 from operations.shared.configuration import fail, load_settings
 from operations.shared.console import print_json, say
 from operations.shared.options import AsJson
 from operations.shared.output_files import OutputFolder, output_errors, whole
 from runtime.errors import LockstreamError
 from runtime.settings import Settings
-from schemas.descriptions.asyncapi import asyncapi_document, partner_asyncapi_document
 from schemas.descriptions.published import PUBLISHED
 from schemas.json_schemas import Json
 
@@ -52,19 +52,10 @@ def export_schemas(
 
 def export_documents(settings: Settings) -> dict[str, Json]:
     """Makes all documents; returns them by file name."""
-    product = version("lockstream")
     return {
-        "openapi.json": openapi_document(product),
-        "asyncapi.json": asyncapi_document(
-            product, settings.topics, settings.replication_factor, settings.retentions
-        ),
-        "asyncapi-partner.json": partner_asyncapi_document(
-            product,
-            settings.topics,
-            settings.replication_factor,
-            settings.retentions,
-            settings.partner_bootstrap_servers,
-        ),
+        "openapi.json": openapi_document(version("lockstream")),
+        "asyncapi.json": describe_topics(settings),
+        "asyncapi-partner.json": describe_for_partner(settings),
         **{f"{schema.name}.json": schema.json_schema() for schema in PUBLISHED},
     }
 

@@ -96,8 +96,11 @@ class AccessAdmin(Admin):
                 if code:
                     raise error_of(code, text)
 
+        principals = {acl.principal for acl in acls}
+
         async def known() -> bool:
-            return set(acls) <= await self.acls()
+            there = [await self.acls(principal) for principal in principals]
+            return set(acls) <= set().union(*there)
 
         await _until(known, "the access rules do not hold yet")
 

@@ -3,7 +3,7 @@
 In Kafka, who may read, write, alter or delete may describe, too.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 import msgspec
 
@@ -12,18 +12,6 @@ from schemas.topic_configs import LARGEST, lock_topics
 from schemas.topics import LockTopics
 
 ROLES = ("api", "projector", "fanout")
-VERBS = (
-    "lock",
-    "org",
-    "key",
-    "partner",
-    "parked",
-    "status",
-    "replay",
-    "rebuild",
-    "verify",
-    "acl",
-)
 
 
 class Need(msgspec.Struct, frozen=True):
@@ -33,16 +21,11 @@ class Need(msgspec.Struct, frozen=True):
     prefixed: bool = False
 
 
-def needs(topics: LockTopics, program: str) -> Sequence[Need]:
-    """Returns what a role, or the verbs of one group, need."""
-    return _TABLE[program](topics)
-
-
 def acls_of(topics: LockTopics, program: str, principal: str) -> list[Acl]:
     """Returns the rules that allow the principal what the role or the verbs need, each once."""
     rules = [
         acl
-        for need in needs(topics, program)
+        for need in _TABLE[program](topics)
         for acl in allowed(
             principal, need.resource, need.name, need.operations, prefixed=need.prefixed
         )
@@ -231,3 +214,5 @@ _TABLE: Mapping[str, Callable[[LockTopics], list[Need]]] = {
     "verify": _verify,
     "acl": _acl,
 }
+VERBS = tuple(name for name in _TABLE if name not in ROLES)
+"""The groups of verbs."""

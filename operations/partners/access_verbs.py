@@ -3,13 +3,13 @@ says what it needs for that."""
 
 import os
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, get_args
 
 import typer
 
-from operations.partners.client_files import NO_PASSWORD, Access, ClientKind, client_file
+from command_api.topic_descriptions import describe_for_partner
+from operations.partners.client_files import MECHANISM, NO_PASSWORD, Access, ClientKind, client_file
 from operations.partners.credentials import (
     Issued,
     UserState,
@@ -25,7 +25,6 @@ from operations.shared.options import AsJson
 from runtime.errors import ConfigurationError
 from runtime.files import keep_private
 from runtime.settings import Settings
-from schemas.descriptions.asyncapi import partner_asyncapi_document
 from schemas.registry import Partner
 
 credentials = typer.Typer(
@@ -172,16 +171,7 @@ def show_partner(
         show(file.rstrip())
         return
     if asyncapi:
-        print_json(
-            partner_asyncapi_document(
-                version("lockstream"),
-                settings.topics,
-                settings.replication_factor,
-                settings.retentions,
-                settings.partner_bootstrap_servers,
-                partner_id,
-            )
-        )
+        print_json(describe_for_partner(settings, partner_id))
         return
     facts = _facts(settings, entry)
     if as_json:
@@ -208,7 +198,7 @@ def _facts(settings: Settings, entry: Partner) -> dict[str, object]:
         or "not known; set LOCKSTREAM_PARTNER_BOOTSTRAP_SERVERS",
         "ca": settings.partner_ca or "a public one",
         "securityProtocol": "SASL_SSL",
-        "saslMechanism": "SCRAM-SHA-512",
+        "saslMechanism": MECHANISM,
         "users": list(entry.users),
         "groups": [topics.group(entry.id), f"{topics.group(entry.id)}.*"],
         "isolationLevel": "read_committed",

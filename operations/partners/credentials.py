@@ -6,7 +6,7 @@ whichever comes later takes it away.
 """
 
 import secrets
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import msgspec
@@ -61,7 +61,7 @@ async def issue_credential(here: Installation, partner_id: str) -> Issued:
         user = entry.credentials[-1].user
         password = secrets.token_urlsafe(PASSWORD_BYTES)
         await access.allow(partner_acls(here.settings.topics, partner_id, user))
-        await set_rate(here, [user], entry.max_rate)
+        await access.set_read_rate({user: _rate(here, entry)})
         await access.set_password(user, password)
         now = (await here.read_registry()).partner(partner_id)
         if now is None or user not in now.users:
@@ -92,18 +92,21 @@ async def _register(here: Installation, partner_id: str) -> Partner:
     return entry
 
 
-async def set_rate(here: Installation, users: Collection[str], max_rate: int | None) -> None:
-    """Sets what these users may read a second; None: what the settings say.
+async def hold_to_rate(here: Installation, entry: Partner) -> None:
+    """Lets the partner's users read as much a second as its entry says, or else the settings.
 
     Raises:
         KafkaRefused: we may not.
         KafkaUnavailable: the broker can't be reached in time.
     """
-    if not users:
-        return
-    rate = max_rate or here.settings.partner_max_rate
-    async with here.kafka.access_admin() as access:
-        await access.set_read_rate({user: float(rate) if rate else None for user in users})
+    if entry.users:
+        async with here.kafka.access_admin() as access:
+            await access.set_read_rate(dict.fromkeys(entry.users, _rate(here, entry)))
+
+
+def _rate(here: Installation, entry: Partner) -> float | None:
+    rate = entry.max_rate or here.settings.partner_max_rate
+    return float(rate) if rate else None
 
 
 async def credential_states(here: Installation, partner_id: str) -> Sequence[UserState]:
@@ -119,11 +122,10 @@ async def credential_states(here: Installation, partner_id: str) -> Sequence[Use
         raise no_such_partner(partner_id)
     async with here.kafka.access_admin() as access:
         users = await access.users([one.user for one in entry.credentials])
-        ruled = {acl.principal for acl in await access.acls()}
-    return [
-        UserState(one, one.user in users, principal_of(one.user) in ruled)
-        for one in entry.credentials
-    ]
+        return [
+            UserState(one, one.user in users, bool(await access.acls(principal_of(one.user))))
+            for one in entry.credentials
+        ]
 
 
 async def revoke_credentials(
@@ -160,8 +162,6 @@ async def revoke_credentials(
         (entry,) = await here.edit_registry(edit)
         ended = [one.user for one in entry.credentials if user in (None, one.user)]
         await _end_users(access, ended)
-        if ended:
-            await access.set_read_rate(dict.fromkeys(ended))
     return ended
 
 
@@ -169,3 +169,5 @@ async def _end_users(access: AccessAdmin, users: Sequence[str]) -> None:
     # The rules first: they hold for those who are connected, a password only for who comes.
     await access.allow_nothing(principal_of(user) for user in users)
     await access.remove_users(users)
+    if users:
+        await access.set_read_rate(dict.fromkeys(users))

@@ -8,7 +8,7 @@ import msgspec
 import typer
 
 from eventlog.registry import Registry
-from operations.partners.credentials import set_rate
+from operations.partners.credentials import hold_to_rate
 from operations.partners.entries import live_partner
 from operations.shared.installation import Installation
 from runtime.errors import ConfigurationError
@@ -58,5 +58,5 @@ async def set_max_rate(here: Installation, partner_id: str, rate: int | None) ->
         return [msgspec.structs.replace(live_partner(registry, partner_id), max_rate=rate)]
 
     (changed,) = await here.edit_registry(edit)
-    await set_rate(here, changed.users, rate)
+    await hold_to_rate(here, changed)
     return changed

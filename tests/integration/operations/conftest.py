@@ -6,9 +6,12 @@ import pytest
 
 from eventlog.kafka import Kafka
 from operations.organizations.organizations import ensure_organization
+from operations.partners.registration import create_partner
 from operations.shared.installation import Installation
 from runtime.settings import Settings
+from schemas.registry import Partner
 from tests.integration.conftest import open_read_model
+from tests.integration.fanout.test_fanout import Stream
 from tests.integration.roles import install
 
 
@@ -22,3 +25,14 @@ async def here(kafka: Kafka, settings: Settings) -> AsyncIterator[Installation]:
     await ensure_organization(installation, "acme")
     yield installation
     await model.close()
+
+
+@pytest.fixture
+def stream(here: Installation) -> Stream:
+    return Stream(here.kafka, here.settings)
+
+
+@pytest.fixture
+async def partner(here: Installation) -> Partner:
+    """It is entitled to all that ``acme`` has."""
+    return await create_partner(here, "a", "acme", ("*",), "earliest")

@@ -2,8 +2,6 @@
 
 from datetime import timedelta
 
-import pytest
-
 from fanout.role import run_fanout
 from operations.partners.changes import pause_partner
 from operations.partners.lag import read_lag
@@ -17,16 +15,6 @@ from tests.integration.fanout.test_fanout import Stream
 from tests.integration.fanout.test_reading import commit
 from tests.integration.operations.command_line import lockstream
 from tests.integration.roles import running
-
-
-@pytest.fixture
-def stream(here: Installation) -> Stream:
-    return Stream(here.kafka, here.settings)
-
-
-@pytest.fixture
-async def partner(here: Installation) -> Partner:
-    return await create_partner(here, "a", "acme", ("*",), "earliest")
 
 
 async def test_lag_counts_each_partners_own_events_also_while_it_is_paused(

@@ -3,7 +3,6 @@
 import time
 
 import msgspec
-import pytest
 
 from eventlog.groups import delete_group
 from eventlog.records import TopicPartition
@@ -21,11 +20,6 @@ from tests.examples_of import TIME, created_event, used_event
 from tests.integration.fanout.test_fanout import Stream, check_sequences, versions
 from tests.integration.kafka_tools import delete_records, end_of, eventually, retained
 from tests.integration.roles import running
-
-
-@pytest.fixture
-def stream(here: Installation) -> Stream:
-    return Stream(here.kafka, here.settings)
 
 
 async def test_a_pause_longer_than_kafka_keeps_offsets_and_records_repeats_and_loses_nothing(

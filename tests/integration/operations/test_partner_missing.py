@@ -3,7 +3,6 @@
 import json
 
 import msgspec
-import pytest
 
 from eventlog.groups import delete_group
 from eventlog.records import Output, Record
@@ -24,16 +23,6 @@ from tests.integration.operations.command_line import lockstream
 from tests.integration.roles import running
 
 LONG_S = 3600.0
-
-
-@pytest.fixture
-def stream(here: Installation) -> Stream:
-    return Stream(here.kafka, here.settings)
-
-
-@pytest.fixture
-async def partner(here: Installation) -> Partner:
-    return await create_partner(here, "a", "acme", ("*",), "earliest")
 
 
 async def missing(

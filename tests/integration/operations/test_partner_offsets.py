@@ -9,7 +9,6 @@ from eventlog.topic_setup import delete_topic
 from fanout.role import run_fanout
 from operations.partners.lag import read_lag
 from operations.partners.offsets import Place, find_offsets, read_at
-from operations.partners.registration import create_partner
 from operations.shared.installation import Installation
 from runtime.errors import ConfigurationError
 from schemas.primitives import read_time, write_time
@@ -21,16 +20,6 @@ from tests.integration.fanout.test_reading import commit
 from tests.integration.kafka_tools import write_raw
 from tests.integration.operations.command_line import lockstream
 from tests.integration.roles import running
-
-
-@pytest.fixture
-def stream(here: Installation) -> Stream:
-    return Stream(here.kafka, here.settings)
-
-
-@pytest.fixture
-async def partner(here: Installation) -> Partner:
-    return await create_partner(here, "a", "acme", ("*",), "earliest")
 
 
 async def test_the_first_record_that_did_not_happen_before_a_time_is_found_in_each_partition(

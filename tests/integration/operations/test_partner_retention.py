@@ -18,11 +18,6 @@ from tests.integration.operations.command_line import lockstream
 from tests.integration.roles import running
 
 
-@pytest.fixture
-async def partner(here: Installation) -> Partner:
-    return await create_partner(here, "a", "acme", ("*",), "earliest")
-
-
 async def retention_of(kafka: Kafka, topic: str) -> str:
     async with kafka.admin() as admin:
         return (await admin.topic_setting([topic], RETENTION))[topic]

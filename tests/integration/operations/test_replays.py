@@ -43,11 +43,6 @@ from tests.integration.roles import running
 
 
 @pytest.fixture
-def stream(here: Installation) -> Stream:
-    return Stream(here.kafka, here.settings)
-
-
-@pytest.fixture
 async def partner(here: Installation, stream: Stream) -> str:
     """It is entitled to 31 events of the 42 that there are, in all partitions but one perhaps."""
     await create_partner(here, "a", "acme", ("*",), "earliest")

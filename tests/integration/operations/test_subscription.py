@@ -32,11 +32,6 @@ CREATED, USED = ("LockCreated",), ("TempKeyUsed",)
 
 
 @pytest.fixture
-def stream(here: Installation) -> Stream:
-    return Stream(here.kafka, here.settings)
-
-
-@pytest.fixture
 async def link(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[HeldLink]:
     held = held_link(monkeypatch)
     yield held
